@@ -1,0 +1,225 @@
+//! What both attributes do: check the function, keep it as it is, and write the exports that call it.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::{Error, FnArg, GenericParam, ItemFn, Result, parse2};
+
+/// One of the contract's exports.
+pub(crate) struct Export {
+    name: &'static str,
+    argument: &'static str,
+    write: fn(&syn::Ident) -> TokenStream,
+}
+
+pub(crate) const TRANSFORM: Export =
+    Export { name: "transform", argument: "what it transforms, for example `payload: &[u8]`", write: write_transform };
+
+pub(crate) const INIT: Export =
+    Export { name: "init", argument: "the config, for example `config: &str`", write: write_init };
+
+/// The function and its exports, or the reason why not, as a compile error.
+pub(crate) fn expand(export: &Export, arguments: TokenStream, function: TokenStream) -> TokenStream {
+    match checked(export, arguments, function) {
+        Ok(function) => {
+            let exports = (export.write)(&function.sig.ident);
+            quote! { #function #exports }
+        }
+        Err(error) => error.into_compile_error(),
+    }
+}
+
+fn checked(export: &Export, arguments: TokenStream, function: TokenStream) -> Result<ItemFn> {
+    let name = export.name;
+    if !arguments.is_empty() {
+        return Err(Error::new_spanned(arguments, format!("#[{name}] takes no arguments")));
+    }
+    let item = function.clone();
+    let function: ItemFn =
+        parse2(function).map_err(|_| Error::new_spanned(item, format!("#[{name}] goes on a function")))?;
+    let signature = &function.sig;
+    if let Some(token) = &signature.asyncness {
+        return Err(Error::new_spanned(
+            token,
+            format!("#[{name}]: a plugin has nothing to wait for, so the function cannot be async"),
+        ));
+    }
+    if let Some(token) = &signature.unsafety {
+        return Err(Error::new_spanned(
+            token,
+            format!("#[{name}]: the worker calls the function, so it cannot be unsafe"),
+        ));
+    }
+    let is_generic = |parameter: &&GenericParam| !matches!(parameter, GenericParam::Lifetime(_));
+    if let Some(parameter) = signature.generics.params.iter().find(is_generic) {
+        return Err(Error::new_spanned(
+            parameter,
+            format!("#[{name}]: the function needs concrete types, it cannot be generic"),
+        ));
+    }
+    match signature.inputs.iter().collect::<Vec<_>>().as_slice() {
+        [FnArg::Typed(_)] => Ok(function),
+        [FnArg::Receiver(receiver)] => {
+            Err(Error::new_spanned(receiver, format!("#[{name}] goes on a free function, not on a method")))
+        }
+        _ => {
+            let place: &dyn ToTokens = if signature.inputs.is_empty() { &signature.ident } else { &signature.inputs };
+            Err(Error::new_spanned(
+                place,
+                format!("#[{name}]: the function takes exactly one argument, {}", export.argument),
+            ))
+        }
+    }
+}
+
+// Off WebAssembly the exports are compiled but not exported: an author's own tests then check their types too.
+
+fn write_transform(function: &syn::Ident) -> TokenStream {
+    quote! {
+        const _: () = {
+            #[allow(dead_code)]
+            #[cfg_attr(target_family = "wasm", unsafe(export_name = "alloc"))]
+            extern "C" fn exported_alloc(len: usize) -> *mut u8 {
+                ::inferbus_plugin::__private::alloc(len)
+            }
+
+            #[allow(dead_code)]
+            #[cfg_attr(target_family = "wasm", unsafe(export_name = "transform"))]
+            extern "C" fn exported_transform(ptr: *const u8, len: usize) -> i64 {
+                ::inferbus_plugin::__private::transform(ptr, len, #function)
+            }
+        };
+    }
+}
+
+fn write_init(function: &syn::Ident) -> TokenStream {
+    quote! {
+        const _: () = {
+            #[allow(dead_code)]
+            #[cfg_attr(target_family = "wasm", unsafe(export_name = "init"))]
+            extern "C" fn exported_init(ptr: *const u8, len: usize) -> i32 {
+                ::inferbus_plugin::__private::init(ptr, len, #function)
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(arguments: TokenStream, function: TokenStream) -> String {
+        checked(&TRANSFORM, arguments, function).map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_cannot_be_a_transform_is_refused_in_words() {
+        let none = TokenStream::new;
+        let one =
+            "#[transform]: the function takes exactly one argument, what it transforms, for example `payload: &[u8]`";
+        assert_eq!(
+            refusal(
+                quote!(fast),
+                quote!(
+                    fn f(payload: &[u8]) {}
+                )
+            ),
+            "#[transform] takes no arguments"
+        );
+        assert_eq!(
+            refusal(
+                none(),
+                quote!(
+                    struct Plugin;
+                )
+            ),
+            "#[transform] goes on a function"
+        );
+        assert_eq!(
+            refusal(
+                none(),
+                quote!(
+                    fn f() {}
+                )
+            ),
+            one
+        );
+        assert_eq!(
+            refusal(
+                none(),
+                quote!(
+                    fn f(a: &[u8], b: &[u8]) {}
+                )
+            ),
+            one
+        );
+        assert_eq!(
+            refusal(
+                none(),
+                quote!(
+                    fn f(&self) {}
+                )
+            ),
+            "#[transform] goes on a free function, not on a method"
+        );
+        assert!(
+            refusal(
+                none(),
+                quote!(
+                    async fn f(payload: &[u8]) {}
+                )
+            )
+            .contains("cannot be async")
+        );
+        assert!(
+            refusal(
+                none(),
+                quote!(
+                    unsafe fn f(payload: &[u8]) {}
+                )
+            )
+            .contains("cannot be unsafe")
+        );
+        assert!(
+            refusal(
+                none(),
+                quote!(
+                    fn f<T>(payload: T) {}
+                )
+            )
+            .contains("cannot be generic")
+        );
+        assert!(
+            refusal(
+                none(),
+                quote!(
+                    fn f<const N: usize>(payload: [u8; N]) {}
+                )
+            )
+            .contains("cannot be generic")
+        );
+    }
+
+    #[test]
+    fn a_refusal_becomes_a_compile_error() {
+        let expanded = expand(
+            &INIT,
+            TokenStream::new(),
+            quote!(
+                fn configure() {}
+            ),
+        )
+        .to_string();
+        assert!(expanded.contains("compile_error"), "{expanded}");
+        assert!(expanded.contains("exactly one argument, the config"), "{expanded}");
+    }
+
+    #[test]
+    fn the_function_stays_as_it_was() {
+        let function = quote! {
+            /// Documented.
+            pub fn identity<'a>(payload: &'a [u8]) -> &'a [u8] { payload }
+        };
+        let expanded = expand(&TRANSFORM, TokenStream::new(), function.clone()).to_string();
+        assert!(expanded.starts_with(&function.to_string()), "{expanded}");
+    }
+}

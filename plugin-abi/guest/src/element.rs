@@ -1,0 +1,68 @@
+//! The Rust types that a tensor's elements can have.
+
+use crate::DataType;
+use crate::boundary;
+use inferbus_abi::frame::{encode_strings, strings};
+use std::borrow::Cow;
+
+/// A type of elements: numbers, `bool` or `String`. Rust has no type for the other ones; they cross as a `Frame`'s bytes.
+pub trait Element: Clone {
+    const DTYPE: DataType;
+    fn to_data(elements: &[Self]) -> Cow<'_, [u8]>;
+    /// `data` comes from a decoded frame, so its length and its content are right.
+    fn from_data(data: &[u8]) -> Vec<Self>;
+}
+
+macro_rules! numbers {
+    ($($number:ty = $dtype:ident;)*) => {
+        $(impl Element for $number {
+            const DTYPE: DataType = DataType::$dtype;
+
+            fn to_data(elements: &[Self]) -> Cow<'_, [u8]> {
+                Cow::Borrowed(boundary::bytes_of(elements))
+            }
+
+            fn from_data(data: &[u8]) -> Vec<Self> {
+                let (elements, _) = data.as_chunks();
+                elements.iter().map(|bytes| Self::from_le_bytes(*bytes)).collect()
+            }
+        })*
+    };
+}
+
+numbers! {
+    u8 = U8;
+    i8 = I8;
+    u16 = U16;
+    i16 = I16;
+    u32 = U32;
+    i32 = I32;
+    u64 = U64;
+    i64 = I64;
+    f32 = F32;
+    f64 = F64;
+}
+
+impl Element for bool {
+    const DTYPE: DataType = DataType::Bool;
+
+    fn to_data(elements: &[Self]) -> Cow<'_, [u8]> {
+        elements.iter().map(|&element| u8::from(element)).collect()
+    }
+
+    fn from_data(data: &[u8]) -> Vec<Self> {
+        data.iter().map(|&byte| byte != 0).collect()
+    }
+}
+
+impl Element for String {
+    const DTYPE: DataType = DataType::String;
+
+    fn to_data(elements: &[Self]) -> Cow<'_, [u8]> {
+        Cow::Owned(encode_strings(elements))
+    }
+
+    fn from_data(data: &[u8]) -> Vec<Self> {
+        strings(data).map(Self::from).collect()
+    }
+}

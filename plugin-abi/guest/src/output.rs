@@ -1,0 +1,207 @@
+//! What a plugin's functions can return.
+
+use crate::{Element, Tensor, TensorView};
+use inferbus_abi::{ALIGNMENT, frame};
+use std::borrow::Cow;
+use std::fmt::Display;
+
+/// A type that can be a plugin's answer: bytes, nothing, or a refusal with its reason.
+#[diagnostic::on_unimplemented(
+    message = "a plugin's function cannot return `{Self}`",
+    note = "it can return `Vec<u8>`, `String`, `Tensor<f32>`, tuples and vectors of tensors, `()` for no result, `Option` and `Result` \
+            of these, and what implements `IntoOutput`"
+)]
+pub trait IntoOutput {
+    fn into_output(self) -> Result<Option<Output>, String>;
+}
+
+/// A type that `init` can return.
+#[diagnostic::on_unimplemented(
+    message = "an init function cannot return `{Self}`",
+    note = "it returns nothing, or a `Result<(), E>` whose error can be shown"
+)]
+pub trait InitOutput {
+    fn into_result(self) -> Result<(), String>;
+}
+
+impl InitOutput for () {
+    fn into_result(self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+impl<E: Display> InitOutput for Result<(), E> {
+    fn into_result(self) -> Result<(), String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// The bytes of an answer, where they lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    bytes: Vec<u8>,
+    /// The answer's first byte: an aligned answer may start later than its vector.
+    start: usize,
+}
+
+impl Output {
+    /// Zeros, at an address that suits a frame.
+    fn aligned(len: usize) -> Self {
+        let bytes = vec![0; len + ALIGNMENT - 1];
+        let address = bytes.as_ptr().addr();
+        Self { start: address.next_multiple_of(ALIGNMENT) - address, bytes }
+    }
+
+    fn frame(tensors: &[TensorView<'_>]) -> Result<Self, frame::FrameFault> {
+        let len = frame::encoded_len(tensors)?;
+        let mut output = Self::aligned(len);
+        let room = output.bytes.get_mut(output.start..output.start + len).unwrap_or_default();
+        frame::encode_into(tensors, room)?;
+        output.bytes.truncate(output.start + len);
+        Ok(output)
+    }
+
+    pub(crate) fn leak(self) -> &'static [u8] {
+        self.bytes.leak().get(self.start..).unwrap_or_default()
+    }
+}
+
+impl From<Vec<u8>> for Output {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, start: 0 }
+    }
+}
+
+impl IntoOutput for Output {
+    fn into_output(self) -> Result<Option<Output>, String> {
+        Ok(Some(self))
+    }
+}
+
+impl IntoOutput for () {
+    fn into_output(self) -> Result<Option<Output>, String> {
+        Ok(None)
+    }
+}
+
+impl<T: IntoOutput> IntoOutput for Option<T> {
+    fn into_output(self) -> Result<Option<Output>, String> {
+        self.map_or(Ok(None), T::into_output)
+    }
+}
+
+impl<T: IntoOutput, E: Display> IntoOutput for Result<T, E> {
+    fn into_output(self) -> Result<Option<Output>, String> {
+        self.map_err(|error| error.to_string())?.into_output()
+    }
+}
+
+macro_rules! bytes {
+    ($($bytes:ty),*) => {
+        $(impl IntoOutput for $bytes {
+            fn into_output(self) -> Result<Option<Output>, String> {
+                Ok(Some(Vec::from(self).into()))
+            }
+        })*
+    };
+}
+
+bytes!(Vec<u8>, &[u8], String, &str);
+
+/// A tensor whose element type is not known at compile time.
+trait AnyTensor {
+    fn data(&self) -> Cow<'_, [u8]>;
+    fn view<'a>(&'a self, data: &'a [u8]) -> TensorView<'a>;
+}
+
+impl<T: Element> AnyTensor for Tensor<T> {
+    fn data(&self) -> Cow<'_, [u8]> {
+        T::to_data(&self.elements)
+    }
+
+    fn view<'a>(&'a self, data: &'a [u8]) -> TensorView<'a> {
+        TensorView { name: &self.name, dtype: T::DTYPE, shape: self.shape.as_slice().into(), data }
+    }
+}
+
+fn frame_of(tensors: &[&dyn AnyTensor]) -> Result<Option<Output>, String> {
+    let data: Vec<_> = tensors.iter().map(|tensor| tensor.data()).collect();
+    let views: Vec<_> = tensors.iter().zip(&data).map(|(tensor, data)| tensor.view(data)).collect();
+    Output::frame(&views).map(Some).map_err(|fault| fault.to_string())
+}
+
+impl<T: Element> IntoOutput for Tensor<T> {
+    fn into_output(self) -> Result<Option<Output>, String> {
+        frame_of(&[&self])
+    }
+}
+
+impl<T: Element> IntoOutput for Vec<Tensor<T>> {
+    fn into_output(self) -> Result<Option<Output>, String> {
+        let tensors: Vec<&dyn AnyTensor> = self.iter().map(|tensor| tensor as _).collect();
+        frame_of(&tensors)
+    }
+}
+
+macro_rules! tuples {
+    ($(($($tensor:ident $type:ident),+);)*) => {
+        $(impl<$($type: Element),+> IntoOutput for ($(Tensor<$type>),+) {
+            fn into_output(self) -> Result<Option<Output>, String> {
+                let ($($tensor),+) = &self;
+                frame_of(&[$($tensor),+])
+            }
+        })*
+    };
+}
+
+tuples! {
+    (a A, b B);
+    (a A, b B, c C);
+    (a A, b B, c C, d D);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use inferbus_abi::frame::Frame;
+
+    fn bytes(output: impl IntoOutput) -> Result<Option<&'static [u8]>, String> {
+        Ok(output.into_output()?.map(Output::leak))
+    }
+
+    #[test]
+    fn bytes_and_text_go_as_they_are() {
+        assert_eq!(bytes("text"), Ok(Some(b"text".as_slice())));
+        assert_eq!(bytes(String::new()), Ok(Some(b"".as_slice())));
+        assert_eq!(bytes(vec![1, 2]), Ok(Some([1, 2].as_slice())));
+    }
+
+    #[test]
+    fn option_filters_and_result_refuses_in_any_order() {
+        assert_eq!(bytes(()), Ok(None));
+        assert_eq!(bytes(None::<String>), Ok(None));
+        assert_eq!(bytes(Ok::<_, String>(None::<String>)), Ok(None));
+        assert_eq!(bytes(Some(Err::<String, _>("no"))), Err("no".into()));
+        assert_eq!(Err::<(), _>("bad config").into_result(), Err("bad config".into()));
+    }
+
+    #[test]
+    fn tensors_of_several_types_are_one_aligned_frame() {
+        let scores = Tensor::new("scores", [1, 2], [0.5f32, 1.5]);
+        let names = Tensor::new("names", [2], ["a".to_owned(), "b".to_owned()]);
+        let flags = Tensor::new("flags", [1], [true]);
+        let output = bytes((scores.clone(), names.clone(), flags.clone())).unwrap().unwrap();
+        assert!(output.as_ptr().addr().is_multiple_of(ALIGNMENT));
+        let frame = Frame::decode(output).unwrap();
+        assert_eq!(frame.get("scores").unwrap().try_into(), Ok(scores));
+        assert_eq!(frame.get("names").unwrap().try_into(), Ok(names));
+        assert_eq!(frame.get("flags").unwrap().try_into(), Ok(flags));
+    }
+
+    #[test]
+    fn a_tensor_that_contradicts_itself_is_refused() {
+        let wrong = Tensor::new("pixels", [1, 64], [0.5f32]);
+        let message = "tensor 0: its type and shape need 256 bytes of data, it has 4";
+        assert_eq!(bytes(vec![wrong]), Err(message.into()));
+    }
+}

@@ -1,0 +1,87 @@
+//! What one plugin may use, and the most that any entry may ask for.
+
+use std::time::Duration;
+
+use crate::limits;
+use crate::load_fault::LoadFault;
+use crate::text::Size;
+
+/// The bounds of one plugin's calls. The stack is not among them: it is the same for all, see
+/// [`limits::STACK`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub memory: usize,
+    pub time: Duration,
+    pub output: usize,
+    pub emits: u32,
+    pub emit_bytes: usize,
+    pub log_lines: u32,
+    pub log_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            memory: limits::MEMORY,
+            time: limits::TIME,
+            output: limits::OUTPUT,
+            emits: limits::EMITS,
+            emit_bytes: limits::EMIT_BYTES,
+            log_lines: limits::LOG_LINES,
+            log_bytes: limits::LOG_BYTES,
+        }
+    }
+}
+
+/// What the worker's operator allows: the largest bounds an entry may ask for, and instances alive at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ceilings {
+    pub bounds: Bounds,
+    pub instances: u32,
+}
+
+impl Default for Ceilings {
+    fn default() -> Self {
+        Self {
+            bounds: Bounds {
+                memory: limits::MEMORY_CEILING,
+                time: limits::TIME_CEILING,
+                output: limits::OUTPUT_CEILING,
+                emits: limits::EMITS_CEILING,
+                emit_bytes: limits::EMIT_BYTES_CEILING,
+                log_lines: limits::LOG_LINES_CEILING,
+                log_bytes: limits::LOG_BYTES_CEILING,
+            },
+            instances: limits::INSTANCES,
+        }
+    }
+}
+
+impl Bounds {
+    pub(crate) fn check_within(&self, ceiling: &Self) -> Result<(), LoadFault> {
+        let size = |bytes: usize| Size(bytes as u64).to_string();
+        let over = |key, asked: String, ceiling: String| Err(LoadFault::OverCeiling { key, asked, ceiling });
+        if self.memory > ceiling.memory {
+            return over("limits.memory", size(self.memory), size(ceiling.memory));
+        }
+        if self.time > ceiling.time {
+            return over("limits.time", format!("{:?}", self.time), format!("{:?}", ceiling.time));
+        }
+        if self.output > ceiling.output {
+            return over("limits.output", size(self.output), size(ceiling.output));
+        }
+        if self.emits > ceiling.emits {
+            return over("limits.emits", self.emits.to_string(), ceiling.emits.to_string());
+        }
+        if self.emit_bytes > ceiling.emit_bytes {
+            return over("emit bytes", size(self.emit_bytes), size(ceiling.emit_bytes));
+        }
+        if self.log_lines > ceiling.log_lines {
+            return over("log lines", self.log_lines.to_string(), ceiling.log_lines.to_string());
+        }
+        if self.log_bytes > ceiling.log_bytes {
+            return over("log bytes", size(self.log_bytes), size(ceiling.log_bytes));
+        }
+        Ok(())
+    }
+}

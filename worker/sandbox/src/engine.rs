@@ -1,0 +1,95 @@
+//! The process's one Wasmtime engine: what plugins may be made of, where their memories lie, and the clock that
+//! stops them.
+
+use std::num::NonZeroUsize;
+use std::thread;
+
+use wasmtime::wasmparser::WasmFeatures;
+use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
+
+use crate::bounds::Ceilings;
+use crate::limits;
+use crate::load_fault::SandboxFault;
+
+/// The WebAssembly that a plugin may be made of. Inspection and compilation go by this one list.
+pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
+    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
+    .union(WasmFeatures::SIGN_EXTENSION)
+    .union(WasmFeatures::REFERENCE_TYPES)
+    .union(WasmFeatures::MULTI_VALUE)
+    .union(WasmFeatures::BULK_MEMORY)
+    .union(WasmFeatures::SIMD)
+    .union(WasmFeatures::FLOATS)
+    .union(WasmFeatures::EXTENDED_CONST);
+
+/// Made once per process; clones share the engine.
+///
+/// A thread that calls plugins needs a stack of at least [`limits::THREAD_STACK`].
+#[derive(Clone)]
+pub struct Sandbox {
+    engine: Engine,
+    ceilings: Ceilings,
+}
+
+impl Sandbox {
+    pub fn new(ceilings: Ceilings) -> Result<Self, SandboxFault> {
+        let engine = Engine::new(&config(&ceilings)).map_err(|error| SandboxFault::Engine {
+            instances: ceilings.instances,
+            memory: ceilings.bounds.memory,
+            why: format!("{error:#}"),
+        })?;
+        let clock = engine.weak();
+        thread::Builder::new().name("sandbox-clock".into()).spawn(move || tick(&clock)).map_err(SandboxFault::Clock)?;
+        Ok(Self { engine, ceilings })
+    }
+
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn ceilings(&self) -> &Ceilings {
+        &self.ceilings
+    }
+}
+
+/// Has running plugins look at their clock now and then. Ends when the sandbox and every plugin of it are gone.
+fn tick(clock: &EngineWeak) {
+    while let Some(engine) = clock.upgrade() {
+        engine.increment_epoch();
+        drop(engine);
+        thread::sleep(limits::TICK);
+    }
+}
+
+fn config(ceilings: &Ceilings) -> Config {
+    let mut config = Config::new();
+    config.wasm_features(!FEATURES, false);
+    config.wasm_features(FEATURES, true);
+    // Fuel would count instructions exactly, at a price on every loop; time is what the entry limits.
+    config.epoch_interruption(true);
+    config.max_wasm_stack(limits::STACK);
+    // NaNs keep the bits that the processor gives them: nothing secret is in them, and making them canonical
+    // slows floats.
+    config.cranelift_nan_canonicalization(false);
+    config.wasm_backtrace_max_frames(NonZeroUsize::new(limits::TRAP_FRAMES));
+    config.native_unwind_info(false);
+    config.memory_reservation(ceilings.bounds.memory as u64);
+    config.memory_guard_size(limits::GUARD);
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(ceilings)));
+    config
+}
+
+/// Memories lie in one reservation that is made at start, so that a new instance costs few system calls.
+fn pool(ceilings: &Ceilings) -> PoolingAllocationConfig {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_core_instances(ceilings.instances);
+    pool.total_memories(ceilings.instances);
+    pool.total_tables(ceilings.instances.saturating_mul(limits::TABLES));
+    pool.max_memories_per_module(1);
+    pool.max_tables_per_module(limits::TABLES);
+    pool.table_elements(limits::TABLE_ELEMENTS as usize);
+    pool.max_memory_size(ceilings.bounds.memory);
+    pool.linear_memory_keep_resident(limits::KEEP_RESIDENT);
+    pool.table_keep_resident(limits::KEEP_RESIDENT);
+    pool
+}

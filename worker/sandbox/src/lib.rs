@@ -1,0 +1,60 @@
+//! The security boundary: plugins run in Wasmtime with `emit`, `log` and nothing else.
+//!
+//! Promises: whatever bytes a plugin is made of, calling it ends in bounded time and memory with a result or a
+//! fault from a closed list, and no call can see what another call left behind. Loading is bounded by what goes
+//! into the compiler (module, function count, function size), not yet by the compiler's own time and memory. The
+//! sandbox must never give a plugin a clock, randomness, a file, a socket or compiled code to load, and it knows
+//! nothing of NATS, models or catalogs.
+//!
+//! The way through: [`Sandbox::new`] once per process, [`inspect`] before anything is compiled,
+//! [`Plugin::load`] once per artifact, [`Plugin::instance`] once per lane and stage, [`Instance::call`] once
+//! per message.
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use inferbus_sandbox::{Bounds, Ceilings, Grants, Plugin, Sandbox};
+//!
+//! let wasm = wat::parse_str(
+//!     r#"(module
+//!         (memory (export "memory") 1)
+//!         (func (export "alloc") (param i32) (result i32) i32.const 1024)
+//!         (func (export "transform") (param $ptr i32) (param $len i32) (result i64)
+//!             (i64.or (i64.shl (i64.extend_i32_u (local.get $ptr)) (i64.const 32))
+//!                     (i64.extend_i32_u (local.get $len)))))"#,
+//! )?;
+//! let sandbox = Sandbox::new(Ceilings::default())?;
+//! let echo = Plugin::load(&sandbox, &wasm, Grants::default(), Bounds::default(), b"")?;
+//! let mut lane = echo.instance();
+//! let reply = lane.call(5, &mut |input| input.copy_from_slice(b"hello"), &mut |_| {})?;
+//! assert_eq!(reply.output, Some(&b"hello"[..]));
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod bounds;
+mod call;
+mod clock;
+mod engine;
+mod fault;
+mod inspect;
+pub mod limits;
+mod live;
+mod load_fault;
+mod log;
+mod plugin;
+mod ring;
+mod state;
+mod text;
+mod topic;
+
+pub use bounds::{Bounds, Ceilings};
+pub use call::{Instance, Reply};
+pub use engine::Sandbox;
+pub use fault::{Fault, FaultClass, TrapKind};
+pub use inspect::{Import, Inspection, inspect};
+pub use load_fault::{LoadFault, SandboxFault};
+pub use log::{LogLevel, LogLine};
+pub use plugin::Plugin;
+pub use ring::{Emit, Grants};

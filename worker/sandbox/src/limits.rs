@@ -1,0 +1,75 @@
+//! Every bound of the sandbox, in one place, with the relations that must hold between them.
+//!
+//! The first group holds the defaults of [`Bounds`](crate::Bounds), which an entry may override up to the
+//! second group, the defaults of [`Ceilings`](crate::Ceilings). The rest is fixed.
+
+use std::time::Duration;
+
+/// Linear memory of one instance.
+pub const MEMORY: usize = 64 << 20;
+/// Time of one call.
+pub const TIME: Duration = Duration::from_millis(50);
+/// Bytes of one output.
+pub const OUTPUT: usize = 4 << 20;
+/// Extra messages that one call may emit, and their bytes taken together, topics included.
+pub const EMITS: u32 = 16;
+pub const EMIT_BYTES: usize = 1 << 20;
+/// Log lines that one call may write, and their bytes taken together.
+pub const LOG_LINES: u32 = 32;
+pub const LOG_BYTES: usize = 8 << 10;
+
+/// What an entry may ask for at most, unless the worker is told otherwise.
+pub const MEMORY_CEILING: usize = 256 << 20;
+pub const TIME_CEILING: Duration = Duration::from_secs(10);
+pub const OUTPUT_CEILING: usize = 64 << 20;
+pub const EMITS_CEILING: u32 = 1024;
+pub const EMIT_BYTES_CEILING: usize = 16 << 20;
+pub const LOG_LINES_CEILING: u32 = 1024;
+pub const LOG_BYTES_CEILING: usize = 1 << 20;
+
+/// Instances that may be alive at once in one process: one per lane, stage and bundle, and one per load.
+pub const INSTANCES: u32 = 512;
+
+/// How often running plugins look at the clock. Time limits are kept to within one or two of these.
+pub const TICK: Duration = Duration::from_millis(1);
+
+/// WebAssembly's own stack, which lies on the calling thread's.
+pub const STACK: usize = 512 << 10;
+/// The stack that a thread needs to call a plugin; Rust's default for a spawned thread.
+pub const THREAD_STACK: usize = 2 << 20;
+
+/// Bytes, functions and bytes of one function of a module: what the compiler can be asked to work on.
+pub const MODULE_BYTES: usize = 32 << 20;
+pub const FUNCTIONS: u32 = 50_000;
+pub const FUNCTION_BYTES: usize = 1 << 20;
+
+/// Tables of one module and elements of one table.
+pub const TABLES: u32 = 4;
+pub const TABLE_ELEMENTS: u32 = 20_000;
+
+/// Bytes of linear memory, per pooled slot, that are put back by copying rather than by asking the kernel for
+/// new pages.
+pub const KEEP_RESIDENT: usize = 256 << 10;
+/// Address space after each memory that faults when touched.
+pub const GUARD: u64 = 2 << 20;
+
+/// Bytes of a text that a plugin wrote and that a fault quotes: an error message, a topic, a function's name.
+pub const QUOTED_BYTES: usize = 1 << 10;
+/// Bytes of an emit's topic, so that the route's prefix still fits in front of it.
+pub const TOPIC_BYTES: usize = 255;
+/// Functions that are named when a plugin traps.
+pub const TRAP_FRAMES: usize = 4;
+
+const _: () = {
+    assert!(MEMORY <= MEMORY_CEILING && OUTPUT <= OUTPUT_CEILING);
+    assert!(TIME.as_millis() <= TIME_CEILING.as_millis());
+    assert!(EMITS <= EMITS_CEILING && EMIT_BYTES <= EMIT_BYTES_CEILING);
+    assert!(LOG_LINES <= LOG_LINES_CEILING && LOG_BYTES <= LOG_BYTES_CEILING);
+    assert!(OUTPUT_CEILING <= MEMORY_CEILING, "an output lies in the guest's memory");
+    assert!(TICK.as_nanos() > 0 && TICK.as_nanos() * 10 <= TIME.as_nanos(), "a time limit is many ticks");
+    assert!(2 * STACK <= THREAD_STACK, "host functions need room beneath a plugin's frames");
+    assert!(FUNCTION_BYTES <= MODULE_BYTES);
+    assert!(TOPIC_BYTES <= QUOTED_BYTES, "a refused topic is quoted whole");
+    // A kernel with 39 bits of addresses has 512 GiB, and the worker has other uses for them.
+    assert!(INSTANCES as u64 * (MEMORY_CEILING as u64 + GUARD) <= 256 << 30);
+};

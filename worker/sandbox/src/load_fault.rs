@@ -1,0 +1,73 @@
+//! Every way in which a plugin can be unfit to be loaded, and in which the sandbox itself cannot start.
+
+use crate::fault::Fault;
+use crate::limits;
+use crate::text::Size;
+
+/// Why a module is not a plugin. The message is meant for its author or for whoever wrote the entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadFault {
+    #[error("is not WebAssembly: a core module starts with the bytes 00 61 73 6d 01 00 00 00")]
+    NotWasm,
+    #[error("is a WebAssembly component: build a core module (for Rust the target wasm32-unknown-unknown)")]
+    Component,
+    #[error(
+        "is already compiled machine code, which is never loaded: give the WebAssembly module that it was made from"
+    )]
+    MachineCode,
+    #[error("has {bytes} bytes, more than {}", Size(limits::MODULE_BYTES as u64))]
+    ModuleTooLarge { bytes: usize },
+    #[error("has {count} functions, more than {}", limits::FUNCTIONS)]
+    TooManyFunctions { count: u32 },
+    #[error("has a function of {bytes} bytes, more than {}: split it", Size(limits::FUNCTION_BYTES as u64))]
+    FunctionTooLarge { bytes: usize },
+    #[error("has {count} tables, more than {}", limits::TABLES)]
+    TooManyTables { count: u32 },
+    #[error("has a table of {elements} elements, more than {}", limits::TABLE_ELEMENTS)]
+    TableTooLarge { elements: u64 },
+    #[error("is not a valid module of the features that plugins may use: {0}")]
+    Invalid(String),
+    #[error("imports {import}: a plugin may import the functions inferbus.log and inferbus.emit and nothing else")]
+    ForbiddenImport { import: String },
+    #[error("imports inferbus.{import} without the grant: add \"{import}\" to the plugin's grants")]
+    NotGranted { import: &'static str },
+    #[error("imports inferbus.{import} as {found}, but it is {expected}")]
+    WrongImport { import: &'static str, expected: &'static str, found: String },
+    #[error("exports no {export}: a plugin exports memory, alloc and transform")]
+    MissingExport { export: &'static str },
+    #[error("exports {export} as {found}, but it must be {expected}")]
+    WrongExport { export: &'static str, expected: &'static str, found: String },
+    #[error("starts with {initial} bytes of memory, more than {} (limits.memory)", Size(*limit as u64))]
+    MemoryOverLimit { initial: u64, limit: usize },
+    #[error("asks for {asked} ({key}), more than the {ceiling} that this worker allows")]
+    OverCeiling { key: &'static str, asked: String, ceiling: String },
+    #[error("has a config in its entry, but exports no init to take it")]
+    UnusedConfig,
+    #[error("could not be compiled: {0}")]
+    Compile(String),
+    #[error("failed when its instance was made, in its start function or its data: it {0}")]
+    Start(Fault),
+    #[error("failed in init: it {fault}{}", said(last_words.as_deref()))]
+    Init {
+        fault: Fault,
+        /// The last line that it logged.
+        last_words: Option<String>,
+    },
+}
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxFault {
+    #[error(
+        "the sandbox could not reserve room for {instances} instances of {}: {why}. Allow the process more address space \
+         (`ulimit -v`), or fewer or smaller instances",
+        Size(*memory as u64)
+    )]
+    Engine { instances: u32, memory: usize, why: String },
+    #[error("the sandbox could not start the thread that keeps its time: {0}")]
+    Clock(std::io::Error),
+}
+
+fn said(last_words: Option<&str>) -> String {
+    last_words.map(|line| format!("; the last line that it logged: {line}")).unwrap_or_default()
+}

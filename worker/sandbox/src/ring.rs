@@ -1,0 +1,94 @@
+//! The ring: the two host functions that a plugin may be granted, `log` and `emit`. Nothing else exists for it.
+//!
+//! Promises: every pointer is checked against the guest's memory, everything is copied out before the guest
+//! runs on, and misuse ends the call with a fault.
+
+use wasmtime::{Caller, Engine, Extern, Linker};
+
+use crate::fault::Fault;
+use crate::limits;
+use crate::log::LogLevel;
+use crate::state::State;
+use crate::text::printable;
+use crate::topic;
+
+pub(crate) const MODULE: &str = "inferbus";
+pub(crate) const LOG: &str = "log";
+pub(crate) const EMIT: &str = "emit";
+
+/// What `emit` tells the guest. Other values are reserved, because every misuse ends the call.
+const EMITTED: u32 = 0;
+
+/// Which of the ring's functions an entry gives to a plugin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    pub log: bool,
+    pub emit: bool,
+}
+
+/// An extra message beside the result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Emit {
+    pub topic: String,
+    pub payload: Vec<u8>,
+}
+
+pub(crate) fn linker(engine: &Engine, grants: Grants) -> wasmtime::Result<Linker<State>> {
+    let mut linker = Linker::new(engine);
+    if grants.log {
+        linker.func_wrap(MODULE, LOG, log)?;
+    }
+    if grants.emit {
+        linker.func_wrap(MODULE, EMIT, emit)?;
+    }
+    Ok(linker)
+}
+
+fn log(mut caller: Caller<'_, State>, level: u32, ptr: u32, len: u32) -> wasmtime::Result<()> {
+    let (memory, state) = memory_and_state(&mut caller)?;
+    let text = slice(memory, "a log text", ptr, len)?;
+    state.log.push(LogLevel::from_number(level), text, &state.bounds);
+    Ok(())
+}
+
+fn emit(mut caller: Caller<'_, State>, topic_ptr: u32, topic_len: u32, ptr: u32, len: u32) -> wasmtime::Result<u32> {
+    let (memory, state) = memory_and_state(&mut caller)?;
+    if !state.in_message {
+        return Err(Fault::EmitOutsideMessage.into());
+    }
+    let topic = slice(memory, "an emit's topic", topic_ptr, topic_len)?;
+    let payload = slice(memory, "an emit's payload", ptr, len)?;
+    record(state, topic, payload)?;
+    Ok(EMITTED)
+}
+
+fn record(state: &mut State, topic: &[u8], payload: &[u8]) -> Result<(), Fault> {
+    if state.emits.len() >= state.bounds.emits as usize {
+        return Err(Fault::EmitTooMany { limit: state.bounds.emits });
+    }
+    let valid = if topic::is_valid(topic) { std::str::from_utf8(topic).ok() } else { None };
+    let Some(topic) = valid else {
+        return Err(Fault::BadEmitTopic(printable(topic, limits::QUOTED_BYTES)));
+    };
+    let total = state.emit_bytes.saturating_add(topic.len()).saturating_add(payload.len());
+    if total > state.bounds.emit_bytes {
+        return Err(Fault::EmitTooLarge { limit: state.bounds.emit_bytes });
+    }
+    state.emit_bytes = total;
+    state.emits.push(Emit { topic: topic.to_owned(), payload: payload.to_vec() });
+    Ok(())
+}
+
+fn memory_and_state<'a>(caller: &'a mut Caller<'_, State>) -> wasmtime::Result<(&'a mut [u8], &'a mut State)> {
+    match caller.get_export("memory") {
+        Some(Extern::Memory(memory)) => Ok(memory.data_and_store_mut(caller)),
+        _ => Err(Fault::Host("its memory is gone".into()).into()),
+    }
+}
+
+/// The guest's bytes from `ptr` on, or the fault that names `what` lies outside.
+pub(crate) fn slice<'a>(memory: &'a [u8], what: &'static str, ptr: u32, len: u32) -> Result<&'a [u8], Fault> {
+    let start = ptr as usize;
+    let end = start.checked_add(len as usize);
+    end.and_then(|end| memory.get(start..end)).ok_or(Fault::BadPointer { what, ptr, len, memory: memory.len() })
+}

@@ -1,0 +1,7 @@
+;; alloc points beyond the memory.
+(module
+  (memory (export "memory") 1)
+  (func (export "alloc") (param $len i32) (result i32)
+    i32.const 65536)
+  (func (export "transform") (param i32 i32) (result i64) i64.const 0)
+)

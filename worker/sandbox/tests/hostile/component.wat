@@ -1,0 +1,2 @@
+;; A component posing as a module.
+(component)

@@ -1,0 +1,7 @@
+;; All bits set: an error message at the highest address.
+(module
+  (memory (export "memory") 1)
+  (func (export "alloc") (param i32) (result i32) i32.const 1024)
+  (func (export "transform") (param $ptr i32) (param $len i32) (result i64)
+    i64.const -1)
+)

@@ -1,0 +1,8 @@
+;; Asks for 4 GiB at once, then gives up.
+(module
+  (memory (export "memory") 1)
+  (func (export "alloc") (param i32) (result i32) i32.const 1024)
+  (func (export "transform") (param $ptr i32) (param $len i32) (result i64)
+    (drop (memory.grow (i32.const 65535)))
+    unreachable)
+)

@@ -1,0 +1,10 @@
+;; A log line reaches beyond the memory.
+(module
+  (import "inferbus" "log" (func $log (param i32 i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\1b[2J\1b[31malarm\0d\0a\ff")
+  (func (export "alloc") (param i32) (result i32) i32.const 1024)
+  (func (export "transform") (param $ptr i32) (param $len i32) (result i64)
+    (call $log (i32.const 2) (i32.const 65530) (i32.const 7))
+    i64.const 0)
+)

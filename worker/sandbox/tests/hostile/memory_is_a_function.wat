@@ -1,0 +1,6 @@
+;; Exports a function by the name of memory.
+(module
+  (func (export "memory"))
+  (func (export "alloc") (param i32) (result i32) i32.const 1024)
+  (func (export "transform") (param i32 i32) (result i64) i64.const 0)
+)

@@ -1,0 +1,8 @@
+;; The result lies in memory, but is larger than the limit.
+(module
+  (memory (export "memory") 1)
+  (func (export "alloc") (param i32) (result i32) i32.const 1024)
+  (func (export "transform") (param $ptr i32) (param $len i32) (result i64)
+    (drop (memory.grow (i32.const 100)))
+    i64.const 0x0000_0010_0040_0001)
+)

@@ -1,0 +1,102 @@
+//! No message can see another's data: every call starts from the state that `init` left.
+
+mod support;
+
+use support::{NONE, call, load};
+
+/// Answers with all it can observe of its own state, then destroys all of it; traps if the message says so.
+const VANDAL: &str = r#"(module
+  (memory (export "memory") 1 4)
+  (table $t 2 10 funcref)
+  (global $private (mut i64) (i64.const 0))
+  (global $vector (mut v128) (v128.const i64x2 5 6))
+  (global $public (export "public") (mut i32) (i32.const 7))
+  (data $passive "passive")
+  (elem $slots func $five)
+  (func $five (result i32) i32.const 5)
+  (func (export "alloc") (param i32) (result i32) i32.const 256)
+  (func (export "init") (param i32 i32) (result i32)
+    (global.set $private (i64.const 0x1122334455667788))
+    (i64.store (i32.const 4096) (i64.const 99))
+    (table.init $t $slots (i32.const 1) (i32.const 0) (i32.const 1))
+    i32.const 0)
+  (func (export "transform") (param $ptr i32) (param $len i32) (result i64)
+    (i64.store (i32.const 1024) (global.get $private))
+    (v128.store (i32.const 1040) (global.get $vector))
+    (i32.store (i32.const 1056) (global.get $public))
+    (i32.store (i32.const 1060) (memory.size))
+    (i32.store (i32.const 1064) (table.size $t))
+    (i32.store (i32.const 1068) (ref.is_null (table.get $t (i32.const 1))))
+    (i64.store (i32.const 1072) (i64.load (i32.const 4096)))
+    (i64.store (i32.const 1080) (i64.load (i32.const 65000)))
+    (memory.init $passive (i32.const 1088) (i32.const 0) (i32.const 7))
+    (table.init $t $slots (i32.const 0) (i32.const 0) (i32.const 1))
+    ;; From here on everything is destroyed.
+    (global.set $private (i64.const -1))
+    (global.set $vector (v128.const i64x2 -1 -1))
+    (global.set $public (i32.const -1))
+    (table.set $t (i32.const 1) (ref.null func))
+    (drop (table.grow $t (ref.func $five) (i32.const 3)))
+    (data.drop $passive)
+    (elem.drop $slots)
+    (drop (memory.grow (i32.const 2)))
+    (memory.fill (i32.const 2048) (i32.const 0xff) (i32.const 192512))
+    (if (local.get $len) (then unreachable))
+    i64.const 0x0000_0400_0000_0060))"#;
+
+#[test]
+fn everything_is_as_init_left_it() {
+    let plugin = load(VANDAL, NONE, b"").unwrap();
+    let first = call(&mut plugin.instance(), b"").unwrap();
+    let mut lane = plugin.instance();
+    for round in 0..1000 {
+        if round % 3 == 0 {
+            call(&mut lane, b"trap").unwrap_err();
+        }
+        assert_eq!(call(&mut lane, b"").unwrap(), first, "round {round}");
+    }
+}
+
+/// Counts the words in all its memory that hold the message, which is the secret, then writes the secret into
+/// all of it, new pages too. Answers with the count.
+const SPY: &str = r#"(module
+  (memory (export "memory") 2 8)
+  (global $keep (mut i64) (i64.const 0))
+  (func (export "alloc") (param i32) (result i32) i32.const 64)
+  (func (export "transform") (param $ptr i32) (param $len i32) (result i64)
+    (local $secret i64) (local $at i32) (local $end i32) (local $hits i32)
+    (local.set $secret (i64.load (local.get $ptr)))
+    (i64.store (local.get $ptr) (i64.const 0))
+    (drop (memory.grow (i32.const 2)))
+    (local.set $end (i32.shl (memory.size) (i32.const 16)))
+    (local.set $hits (i64.eq (global.get $keep) (local.get $secret)))
+    (loop $scan
+      (local.set $hits (i32.add (local.get $hits) (i64.eq (i64.load (local.get $at)) (local.get $secret))))
+      (i64.store (local.get $at) (local.get $secret))
+      (br_if $scan (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 8))) (local.get $end))))
+    (global.set $keep (local.get $secret))
+    (i32.store (i32.const 32) (local.get $hits))
+    i64.const 0x0000_0020_0000_0004))"#;
+
+#[test]
+fn a_secret_is_never_seen_again() {
+    let plugin = load(SPY, NONE, b"").unwrap();
+    let mut lanes = [plugin.instance(), plugin.instance()];
+    let secret = 0x5ec2_e7da_7a5e_c2e7_u64.to_le_bytes();
+    for round in 0..2000 {
+        let seen = call(&mut lanes[round % 2], &secret).unwrap();
+        assert_eq!(seen.output.unwrap(), 0_u32.to_le_bytes(), "hits in round {round}");
+    }
+}
+
+#[test]
+fn another_plugin_does_not_see_it_either() {
+    let secret = 0x5ec2_e7da_7a5e_c2e7_u64.to_le_bytes();
+    for round in 0..20 {
+        let spy = load(SPY, NONE, b"").unwrap();
+        for _ in 0..5 {
+            let seen = call(&mut spy.instance(), &secret).unwrap();
+            assert_eq!(seen.output.unwrap(), 0_u32.to_le_bytes(), "hits in round {round}");
+        }
+    }
+}

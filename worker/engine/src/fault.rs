@@ -1,0 +1,111 @@
+//! Everything that can go wrong, as sentences for the one who can mend it.
+
+use std::path::PathBuf;
+
+use inferbus_abi::frame::DataType;
+
+use crate::limits::{MAX_MESSAGE, MAX_MODEL, MAX_NESTING, MAX_PORTS, MAX_THREADS, MIN_RUNTIME_MINOR};
+
+const REMEDY: &str = "set ORT_DYLIB_PATH to the file of an ONNX Runtime library, or run `make setup`";
+
+/// Why there is no runtime, or no session: the operator's or the model author's business.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EngineFault {
+    #[error("there is no ONNX Runtime library at {}; {REMEDY}", path.display())]
+    LibraryMissing { path: PathBuf },
+    #[error("{} does not load as a library ({why}); {REMEDY}", path.display())]
+    LibraryUnusable { path: PathBuf, why: String },
+    #[error("{} is a library, but not ONNX Runtime; {REMEDY}", path.display())]
+    NotOnnxRuntime { path: PathBuf },
+    #[error("{} is ONNX Runtime {version}, and 1.{MIN_RUNTIME_MINOR} or a newer 1.x is needed; {REMEDY}", path.display())]
+    WrongVersion { path: PathBuf, version: String },
+    #[error("ONNX Runtime from {} did not start ({why}); {REMEDY}", path.display())]
+    DidNotStart { path: PathBuf, why: String },
+    #[error(
+        "this process already runs ONNX Runtime from {} and can load only one; restart it to use {}",
+        loaded.display(),
+        asked.display()
+    )]
+    AlreadyLoaded { loaded: PathBuf, asked: PathBuf },
+    #[error("{threads} threads were asked for; a session takes 1 to {MAX_THREADS}")]
+    BadThreads { threads: usize },
+    #[error("the model has {len} bytes, and ONNX files end at {MAX_MODEL}")]
+    ModelTooLarge { len: usize },
+    #[error("the model is not an ONNX file: {what} at byte {at}; was it cut short, or is it another format?")]
+    NotOnnx { what: &'static str, at: usize },
+    #[error("the model nests its graphs deeper than {MAX_NESTING} messages; flatten its control flow")]
+    TooDeep,
+    #[error("the model keeps {tensor:?} in a file of its own; save it again as one file, without external data")]
+    ExternalData { tensor: String },
+    #[error("the model's {port:?} is not a tensor; only models whose inputs and outputs are tensors can be served")]
+    NotATensor { port: String },
+    #[error("the model has {ports} inputs or outputs, and a frame holds {MAX_PORTS}")]
+    TooManyPorts { ports: usize },
+    #[error("ONNX Runtime refused the model: {0}")]
+    Refused(String),
+}
+
+/// Why a run has no outputs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ModelFault {
+    #[error("the model has no input {input:?}; it takes {known}")]
+    UnknownInput { input: String, known: String },
+    #[error("the model's input {input:?} was not given")]
+    MissingInput { input: String },
+    #[error("the model's input {input:?} was given twice")]
+    RepeatedInput { input: String },
+    #[error("the model's input {input:?} takes {expected}, not {got}")]
+    WrongType { input: String, expected: DataType, got: DataType },
+    #[error("the model's input {input:?} takes the shape {expected}, not {got}")]
+    WrongShape { input: String, expected: String, got: String },
+    #[error("the data for the model's input {input:?} does not fit its type and shape: {what}")]
+    BadData { input: String, what: String },
+    #[error("ONNX Runtime: {0}")]
+    Failed(String),
+}
+
+impl ModelFault {
+    /// Whether other inputs could have gone well: then it is told to whoever made them.
+    pub const fn is_callers(&self) -> bool {
+        !matches!(self, Self::Failed(_))
+    }
+
+    pub(crate) fn failed(why: impl ToString) -> Self {
+        Self::Failed(one_line(&why.to_string()))
+    }
+
+    pub(crate) fn bad_data(input: &str, what: impl ToString) -> Self {
+        Self::BadData { input: input.into(), what: what.to_string() }
+    }
+}
+
+/// A message as one bounded line: it goes into headers and logs, and quotes names that a stranger chose.
+pub(crate) fn one_line(message: &str) -> String {
+    let mut line = String::new();
+    for character in message.trim().chars() {
+        if line.len() + character.len_utf8() > MAX_MESSAGE {
+            line.push('…');
+            break;
+        }
+        line.push(if character.is_control() { ' ' } else { character });
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_becomes_one_bounded_line() {
+        assert_eq!(one_line(" two\nlines\u{1b}[31m \n"), "two lines [31m");
+        let long = one_line(&"ä".repeat(MAX_MESSAGE));
+        assert_eq!(long, format!("{}…", "ä".repeat(MAX_MESSAGE / 2)));
+    }
+
+    #[test]
+    fn only_a_failed_run_is_not_the_callers_fault() {
+        assert!(ModelFault::MissingInput { input: "x".into() }.is_callers());
+        assert!(!ModelFault::failed("out of memory").is_callers());
+    }
+}

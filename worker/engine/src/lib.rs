@@ -1,0 +1,25 @@
+//! Runs ONNX models: one trait, and ONNX Runtime behind it.
+//!
+//! It promises that whoever calls it needs to know tensors and nothing of a runtime: a [`Network`] is one
+//! model, a [`Model`] is one thread's own session of it, and every fault is a sentence for the one who can
+//! mend it. Inputs are read where they lie and outputs are lent where they lie; no tensor is copied on its way.
+//! It must never panic on a bad library, a bad model or a bad tensor, and never know of plugins, catalogs or buses.
+
+mod convert;
+#[cfg(any(test, feature = "fake"))]
+mod fake;
+mod fault;
+pub mod limits;
+mod model;
+mod ort_backend;
+mod runtime;
+mod screen;
+mod signature;
+
+#[cfg(feature = "fake")]
+pub use fake::FakeNetwork;
+pub use fault::{EngineFault, ModelFault};
+pub use model::{Model, Network};
+pub use ort_backend::{OnnxNetwork, Options};
+pub use runtime::{Runtime, load_runtime};
+pub use signature::{Dim, Port, Signature};

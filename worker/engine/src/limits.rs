@@ -1,0 +1,27 @@
+//! Every bound of the engine.
+
+/// The oldest ONNX Runtime 1.x that serves; the crate `ort` is built for exactly its C API.
+pub const MIN_RUNTIME_MINOR: u32 = 17;
+
+/// Bytes of one model: protobuf ends there, and ONNX Runtime takes the length as a signed 32-bit number.
+pub const MAX_MODEL: usize = i32::MAX as usize;
+
+/// Inputs, and outputs, of one model: as many as a frame has tensors.
+pub const MAX_PORTS: usize = inferbus_abi::limits::MAX_TENSORS;
+
+/// Dimensions of one tensor: as many as a frame can say.
+pub const MAX_RANK: usize = inferbus_abi::limits::MAX_RANK;
+
+/// How deep a model's messages may nest: protobuf itself stops there.
+pub const MAX_NESTING: usize = 100;
+
+/// Threads that one session may use inside an operator.
+pub const MAX_THREADS: usize = 256;
+
+/// Bytes of a message from ONNX Runtime; it quotes names out of the model, which may be of any length.
+pub const MAX_MESSAGE: usize = 1024;
+
+// The minimum that messages state is the one that is enforced.
+const _: () = assert!(MIN_RUNTIME_MINOR == ort::MINOR_VERSION);
+// Frames and ONNX Runtime must agree on the bytes of a number, since tensors are used where they lie.
+const _: () = assert!(cfg!(target_endian = "little"));

@@ -1,0 +1,290 @@
+//! One bucket of the catalog, reached through its JetStream stream.
+//!
+//! Promises: every wait is bounded by [`limits::STEP`], and every read is answered by the stream's leader, so
+//! that nobody reads an older state than the one that woke him.
+
+use std::future::Future;
+use std::time::SystemTime;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig};
+use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
+use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{ConsumerErrorKind, Info, RawMessageError, RawMessageErrorKind, Stream};
+use async_nats::jetstream::{Context, ErrorCode};
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use crate::fault::{CatalogFault, server_error};
+use crate::limits;
+
+const OPERATION: &str = "KV-Operation";
+const MARKER: &str = "Nats-Marker-Reason";
+const ROLLUP: &str = "Nats-Rollup";
+
+#[derive(Clone)]
+pub(crate) struct Bucket {
+    pub(crate) name: &'static str,
+    context: Context,
+    stream: Stream<()>,
+    stream_name: String,
+    prefix: String,
+}
+
+/// A message of the stream: the value of a key at one revision.
+pub(crate) struct Stored {
+    pub(crate) key: String,
+    pub(crate) revision: u64,
+    pub(crate) value: Bytes,
+    /// The key was deleted or purged; the value means nothing.
+    pub(crate) deleted: bool,
+    pub(crate) at: SystemTime,
+}
+
+/// What a write replaces.
+#[derive(Clone, Copy)]
+pub(crate) enum Expect {
+    /// Whatever is there.
+    Anything,
+    /// This revision of the key; zero for a key that never was.
+    Revision(u64),
+}
+
+/// How much of each message a list brings.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contents {
+    Whole,
+    KeysOnly,
+}
+
+impl Bucket {
+    pub(crate) async fn key_value(context: &Context, name: &'static str) -> Result<Self, CatalogFault> {
+        Self::new(context, name, format!("KV_{name}"), format!("$KV.{name}.")).await
+    }
+
+    pub(crate) async fn objects(context: &Context, name: &'static str) -> Result<Self, CatalogFault> {
+        Self::new(context, name, format!("OBJ_{name}"), format!("$O.{name}.")).await
+    }
+
+    async fn new(
+        context: &Context,
+        name: &'static str,
+        stream_name: String,
+        prefix: String,
+    ) -> Result<Self, CatalogFault> {
+        let stream = context.get_stream_no_info(&stream_name).await;
+        let stream = stream.map_err(|error| CatalogFault::from_client(name, "open a bucket", &error))?;
+        Ok(Self { name, context: context.clone(), stream, stream_name, prefix })
+    }
+
+    pub(crate) fn stream_name(&self) -> &str {
+        &self.stream_name
+    }
+
+    pub(crate) fn largest_payload(&self) -> usize {
+        self.context.client().max_payload()
+    }
+
+    /// A token that no other call returns.
+    pub(crate) fn unique_token(&self) -> String {
+        let inbox = self.context.client().new_inbox();
+        inbox.rsplit('.').next().unwrap_or_default().to_owned()
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.context.client().connection_state() == async_nats::connection::State::Connected
+    }
+
+    pub(crate) async fn info(&self) -> Result<Info, CatalogFault> {
+        let doing = format!("look at the bucket `{}`", self.name);
+        let info = within(&doing, self.stream.get_info()).await?;
+        info.map_err(|error| CatalogFault::from_client(self.name, &doing, &error))
+    }
+
+    /// The newest revision of a key, a deletion included.
+    pub(crate) async fn last(&self, key: &str) -> Result<Option<Stored>, CatalogFault> {
+        let doing = format!("read `{key}` of the bucket `{}`", self.name);
+        let subject = format!("{}{key}", self.prefix);
+        let found = within(&doing, self.stream.get_last_raw_message_by_subject(&subject)).await?;
+        self.found(key, &doing, found)
+    }
+
+    /// The oldest revision of a key that is not older than `from`.
+    pub(crate) async fn next(&self, key: &str, from: u64) -> Result<Option<Stored>, CatalogFault> {
+        let doing = format!("read `{key}` of the bucket `{}`", self.name);
+        let subject = format!("{}{key}", self.prefix);
+        let found = within(&doing, self.stream.get_first_raw_message_by_subject(&subject, from)).await?;
+        self.found(key, &doing, found)
+    }
+
+    fn found(
+        &self,
+        key: &str,
+        doing: &str,
+        found: Result<async_nats::jetstream::message::StreamMessage, RawMessageError>,
+    ) -> Result<Option<Stored>, CatalogFault> {
+        let message = match found {
+            Ok(message) => message,
+            Err(error) => {
+                return match error.kind() {
+                    RawMessageErrorKind::NoMessageFound => Ok(None),
+                    RawMessageErrorKind::JetStream(error) => Err(CatalogFault::from_server(self.name, doing, &error)),
+                    _ => Err(CatalogFault::from_client(self.name, doing, &error)),
+                };
+            }
+        };
+        Ok(Some(Stored {
+            key: key.to_owned(),
+            revision: message.sequence,
+            value: message.payload,
+            deleted: is_deletion(Some(&message.headers)),
+            at: message.time.into(),
+        }))
+    }
+
+    /// Writes a key. `None` means that it is not as expected: somebody else was first.
+    pub(crate) async fn put(&self, key: &str, value: Bytes, expect: Expect) -> Result<Option<u64>, CatalogFault> {
+        let ack = self.send(key, PublishMessage::build().payload(value), expect).await?;
+        self.confirm(key, ack).await
+    }
+
+    /// Writes a key of which only this revision shall remain.
+    pub(crate) async fn put_only(&self, key: &str, value: Bytes, expect: Expect) -> Result<Option<u64>, CatalogFault> {
+        let message = PublishMessage::build().payload(value).header(ROLLUP, "sub");
+        let ack = self.send(key, message, expect).await?;
+        self.confirm(key, ack).await
+    }
+
+    pub(crate) async fn delete(&self, key: &str) -> Result<(), CatalogFault> {
+        let message = PublishMessage::build().header(OPERATION, "DEL");
+        let ack = self.send(key, message, Expect::Anything).await?;
+        self.confirm(key, ack).await.map(drop)
+    }
+
+    /// Sends without waiting for the confirmation, so that several can be under way.
+    pub(crate) async fn append(&self, key: &str, value: Bytes) -> Result<PublishAckFuture, CatalogFault> {
+        self.send(key, PublishMessage::build().payload(value), Expect::Anything).await
+    }
+
+    async fn send(&self, key: &str, message: PublishMessage, expect: Expect) -> Result<PublishAckFuture, CatalogFault> {
+        let doing = format!("write `{key}` to the bucket `{}`", self.name);
+        let message = message.expected_stream(&self.stream_name);
+        let message = match expect {
+            Expect::Anything => message,
+            Expect::Revision(revision) => message.expected_last_subject_sequence(revision),
+        };
+        let sent = within(&doing, self.context.send_publish(format!("{}{key}", self.prefix), message)).await?;
+        sent.map_err(|error| CatalogFault::from_client(self.name, &doing, &error))
+    }
+
+    pub(crate) async fn confirm(&self, key: &str, ack: PublishAckFuture) -> Result<Option<u64>, CatalogFault> {
+        let doing = format!("write `{key}` to the bucket `{}`", self.name);
+        let error = match within(&doing, ack.into_future()).await? {
+            Ok(ack) => return Ok(Some(ack.sequence)),
+            Err(error) => error,
+        };
+        // A cluster words the same refusal in its own way.
+        let raced = server_error(&error).map(|error| error.error_code());
+        match error.kind() {
+            PublishErrorKind::WrongLastSequence => Ok(None),
+            _ if raced == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE_CONSTANT) => Ok(None),
+            PublishErrorKind::StreamNotFound => Err(CatalogFault::MissingBucket { bucket: self.name }),
+            PublishErrorKind::TimedOut => Err(CatalogFault::TimedOut { doing }),
+            _ => Err(CatalogFault::from_client(self.name, &doing, &error)),
+        }
+    }
+
+    /// Removes every revision of a key.
+    pub(crate) async fn purge(&self, key: &str) -> Result<(), CatalogFault> {
+        let doing = format!("purge `{key}` of the bucket `{}`", self.name);
+        let purged = within(&doing, self.stream.purge().filter(format!("{}{key}", self.prefix)).into_future()).await?;
+        purged.map(drop).map_err(|error| CatalogFault::from_client(self.name, &doing, &error))
+    }
+
+    /// The newest revision of every key that matches `filter`, then every change as it comes.
+    pub(crate) async fn watch(&self, filter: &str, contents: Contents) -> Result<Watch, CatalogFault> {
+        let doing = format!("watch the bucket `{}`", self.name);
+        let config = OrderedConfig {
+            deliver_subject: self.context.client().new_inbox(),
+            filter_subject: format!("{}{filter}", self.prefix),
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            replay_policy: ReplayPolicy::Instant,
+            headers_only: contents == Contents::KeysOnly,
+            ..Default::default()
+        };
+        let consumer = match within(&doing, self.stream.create_consumer(config)).await? {
+            Ok(consumer) => consumer,
+            Err(error) => {
+                return Err(match error.kind() {
+                    ConsumerErrorKind::JetStream(error) => CatalogFault::from_server(self.name, &doing, &error),
+                    _ => CatalogFault::from_client(self.name, &doing, &error),
+                });
+            }
+        };
+        let caught_up = consumer.cached_info().num_pending == 0;
+        let messages = within(&doing, consumer.messages()).await?;
+        let messages = messages.map_err(|error| CatalogFault::from_client(self.name, &doing, &error))?;
+        Ok(Watch { bucket: self.name, prefix: self.prefix.clone(), messages, caught_up })
+    }
+
+    /// The newest revision of every key that matches `filter` and was not deleted.
+    pub(crate) async fn list(&self, filter: &str, contents: Contents) -> Result<Vec<Stored>, CatalogFault> {
+        let doing = format!("list the bucket `{}`", self.name);
+        let mut watch = self.watch(filter, contents).await?;
+        let mut found = Vec::new();
+        while !watch.caught_up {
+            let stored = within(&doing, watch.next()).await??;
+            if found.len() >= limits::KEYS {
+                return Err(CatalogFault::TooManyKeys { bucket: self.name, limit: limits::KEYS });
+            }
+            if !stored.deleted {
+                found.push(stored);
+            }
+        }
+        Ok(found)
+    }
+}
+
+pub(crate) struct Watch {
+    bucket: &'static str,
+    prefix: String,
+    messages: Ordered,
+    /// Everything that was there when the watch began has been delivered.
+    pub(crate) caught_up: bool,
+}
+
+impl Watch {
+    /// Waits for the next change, without a bound. Nothing is lost if the wait is given up.
+    pub(crate) async fn next(&mut self) -> Result<Stored, CatalogFault> {
+        let doing = "follow changes";
+        let ended = || CatalogFault::Unreachable { doing: doing.to_owned(), reason: "the watch ended".to_owned() };
+        let message = self.messages.next().await.ok_or_else(ended)?;
+        let message = message.map_err(|error| CatalogFault::from_client(self.bucket, doing, &error))?;
+        let info = message.info().map_err(|error| CatalogFault::Unreachable {
+            doing: doing.to_owned(),
+            reason: format!("a message without its metadata: {error}"),
+        })?;
+        self.caught_up |= info.pending == 0;
+        Ok(Stored {
+            key: message.subject.strip_prefix(self.prefix.as_str()).unwrap_or_default().to_owned(),
+            revision: info.stream_sequence,
+            deleted: is_deletion(message.headers.as_ref()),
+            at: info.published.into(),
+            value: message.payload.clone(),
+        })
+    }
+}
+
+fn is_deletion(headers: Option<&HeaderMap>) -> bool {
+    let Some(headers) = headers else {
+        return false;
+    };
+    let operation = headers.get(OPERATION).is_some_and(|operation| matches!(operation.as_str(), "DEL" | "PURGE"));
+    operation || headers.get(MARKER).is_some()
+}
+
+async fn within<F: Future>(doing: &str, step: F) -> Result<F::Output, CatalogFault> {
+    let waited = tokio::time::timeout(limits::STEP, step).await;
+    waited.map_err(|_| CatalogFault::TimedOut { doing: doing.to_owned() })
+}

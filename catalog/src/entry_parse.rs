@@ -1,0 +1,147 @@
+//! Reads an entry from JSON and names every problem. The parts are shared with the manifest of a bundle.
+
+use serde_json::Value;
+
+use crate::canonical::canonical;
+use crate::entry::{Artifact, Batch, EngineOptions, Entry, Grant, Lanes, Limits, Plugin, PluginKind};
+use crate::fields::{Node, read_json, text_map};
+use crate::limits;
+use crate::problems::{Problems, excerpt};
+use crate::units::{ByteSize, Span};
+
+impl Entry {
+    pub fn parse(bytes: &[u8]) -> Result<Self, Problems> {
+        read_json(bytes, entry)
+    }
+}
+
+fn entry(node: &Node<'_>) -> Option<Entry> {
+    let fields = node.fields(&["model", "pre", "post", "limits", "engine", "labels"])?;
+    let model = fields.required("model").and_then(|node| artifact(&node));
+    let pre = fields.optional("pre").and_then(|node| plugin(&node));
+    let post = fields.optional("post").and_then(|node| plugin(&node));
+    let limits = fields.optional("limits").and_then(|node| limits_of(&node)).unwrap_or_default();
+    let engine = fields.optional("engine").and_then(|node| engine(&node)).unwrap_or_default();
+    let labels = fields.optional("labels").and_then(|node| text_map(&node, limits::LABELS)).unwrap_or_default();
+    Some(Entry { model: model?, pre, post, limits, engine, labels })
+}
+
+fn artifact(node: &Node<'_>) -> Option<Artifact> {
+    let fields = node.fields(&["digest", "size"])?;
+    let digest = fields.required("digest").and_then(|node| node.parsed());
+    let size = fields.required("size").and_then(|node| node.number(1..=limits::ARTIFACT_BYTES));
+    Some(Artifact { digest: digest?, size: size? })
+}
+
+fn plugin(node: &Node<'_>) -> Option<Plugin> {
+    let fields = node.fields(&["digest", "size", "kind", "language", "built_by", "config", "grants"])?;
+    let digest = fields.required("digest").and_then(|node| node.parsed());
+    let size = fields.required("size").and_then(|node| node.number(1..=limits::PLUGIN_BYTES));
+    let kind = fields.optional("kind").and_then(|node| kind(&node)).unwrap_or_default();
+    let language = fields.optional("language").and_then(|node| node.plain_text());
+    let built_by = fields.optional("built_by").and_then(|node| node.plain_text());
+    let config = fields.optional("config").and_then(|node| config(&node));
+    let grants = fields.optional("grants").and_then(|node| grants(&node)).unwrap_or_default();
+    Some(Plugin { digest: digest?, size: size?, kind, language, built_by, config, grants })
+}
+
+pub(crate) fn kind(node: &Node<'_>) -> Option<PluginKind> {
+    match node.text()? {
+        "module" => Some(PluginKind::Module),
+        other => {
+            node.problem(format!("{} is not a kind of plugin; allowed: module", excerpt(other)));
+            None
+        }
+    }
+}
+
+pub(crate) fn config(node: &Node<'_>) -> Option<Value> {
+    let len = canonical(node.value).len();
+    if len > limits::CONFIG_BYTES {
+        node.problem(format!("{len} bytes of JSON; at most {} are allowed", limits::CONFIG_BYTES));
+        return None;
+    }
+    Some(node.value.clone())
+}
+
+/// Sorted, because the order means nothing and the digest must not depend on it.
+pub(crate) fn grants(node: &Node<'_>) -> Option<Vec<Grant>> {
+    let mut grants = Vec::new();
+    for item in node.items()? {
+        let grant = match item.text() {
+            Some("emit") => Grant::Emit,
+            Some("log") => Grant::Log,
+            Some(other) => {
+                item.problem(format!("{} cannot be granted; allowed: emit, log", excerpt(other)));
+                continue;
+            }
+            None => continue,
+        };
+        if grants.contains(&grant) {
+            item.problem("granted twice; remove one");
+        } else {
+            grants.push(grant);
+        }
+    }
+    grants.sort_unstable();
+    Some(grants)
+}
+
+pub(crate) fn limits_of(node: &Node<'_>) -> Option<Limits> {
+    let fields = node.fields(&["memory", "time", "output", "emits"])?;
+    Some(Limits {
+        memory: fields.optional("memory").and_then(|node| size(&node, limits::ENTRY_MEMORY)),
+        time: fields.optional("time").and_then(|node| span(&node)),
+        output: fields.optional("output").and_then(|node| size(&node, limits::ENTRY_OUTPUT)),
+        emits: fields.optional("emits").and_then(|node| small(&node, limits::ENTRY_EMITS)),
+    })
+}
+
+pub(crate) fn engine(node: &Node<'_>) -> Option<EngineOptions> {
+    let fields = node.fields(&["lanes", "threads", "batch"])?;
+    Some(EngineOptions {
+        lanes: fields.optional("lanes").and_then(|node| lanes(&node)),
+        threads: fields.optional("threads").and_then(|node| small(&node, limits::ENTRY_THREADS)),
+        batch: fields.optional("batch").and_then(|node| batch(&node)),
+    })
+}
+
+fn lanes(node: &Node<'_>) -> Option<Lanes> {
+    match node.value {
+        Value::String(text) if text == "auto" => Some(Lanes::Auto),
+        Value::String(text) => {
+            node.problem(format!("{} is not a number of lanes; write a number or \"auto\"", excerpt(text)));
+            None
+        }
+        _ => small(node, limits::ENTRY_LANES).map(Lanes::Count),
+    }
+}
+
+fn batch(node: &Node<'_>) -> Option<Batch> {
+    let max = node.fields(&["max"])?.required("max").and_then(|node| small(&node, limits::ENTRY_BATCH))?;
+    Some(Batch { max })
+}
+
+fn small(node: &Node<'_>, range: std::ops::RangeInclusive<u64>) -> Option<u32> {
+    node.number(range).and_then(|number| u32::try_from(number).ok())
+}
+
+fn size(node: &Node<'_>, range: std::ops::RangeInclusive<u64>) -> Option<ByteSize> {
+    let size: ByteSize = node.parsed()?;
+    if range.contains(&(size.bytes() as u64)) {
+        return Some(size);
+    }
+    let (least, most) = (ByteSize::new(*range.start()), ByteSize::new(*range.end()));
+    node.problem(format!("{size} is out of range; allowed: {least} to {most}"));
+    None
+}
+
+fn span(node: &Node<'_>) -> Option<Span> {
+    let span: Span = node.parsed()?;
+    let (least, most) = (limits::ENTRY_TIME.start(), limits::ENTRY_TIME.end());
+    if limits::ENTRY_TIME.contains(&span.duration()) {
+        return Some(span);
+    }
+    node.problem(format!("{span} is out of range; allowed: {least:?} to {most:?}"));
+    None
+}

@@ -1,0 +1,71 @@
+//! Every bound of the catalog: sizes of what is read, counts of what is listed, time that is waited.
+
+use std::time::Duration;
+
+const KIB: u64 = 1024;
+const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
+
+/// The largest entry, pointer or route that is parsed.
+pub const DOCUMENT_BYTES: usize = 64 * KIB as usize;
+/// The largest `bundle.toml`.
+pub const MANIFEST_BYTES: u64 = 64 * KIB;
+pub const ARTIFACT_BYTES: u64 = 2 * GIB;
+pub const PLUGIN_BYTES: u64 = 64 * MIB;
+/// A plugin's configuration, as canonical JSON.
+pub const CONFIG_BYTES: usize = 32 * KIB as usize;
+pub const LABELS: usize = 64;
+/// Labels, and the free text that says how a plugin was made.
+pub const TEXT_BYTES: usize = 256;
+pub const NAME_BYTES: usize = 63;
+pub const VERSION_BYTES: usize = 64;
+pub const SUBJECT_BYTES: usize = 255;
+pub const SUBJECT_TOKENS: usize = 32;
+/// More problems than this in one document are counted, not listed.
+pub const PROBLEMS: usize = 50;
+/// How much of a bad value an error message repeats.
+pub const EXCERPT_CHARS: usize = 60;
+
+/// What an entry may ask for.
+pub const ENTRY_MEMORY: std::ops::RangeInclusive<u64> = 64 * KIB..=4 * GIB;
+pub const ENTRY_TIME: std::ops::RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_secs(60);
+pub const ENTRY_OUTPUT: std::ops::RangeInclusive<u64> = 1..=GIB;
+pub const ENTRY_EMITS: std::ops::RangeInclusive<u64> = 0..=1024;
+pub const ENTRY_LANES: std::ops::RangeInclusive<u64> = 1..=1024;
+pub const ENTRY_THREADS: std::ops::RangeInclusive<u64> = 1..=1024;
+pub const ENTRY_BATCH: std::ops::RangeInclusive<u64> = 1..=65_536;
+
+/// Revisions kept of every key, so that a rollback has something to go back to.
+pub const HISTORY: i64 = 16;
+/// The server keeps at most this many revisions of one key.
+pub const HISTORY_MAX: usize = 64;
+/// Keys of one bucket that are listed or followed.
+pub const KEYS: usize = 100_000;
+/// Reads in flight while many keys are looked up.
+pub const READS_IN_FLIGHT: usize = 16;
+
+/// One request and its answer, one chunk, one message of a list. Nothing waits longer without progress.
+pub const STEP: Duration = Duration::from_secs(5);
+/// The chunk size of the Object Store convention.
+pub const CHUNK_BYTES: usize = 128 * KIB as usize;
+/// Chunks sent and not yet confirmed during an upload.
+pub const CHUNKS_IN_FLIGHT: usize = 16;
+/// An artifact that is replaced while it is read is read again, this often in all.
+pub const READ_ATTEMPTS: usize = 3;
+/// Reserved at once for an artifact; the rest grows with what really arrives.
+pub const FIRST_RESERVE: u64 = 8 * MIB;
+
+/// How often a follower compares what it has seen with what the server holds.
+pub const RECONCILE: Duration = Duration::from_secs(15);
+/// Two wakes of a follower are at least this far apart.
+pub const COALESCE: Duration = Duration::from_millis(50);
+/// A follower that failed tries again after this pause.
+pub const RETRY: Duration = Duration::from_secs(1);
+
+const _: () = {
+    assert!(PLUGIN_BYTES <= ARTIFACT_BYTES);
+    assert!(CONFIG_BYTES < DOCUMENT_BYTES);
+    assert!(HISTORY as usize <= HISTORY_MAX);
+    assert!(COALESCE.as_millis() < RECONCILE.as_millis());
+    assert!(RETRY.as_millis() < RECONCILE.as_millis());
+};

@@ -1,0 +1,60 @@
+//! A pointer: which version of a model is active.
+
+use semver::Version;
+use serde_json::json;
+
+use crate::canonical::canonical;
+use crate::digest::Digest;
+use crate::fields::{Node, read_json};
+use crate::limits;
+use crate::names::parse_version;
+use crate::problems::Problems;
+
+/// The active version and, if whoever activated it wanted to be sure, the digest that its entry must have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pointer {
+    pub version: Version,
+    pub digest: Option<Digest>,
+}
+
+impl Pointer {
+    /// Reads the bare text `1.2.0`, or `{"version":"1.2.0","digest":"sha256:…"}`. White space around it is allowed.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Problems> {
+        let bytes = bytes.trim_ascii();
+        if bytes.first() == Some(&b'{') {
+            return read_json(bytes, pointer);
+        }
+        if bytes.is_empty() || bytes.len() > limits::DOCUMENT_BYTES {
+            return Err(Problems::whole("expected a version like 1.2.0, or a JSON object with one"));
+        }
+        let version =
+            parse_version(&String::from_utf8_lossy(bytes)).map_err(|fault| Problems::whole(fault.to_string()))?;
+        Ok(Self { version, digest: None })
+    }
+
+    pub fn to_bytes(&self) -> Vec<u8> {
+        match &self.digest {
+            None => self.version.to_string().into_bytes(),
+            Some(digest) => canonical(&json!({ "version": self.version, "digest": digest })),
+        }
+    }
+}
+
+fn pointer(node: &Node<'_>) -> Option<Pointer> {
+    let fields = node.fields(&["version", "digest"])?;
+    let version = fields.required("version").and_then(|node| {
+        let text = node.text()?;
+        parse_version(text).map_err(|fault| node.problem(fault.to_string())).ok()
+    });
+    let digest = fields.optional("digest").and_then(|node| node.parsed());
+    Some(Pointer { version: version?, digest })
+}
+
+impl std::fmt::Display for Pointer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.digest {
+            None => write!(f, "{}", self.version),
+            Some(digest) => write!(f, "{} ({})", self.version, digest.short()),
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Subject filters, and the templates that make one subject out of another, as NATS itself writes them.
+
+use crate::limits;
+use crate::problems::excerpt;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SubjectFault {
+    #[error("{} bytes long; at most {} are allowed", .0, limits::SUBJECT_BYTES)]
+    TooLong(usize),
+    #[error("{} tokens; at most {} are allowed", .0, limits::SUBJECT_TOKENS)]
+    TooManyTokens(usize),
+    #[error("a token between two dots is empty")]
+    EmptyToken,
+    #[error("the token {0} holds a character that subjects cannot have")]
+    BadCharacter(String),
+    #[error("`*` and `>` stand for whole tokens; {0} mixes them with text")]
+    MixedWildcard(String),
+    #[error("`>` can only be the last token")]
+    EarlyTail,
+    #[error("it begins with `$`, which belongs to the server; choose another subject")]
+    Reserved,
+    #[error("it has a wildcard; an output names one subject, so use {{{{wildcard(1)}}}} for what `*` matched")]
+    OutputWildcard,
+    #[error("{0} is not a mapping that can be used here; use {{{{wildcard(1)}}}} or $1 as a whole token")]
+    UnknownMapping(String),
+    #[error("{token} refers to wildcard {index}, and the filter has {wildcards}")]
+    NoSuchWildcard { token: String, index: usize, wildcards: usize },
+    #[error("it ends with `>` and the filter does not")]
+    NoTail,
+}
+
+/// Checks a filter: tokens, wildcards, and that it does not reach into the server's own subjects.
+pub(crate) fn check_filter(filter: &str) -> Result<(), SubjectFault> {
+    check_tokens(filter)?;
+    let last = filter.split('.').count() - 1;
+    for (index, token) in filter.split('.').enumerate() {
+        match token {
+            "*" => {}
+            ">" if index == last => {}
+            ">" => return Err(SubjectFault::EarlyTail),
+            mixed if mixed.contains(['*', '>']) => return Err(SubjectFault::MixedWildcard(excerpt(mixed))),
+            literal => check_literal(literal)?,
+        }
+    }
+    if filter.starts_with('$') { Err(SubjectFault::Reserved) } else { Ok(()) }
+}
+
+/// Checks a template against the filter whose wildcards it uses.
+pub(crate) fn check_template(template: &str, filter: &str) -> Result<(), SubjectFault> {
+    check_tokens(template)?;
+    let wildcards = filter.split('.').filter(|token| *token == "*").count();
+    let last = template.split('.').count() - 1;
+    for (at, token) in template.split('.').enumerate() {
+        match part(token)? {
+            Part::Wildcard(index) if index == 0 || index > wildcards => {
+                return Err(SubjectFault::NoSuchWildcard { token: excerpt(token), index, wildcards });
+            }
+            Part::Wildcard(_) => {}
+            Part::Tail if at != last => return Err(SubjectFault::EarlyTail),
+            Part::Tail if filter.split('.').next_back() != Some(">") => return Err(SubjectFault::NoTail),
+            Part::Tail => {}
+            Part::Literal(literal) if at == 0 && literal.starts_with('$') => return Err(SubjectFault::Reserved),
+            Part::Literal(literal) => check_literal(literal)?,
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn matches(filter: &str, subject: &str) -> bool {
+    let mut tokens = subject.split('.');
+    for wanted in filter.split('.') {
+        match (wanted, tokens.next()) {
+            (">", Some(_)) => return true,
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+    tokens.next().is_none()
+}
+
+/// The subject that a checked template makes of `subject`, which the filter must match.
+pub(crate) fn mapped(template: &str, filter: &str, subject: &str) -> Option<String> {
+    if !matches(filter, subject) {
+        return None;
+    }
+    let captured: Vec<&str> = filter
+        .split('.')
+        .zip(subject.split('.'))
+        .filter(|(wanted, _)| *wanted == "*")
+        .map(|(_, token)| token)
+        .collect();
+    let mut tokens = Vec::new();
+    for token in template.split('.') {
+        match part(token).ok()? {
+            Part::Literal(literal) => tokens.push(literal),
+            Part::Wildcard(index) => tokens.push(captured.get(index.checked_sub(1)?)?),
+            Part::Tail => tokens.extend(subject.split('.').skip(filter.split('.').count() - 1)),
+        }
+    }
+    Some(tokens.join("."))
+}
+
+/// Whether some subject matches the filter and is also what the template can make: the output would come back in.
+pub(crate) fn feeds_itself(template: &str, filter: &str) -> bool {
+    let mut wanted = filter.split('.');
+    for token in template.split('.') {
+        let made = part(token);
+        match (wanted.next(), made) {
+            (Some(">"), _) | (Some(_), Ok(Part::Tail)) => return true,
+            (Some("*"), _) | (Some(_), Ok(Part::Wildcard(_))) => {}
+            (Some(wanted), Ok(Part::Literal(literal))) if wanted == literal => {}
+            _ => return false,
+        }
+    }
+    wanted.next().is_none()
+}
+
+enum Part<'a> {
+    Literal(&'a str),
+    Wildcard(usize),
+    Tail,
+}
+
+fn part(token: &str) -> Result<Part<'_>, SubjectFault> {
+    if token == ">" {
+        return Ok(Part::Tail);
+    }
+    if token.contains(['*', '>']) {
+        return Err(SubjectFault::OutputWildcard);
+    }
+    let index = match token.strip_prefix('$') {
+        Some(index) if index.bytes().all(|byte| byte.is_ascii_digit()) => Some(index),
+        _ => wildcard_call(token),
+    };
+    let unknown = || SubjectFault::UnknownMapping(excerpt(token));
+    match index {
+        Some(index) => index.parse().map(Part::Wildcard).map_err(|_| unknown()),
+        None if token.contains("{{") || token.contains("}}") => Err(unknown()),
+        None => Ok(Part::Literal(token)),
+    }
+}
+
+/// The index in `{{wildcard(1)}}`, with the white space and the capitals that the server allows too.
+fn wildcard_call(token: &str) -> Option<&str> {
+    let call = token.strip_prefix("{{")?.strip_suffix("}}")?.trim();
+    let name = call.get(.."wildcard".len()).filter(|name| name.eq_ignore_ascii_case("wildcard"))?;
+    Some(call.strip_prefix(name)?.trim().strip_prefix('(')?.strip_suffix(')')?.trim())
+}
+
+fn check_tokens(subject: &str) -> Result<(), SubjectFault> {
+    let tokens = subject.split('.').count();
+    match () {
+        () if subject.len() > limits::SUBJECT_BYTES => Err(SubjectFault::TooLong(subject.len())),
+        () if tokens > limits::SUBJECT_TOKENS => Err(SubjectFault::TooManyTokens(tokens)),
+        () if subject.split('.').any(str::is_empty) => Err(SubjectFault::EmptyToken),
+        () => Ok(()),
+    }
+}
+
+fn check_literal(token: &str) -> Result<(), SubjectFault> {
+    let bad = |c: char| c.is_whitespace() || c.is_control();
+    if token.contains(bad) { Err(SubjectFault::BadCharacter(excerpt(token))) } else { Ok(()) }
+}

@@ -1,0 +1,195 @@
+//! The composition root: every part of a worker is made, joined and taken down here.
+//!
+//! Promises: [`run`] returns only when every message that was taken has been answered, or when the bound
+//! on that has passed, which it says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use async_nats::{Client, Event};
+use inferbus_catalog::{Catalog, FollowOptions};
+use inferbus_engine::load_runtime;
+use inferbus_sandbox::{Ceilings, Sandbox};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, Admin};
+use crate::bundle::Loader;
+use crate::bus::Bus;
+use crate::config::{Compute, WorkerConfig};
+use crate::lane::Lanes;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::resolve::{self, Following};
+use crate::service::Service;
+use crate::{connect, limits, publish, routes};
+
+/// What a bundle runs on: the native library, the sandbox, the lanes.
+pub fn loader(compute: &Compute) -> anyhow::Result<Loader> {
+    let runtime = load_runtime(compute.ort_library.as_deref())?;
+    let sandbox = Sandbox::new(Ceilings::default())?;
+    Ok(Loader { runtime, sandbox, lanes: compute.lane_count() })
+}
+
+/// Runs a worker until `stop`, then finishes what is in hand and leaves.
+pub async fn run(config: WorkerConfig, stop: CancellationToken) -> anyhow::Result<()> {
+    let loader = Arc::new(loader(&config.compute)?);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        worker = config.name,
+        lanes = loader.lanes,
+        onnxruntime = loader.runtime.version,
+        "worker starts"
+    );
+    let metrics = Metrics::new();
+    let registry = Arc::new(Registry::default());
+    let (listener, admin_address) = admin::listen(config.admin).await?;
+    tracing::info!(address = %admin_address, "health, readiness and metrics are served");
+    // What watches over the worker stays until the last message is out.
+    let watching = CancellationToken::new();
+    let admin = Admin { worker: config.name.clone(), registry: registry.clone(), metrics: metrics.clone() };
+    let admin = tokio::spawn(admin::run(listener, admin, watching.clone()));
+
+    let client = config.connection.worker(&config.name, connection_events(metrics.clone())).await?;
+    if let Some(catalog) = open_catalog(&client, &stop).await {
+        let shared = Shared { client, loader, registry, metrics, admin: admin_address.to_string() };
+        serve(&config, shared, catalog, &stop).await?;
+    }
+    watching.cancel();
+    // A client that never finishes its request must not keep the worker.
+    match tokio::time::timeout(limits::FAREWELL, admin).await {
+        Ok(ended) => ended.context("the admin server panicked")?.context("the admin server failed"),
+        Err(_) => Ok(()),
+    }
+}
+
+/// What the parts of a connected worker have in common.
+struct Shared {
+    client: Client,
+    loader: Arc<Loader>,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    admin: String,
+}
+
+async fn serve(
+    config: &WorkerConfig,
+    shared: Shared,
+    catalog: Catalog,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
+    let Shared { client, loader, registry, metrics, admin } = shared;
+    let in_flight = config.bus.in_flight as usize;
+    let (finished, outgoing) = mpsc::channel(in_flight);
+    let lanes = Lanes::start(loader.lanes, in_flight, &finished).context("the compute threads cannot be started")?;
+    drop(finished);
+    let publisher = tokio::spawn(publish::run(client.clone(), metrics.clone(), outgoing));
+
+    let behind = CancellationToken::new();
+    let (routes_found, routes) = watch::channel(BTreeMap::new());
+    let follower = catalog.follow(FollowOptions::default());
+    let following =
+        Following { catalog, loader, registry: registry.clone(), metrics: metrics.clone(), routes: routes_found };
+    let resolver = tokio::spawn(resolve::run(following, follower, behind.clone()));
+    let service = tokio::spawn(service(config, &client, &registry, &metrics, admin).run(behind.clone()));
+
+    tokio::select! {
+        () = registry.completed() => {}
+        () = stop.cancelled() => {}
+    }
+    let bus = Arc::new(Bus::new(client.clone(), registry, lanes, metrics, in_flight));
+    routes::run(bus.clone(), config.bus.clone(), routes, stop.clone()).await;
+
+    tracing::info!("worker stops: finishing what is in hand");
+    if tokio::time::timeout(limits::DRAIN, bus.emptied()).await.is_err() {
+        tracing::error!(seconds = limits::DRAIN.as_secs(), "messages in hand did not finish in time and are given up");
+    }
+    behind.cancel();
+    farewell(&client).await;
+    // The lanes end when the bus lets go of their queue, and the publisher when the lanes have ended.
+    drop(bus);
+    let ends = async {
+        resolver.await.context("the resolver panicked")?;
+        service.await.context("the service panicked")??;
+        publisher.await.context("the publisher panicked")
+    };
+    tokio::time::timeout(limits::FAREWELL, ends).await.unwrap_or_else(|_| {
+        tracing::warn!("a lane is still at work and is left behind");
+        Ok(())
+    })
+}
+
+fn service(
+    config: &WorkerConfig,
+    client: &Client,
+    registry: &Arc<Registry>,
+    metrics: &Arc<Metrics>,
+    admin: String,
+) -> Service {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let started = i128::try_from(started.as_nanos()).unwrap_or_default();
+    Service {
+        client: client.clone(),
+        id: client.new_inbox().rsplit('.').next().unwrap_or_default().to_owned(),
+        worker: config.name.clone(),
+        subject: format!("{}.*", config.bus.prefix),
+        group: config.bus.group.clone(),
+        metadata: HashMap::from([("worker".to_owned(), config.name.clone()), ("admin".to_owned(), admin)]),
+        started: async_nats::datetime::from_nanos(started).unwrap_or(async_nats::datetime::DateTime::UNIX_EPOCH),
+        registry: registry.clone(),
+        metrics: metrics.clone(),
+    }
+}
+
+fn connection_events(metrics: Arc<Metrics>) -> impl Fn(Event) + Send + Sync + Clone + 'static {
+    move |event| match event {
+        Event::Connected => {
+            // The first connection is no reconnect.
+            if metrics.connections.inc() > 0 {
+                tracing::info!("connected to NATS again");
+            }
+            metrics.connected.set(1);
+        }
+        Event::Disconnected | Event::Closed => {
+            metrics.connected.set(0);
+            tracing::warn!("{event}: trying to reach NATS again");
+        }
+        Event::SlowConsumer(_) => {
+            metrics.slow_consumers.inc();
+            tracing::error!("messages were dropped because they came faster than they could be taken: add a worker");
+        }
+        Event::ServerError(fault) => tracing::error!("the NATS server says: {fault}"),
+        Event::ClientError(fault) => tracing::warn!("NATS: {fault}"),
+        Event::LameDuckMode | Event::Draining => tracing::info!("{event}"),
+    }
+}
+
+/// Waits for the server and for the catalog's buckets; `None` if told to stop before they came.
+async fn open_catalog(client: &Client, stop: &CancellationToken) -> Option<Catalog> {
+    let mut pause = limits::RETRY_FIRST;
+    loop {
+        let fault = tokio::select! {
+            opened = Catalog::open(client.clone()) => match opened {
+                Ok(catalog) => return Some(catalog),
+                Err(fault) => fault,
+            },
+            () = stop.cancelled() => return None,
+        };
+        tracing::warn!("waiting for the catalog: {fault}");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => pause = (pause * 2).min(limits::RETRY_LONGEST),
+            () = stop.cancelled() => return None,
+        }
+    }
+}
+
+/// When the round trip is back, the server has everything that was published before.
+async fn farewell(client: &Client) {
+    if connect::round_trip(client, limits::FAREWELL).await {
+        tracing::info!("worker leaves: everything was published");
+    } else {
+        tracing::warn!("worker leaves, but the server did not confirm the last messages");
+    }
+}

@@ -1,0 +1,153 @@
+//! A loaded bundle: everything that one model version needs to serve, held together by one `Arc`.
+//!
+//! Promises: a bundle is complete before anybody sees it. It has been compiled, given sessions for every
+//! lane and warmed up; dropping the last `Arc` frees all of it. Loading is slow and blocks: it must never
+//! happen on a lane or on the bus.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use inferbus_catalog::{Digest, Entry, Grant, ModelName, Plugin as PluginEntry, Version};
+use inferbus_engine::{EngineFault, Network as _, OnnxNetwork, Options, Runtime, Signature};
+use inferbus_sandbox::{Bounds, Grants, LoadFault, Plugin, Sandbox};
+
+use crate::job::{Parts, Stage};
+use crate::limits;
+use crate::metrics::{BundleMetrics, Metrics};
+use crate::plugin_log::LogGate;
+
+/// Which bytes run: name and version for people, the digest for certainty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub model: ModelName,
+    pub version: Version,
+    pub digest: Digest,
+}
+
+/// The bytes that an entry names, already checked against its digests.
+pub struct Artifacts {
+    pub model: Bytes,
+    pub pre: Option<Bytes>,
+    pub post: Option<Bytes>,
+}
+
+pub struct Bundle {
+    pub identity: Identity,
+    pub metrics: BundleMetrics,
+    pub log_gate: LogGate,
+    pub signature: Signature,
+    has_pre: bool,
+    has_post: bool,
+    lanes: Vec<Mutex<Parts>>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BundleFault {
+    #[error("the {} plugin: {fault}", stage.name())]
+    Plugin { stage: Stage, fault: LoadFault },
+    #[error("the model: {0}")]
+    Model(#[from] EngineFault),
+}
+
+/// What loading needs from the process: made once, shared by all bundles.
+pub struct Loader {
+    pub runtime: Runtime,
+    pub sandbox: Sandbox,
+    pub lanes: usize,
+}
+
+impl Loader {
+    /// Compiles, creates sessions and warms up. Blocks.
+    pub fn load(
+        &self,
+        identity: Identity,
+        entry: &Entry,
+        artifacts: &Artifacts,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Bundle, BundleFault> {
+        let pre = self.plugin(Stage::Pre, entry, entry.pre.as_ref(), artifacts.pre.as_ref())?;
+        let post = self.plugin(Stage::Post, entry, entry.post.as_ref(), artifacts.post.as_ref())?;
+        let options = Options { threads: entry.engine.threads() };
+        let network = OnnxNetwork::load(&self.runtime, &*artifacts.model, options)?;
+        let lanes = (0..entry.engine.lanes(self.lanes).clamp(1, limits::LANES))
+            .map(|_| {
+                let model = network.session()?;
+                let instance = |plugin: &Option<Plugin>| plugin.as_ref().map(Plugin::instance);
+                Ok(Mutex::new(Parts { pre: instance(&pre), model, post: instance(&post) }))
+            })
+            .collect::<Result<Vec<_>, EngineFault>>()?;
+        let log_gate = LogGate::default();
+        for (stage, plugin) in [(Stage::Pre, &pre), (Stage::Post, &post)] {
+            for line in plugin.iter().flat_map(Plugin::init_log) {
+                log_gate.write(&identity, stage, &line);
+            }
+        }
+        let metrics = metrics.bundle(&identity);
+        Ok(Bundle {
+            identity,
+            metrics,
+            log_gate: LogGate::default(),
+            signature: network.signature().clone(),
+            has_pre: pre.is_some(),
+            has_post: post.is_some(),
+            lanes,
+        })
+    }
+
+    fn plugin(
+        &self,
+        stage: Stage,
+        entry: &Entry,
+        plugin: Option<&PluginEntry>,
+        wasm: Option<&Bytes>,
+    ) -> Result<Option<Plugin>, BundleFault> {
+        let (Some(plugin), Some(wasm)) = (plugin, wasm) else {
+            return Ok(None);
+        };
+        let config = plugin.config.as_ref().map(|config| config.to_string()).unwrap_or_default();
+        Plugin::load(&self.sandbox, wasm, grants(plugin), bounds(entry), config.as_bytes())
+            .map(Some)
+            .map_err(|fault| BundleFault::Plugin { stage, fault })
+    }
+}
+
+pub fn grants(plugin: &PluginEntry) -> Grants {
+    Grants { log: plugin.grants.contains(&Grant::Log), emit: plugin.grants.contains(&Grant::Emit) }
+}
+
+/// The entry's limits over the sandbox's defaults.
+fn bounds(entry: &Entry) -> Bounds {
+    let mut bounds = Bounds::default();
+    let limits = &entry.limits;
+    if let Some(memory) = limits.memory {
+        bounds.memory = memory.bytes();
+    }
+    if let Some(time) = limits.time {
+        bounds.time = time.duration();
+    }
+    if let Some(output) = limits.output {
+        bounds.output = output.bytes();
+    }
+    if let Some(emits) = limits.emits {
+        bounds.emits = emits;
+    }
+    bounds
+}
+
+impl Bundle {
+    /// Without a pre plugin the payload itself must be tensors.
+    pub fn takes_tensors(&self) -> bool {
+        !self.has_pre
+    }
+
+    /// Without a post plugin the result is tensors.
+    pub fn gives_tensors(&self) -> bool {
+        !self.has_post
+    }
+
+    /// The parts for one lane. Uncontended unless the entry asks for fewer sessions than there are lanes.
+    pub fn parts(&self, lane: usize) -> MutexGuard<'_, Parts> {
+        // A panic while the parts were held is answered like a trap; the parts rewind for the next call.
+        self.lanes[lane % self.lanes.len()].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

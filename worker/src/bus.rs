@@ -1,0 +1,192 @@
+//! The way in: a message is taken from NATS, given a place, and handed to a lane.
+//!
+//! Promises: a message is either handed to a lane or answered at once with why not; nothing is queued
+//! beyond the places in hand. The bus never computes and never waits for a lane. What comes back from the
+//! lanes goes out through `publish.rs`.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
+use futures_util::StreamExt as _;
+use inferbus_catalog::{ModelName, Route, RouteName};
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::bundle::Identity;
+use crate::lane::{Job, Lanes};
+use crate::metrics::Metrics;
+use crate::outcome::Refusal;
+use crate::registry::Registry;
+use crate::telemetry::message_span;
+use crate::{connect, limits, publish};
+
+/// The content type of a tensor frame.
+pub const FRAME_TYPE: &str = "application/x-inferbus-tensors";
+
+/// What the bus must remember of a message while a lane has it.
+pub struct Ticket {
+    pub reply: Option<Subject>,
+    /// Where the result goes besides the reply.
+    pub output: Option<String>,
+    /// Emitted topics are published below this.
+    pub emit_prefix: String,
+    pub headers: Option<HeaderMap>,
+    pub received: Instant,
+    /// Gives the message's place and bytes back when the ticket is dropped.
+    _place: Place,
+}
+
+/// A message's place among those in hand, and its bytes'.
+struct Place {
+    in_flight: Gauge,
+    _message: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.in_flight.dec();
+    }
+}
+
+/// Where messages of one subscription belong.
+pub enum Origin {
+    /// `<prefix>.<model>`: the subject's last token is the model.
+    Direct {
+        prefix: String,
+    },
+    Route(RouteName, Route),
+}
+
+pub struct Bus {
+    pub client: Client,
+    pub registry: Arc<Registry>,
+    pub lanes: Lanes<Ticket>,
+    pub metrics: Arc<Metrics>,
+    places: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    in_flight: usize,
+}
+
+impl Bus {
+    pub fn new(
+        client: Client,
+        registry: Arc<Registry>,
+        lanes: Lanes<Ticket>,
+        metrics: Arc<Metrics>,
+        in_flight: usize,
+    ) -> Self {
+        let bytes = Arc::new(Semaphore::new(limits::IN_FLIGHT_BYTES / limits::BYTES_PER_PERMIT));
+        Self { client, registry, lanes, metrics, places: Arc::new(Semaphore::new(in_flight)), bytes, in_flight }
+    }
+
+    /// Takes messages until told to stop, then those that the server had already sent.
+    pub async fn take(&self, mut messages: Subscriber, origin: &Origin, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                message = messages.next() => match message {
+                    Some(message) => self.accept(message, origin).await,
+                    None => return,
+                },
+                () = stop.cancelled() => break,
+            }
+        }
+        for message in connect::unsubscribe(&self.client, messages).await {
+            self.accept(message, origin).await;
+        }
+    }
+
+    async fn accept(&self, message: Message, origin: &Origin) {
+        if let Err((message, refusal)) = self.hand_over(message, origin) {
+            publish::refusal(&self.client, &self.metrics, message, &refusal).await;
+        }
+    }
+
+    /// No await and no I/O from here to the lane.
+    #[expect(clippy::result_large_err, reason = "it is moved once, to whoever answers")]
+    fn hand_over(&self, message: Message, origin: &Origin) -> Result<(), (Envelope, Refusal)> {
+        let received = Instant::now();
+        let Message { subject, reply, payload, headers, .. } = message;
+        let envelope = Envelope { reply, headers };
+        let len = payload.len();
+        if len > limits::PAYLOAD {
+            let model = origin.model(&subject).to_owned();
+            return Err((envelope, Refusal::TooLarge { model, len, limit: limits::PAYLOAD }));
+        }
+        let bundle = match self.registry.active(origin.model(&subject)) {
+            Ok(bundle) => bundle,
+            Err(refusal) => return Err((envelope, refusal)),
+        };
+        if bundle.takes_tensors()
+            && let Err(refusal) = frame_type(&bundle.identity, envelope.headers.as_ref())
+        {
+            return Err((envelope, refusal));
+        }
+        let identity = &bundle.identity;
+        let Some(place) = self.place(len) else {
+            return Err((envelope, Refusal::Busy { model: identity.model.clone(), limit: self.in_flight }));
+        };
+        let span = message_span(identity, envelope.headers.as_ref());
+        let (output, emit_prefix) = origin.outputs(&subject, &identity.model);
+        let ticket =
+            Ticket { reply: envelope.reply, output, emit_prefix, headers: envelope.headers, received, _place: place };
+        self.lanes.submit(Job { bundle, payload, span, ticket }).map_err(|job| {
+            let Ticket { reply, headers, .. } = job.ticket;
+            (Envelope { reply, headers }, Refusal::Stopping)
+        })
+    }
+
+    fn place(&self, len: usize) -> Option<Place> {
+        let permits = u32::try_from(len.div_ceil(limits::BYTES_PER_PERMIT)).ok()?;
+        let message = self.places.clone().try_acquire_owned().ok()?;
+        let bytes = self.bytes.clone().try_acquire_many_owned(permits).ok()?;
+        self.metrics.in_flight.inc();
+        Some(Place { in_flight: self.metrics.in_flight.clone(), _message: message, _bytes: bytes })
+    }
+
+    /// Waits until every message in hand has been published.
+    pub async fn emptied(&self) {
+        // A closed semaphore cannot happen here, and would mean that nothing is in hand.
+        let _ = self.places.acquire_many(u32::try_from(self.in_flight).unwrap_or(u32::MAX)).await;
+    }
+}
+
+/// What a refusal needs of a message.
+pub struct Envelope {
+    pub reply: Option<Subject>,
+    pub headers: Option<HeaderMap>,
+}
+
+impl Origin {
+    fn model<'a>(&'a self, subject: &'a str) -> &'a str {
+        match self {
+            Self::Direct { prefix } => {
+                subject.strip_prefix(prefix.as_str()).map_or("", |rest| rest.trim_start_matches('.'))
+            }
+            Self::Route(_, route) => route.model.as_ref(),
+        }
+    }
+
+    fn outputs(&self, subject: &str, model: &ModelName) -> (Option<String>, String) {
+        let output = match self {
+            Self::Direct { .. } => None,
+            Self::Route(_, route) => route.output_for(subject),
+        };
+        let prefix = output.clone().unwrap_or_else(|| format!("inference.{model}"));
+        (output, prefix)
+    }
+}
+
+fn frame_type(identity: &Identity, headers: Option<&HeaderMap>) -> Result<(), Refusal> {
+    match headers.and_then(|headers| headers.get("Content-Type")) {
+        Some(given) if given.as_str() != FRAME_TYPE => Err(Refusal::ContentType {
+            model: identity.model.clone(),
+            version: identity.version.clone(),
+            given: given.to_string(),
+            expected: "this model has no pre plugin, so send tensors as application/x-inferbus-tensors",
+        }),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,79 @@
+//! `inferbus check`: would every worker take this bundle? No bus needed.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use inferbus::config::Compute;
+use inferbus_catalog::{Bundle, Grant};
+use inferbus_engine::Port;
+use serde_json::json;
+
+use super::{local, print};
+use crate::cli::Format;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  inferbus check plugins/digits/bundle-1.0.0\n  inferbus check ./defect-1.3.0 --sample frame.bin"
+)]
+pub struct Arguments {
+    /// Folder with a bundle.toml
+    #[arg(value_name = "FOLDER")]
+    folder: PathBuf,
+    /// A payload to run through the bundle
+    #[arg(long, value_name = "FILE")]
+    sample: Option<PathBuf>,
+    #[arg(long, value_enum, default_value = "text")]
+    output: Format,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let bundle = Bundle::read(&arguments.folder)?;
+    local::inspect(&bundle)?;
+    let local = local::Local::load(&arguments.compute, &bundle)?;
+    let ports = |ports: &[Port]| ports.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let (inputs, outputs) = (ports(&local.signature.inputs), ports(&local.signature.outputs));
+    let sample = arguments.sample.as_ref().map(|file| sample(&local, file)).transpose()?;
+    let digest = bundle.entry.digest();
+    if arguments.output == Format::Json {
+        return print::json(&json!({
+            "model": bundle.name.to_string(), "version": bundle.version.to_string(), "digest": digest.to_string(),
+            "inputs": inputs, "outputs": outputs, "sample": sample,
+        }));
+    }
+    println!("{} {} {digest}: good", bundle.name, bundle.version);
+    println!("  inputs   {}\n  outputs  {}", inputs.join(", "), outputs.join(", "));
+    for (stage, plugin) in [("pre", &bundle.entry.pre), ("post", &bundle.entry.post)] {
+        if let Some(plugin) = plugin {
+            let grants: Vec<_> = plugin
+                .grants
+                .iter()
+                .map(|grant| match grant {
+                    Grant::Log => "log",
+                    Grant::Emit => "emit",
+                })
+                .collect();
+            println!(
+                "  {stage:8} {} bytes, granted: {}",
+                plugin.size,
+                if grants.is_empty() { "nothing".into() } else { grants.join(", ") }
+            );
+        }
+    }
+    if let Some(sample) = sample {
+        println!("  sample   {sample}");
+    }
+    Ok(())
+}
+
+fn sample(local: &local::Local, file: &PathBuf) -> anyhow::Result<String> {
+    let payload = std::fs::read(file).with_context(|| format!("the sample {} cannot be read", file.display()))?;
+    match local.run(&payload).0 {
+        Ok(done) => {
+            Ok(done.output.map_or_else(|| "no result".into(), |output| String::from_utf8_lossy(&output).into_owned()))
+        }
+        Err(failure) => bail!("the sample {} fails in {}: {failure}", file.display(), failure.stage().name()),
+    }
+}

@@ -1,0 +1,16 @@
+//! `inferbus completions`: a script for the user's shell.
+
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use crate::cli::Cli;
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  inferbus completions bash > ~/.local/share/bash-completion/completions/inferbus")]
+pub struct Arguments {
+    shell: Shell,
+}
+
+pub fn run(arguments: &Arguments) {
+    clap_complete::generate(arguments.shell, &mut Cli::command(), "inferbus", &mut std::io::stdout());
+}

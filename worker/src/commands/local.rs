@@ -1,0 +1,62 @@
+//! A bundle on disk, loaded and run without a bus, by the same code that a worker runs.
+
+use std::time::Instant;
+
+use anyhow::Context as _;
+use inferbus::app;
+use inferbus::bundle::{Artifacts, Bundle as Loaded, Identity, grants};
+use inferbus::config::Compute;
+use inferbus::job::{self, Done, Failure, Stage, StageTimes, Surroundings};
+use inferbus::metrics::Metrics;
+use inferbus_catalog::{Bundle, Role};
+use inferbus_engine::Signature;
+use inferbus_sandbox::LogLine;
+
+pub struct Local {
+    pub signature: Signature,
+    bundle: Loaded,
+}
+
+/// Looks at the plugins without compiling them: what a worker would refuse is refused here, by name.
+pub fn inspect(bundle: &Bundle) -> anyhow::Result<()> {
+    for (role, plugin) in [(Role::Pre, &bundle.entry.pre), (Role::Post, &bundle.entry.post)] {
+        if let (Some(plugin), Some(wasm)) = (plugin, bundle.file(role)) {
+            inferbus_sandbox::inspect(wasm, grants(plugin)).with_context(|| {
+                format!("{} {}: every worker would refuse the {} plugin", bundle.name, bundle.version, role.name())
+            })?;
+        }
+    }
+    Ok(())
+}
+
+impl Local {
+    pub fn load(compute: &Compute, bundle: &Bundle) -> anyhow::Result<Self> {
+        let loader = app::loader(&Compute { lanes: Some(1), ..compute.clone() })?;
+        let identity =
+            Identity { model: bundle.name.clone(), version: bundle.version.clone(), digest: bundle.entry.digest() };
+        let file = |role| bundle.file(role).cloned();
+        let artifacts =
+            Artifacts { model: file(Role::Model).unwrap_or_default(), pre: file(Role::Pre), post: file(Role::Post) };
+        let loaded = loader
+            .load(identity, &bundle.entry, &artifacts, &Metrics::new())
+            .with_context(|| format!("{} {} cannot be loaded", bundle.name, bundle.version))?;
+        Ok(Self { signature: loaded.signature.clone(), bundle: loaded })
+    }
+
+    /// Runs one payload; the plugins' log lines go to standard error.
+    pub fn run(&self, payload: &[u8]) -> (Result<Done, Failure>, StageTimes) {
+        job::run(&mut self.bundle.parts(0), payload, &Terminal)
+    }
+}
+
+struct Terminal;
+
+impl Surroundings for Terminal {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn log(&self, stage: Stage, line: LogLine<'_>) {
+        eprintln!("{} {:?}: {}", stage.name(), line.level, line.text);
+    }
+}

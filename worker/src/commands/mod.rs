@@ -1,0 +1,48 @@
+//! One file per command; here is only which one runs.
+
+pub mod activate;
+pub mod check;
+pub mod completions;
+pub mod dev;
+pub mod infer;
+pub mod list;
+pub mod push;
+pub mod rollback;
+pub mod route;
+pub mod show;
+pub mod status;
+
+mod local;
+mod print;
+mod stop;
+mod worker;
+
+use std::process::ExitCode;
+
+use inferbus::connect::Connection;
+use inferbus_catalog::Catalog;
+
+use crate::cli::Command;
+
+pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Worker(config) => worker::run(*config).await?,
+        Command::Push(arguments) => push::run(arguments).await?,
+        Command::Activate(arguments) => activate::run(arguments).await?,
+        Command::Rollback(arguments) => rollback::run(arguments).await?,
+        Command::Ls(arguments) => list::run(arguments).await?,
+        Command::Show(arguments) => show::run(arguments).await?,
+        Command::Status(arguments) => return status::run(arguments).await,
+        Command::Check(arguments) => check::run(&arguments)?,
+        Command::Infer(arguments) => infer::run(arguments).await?,
+        Command::Route(arguments) => route::run(arguments).await?,
+        Command::Dev(arguments) => dev::run(*arguments).await?,
+        Command::Completions(arguments) => completions::run(&arguments),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The catalog as it is: commands that only read or switch do not create buckets.
+async fn catalog(connection: &Connection) -> anyhow::Result<Catalog> {
+    Ok(Catalog::open(connection.command().await?).await?)
+}

@@ -1,0 +1,16 @@
+//! `inferbus worker`: serve until stopped.
+
+use inferbus::app;
+use inferbus::config::WorkerConfig;
+use inferbus::telemetry::Telemetry;
+
+use super::stop;
+
+pub async fn run(config: WorkerConfig) -> anyhow::Result<()> {
+    let telemetry = Telemetry::start(&config.log)?;
+    let stop = stop::on_signal()?;
+    let ended = app::run(config, stop).await;
+    // Sending the last spans blocks.
+    let _ = tokio::task::spawn_blocking(|| telemetry.finish()).await;
+    ended
+}

@@ -1,0 +1,97 @@
+//! The compute threads: each takes one job after the other from a shared bounded queue.
+//!
+//! Promises: a lane never awaits and never touches NATS. Every job that a lane accepts is finished, with a
+//! result or a failure, even if the code it calls panics; its ticket always comes back.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use inferbus_engine::ModelFault;
+use inferbus_sandbox::LogLine;
+use tokio::sync::mpsc;
+use tracing::Span;
+
+use crate::bundle::Bundle;
+use crate::job::{self, Done, Failure, Stage, StageTimes, Surroundings};
+
+/// A message on its way to a lane. The ticket is the bus's own and means nothing here.
+pub struct Job<T> {
+    pub bundle: Arc<Bundle>,
+    pub payload: Bytes,
+    pub span: Span,
+    pub ticket: T,
+}
+
+/// A message that a lane is done with.
+pub struct Finished<T> {
+    pub bundle: Arc<Bundle>,
+    pub result: Result<Done, Failure>,
+    pub times: StageTimes,
+    pub span: Span,
+    pub ticket: T,
+}
+
+/// The sending side of the lanes. The threads end when the last clone of it is gone.
+pub struct Lanes<T> {
+    queue: Sender<Job<T>>,
+}
+
+impl<T> Clone for Lanes<T> {
+    fn clone(&self) -> Self {
+        Self { queue: self.queue.clone() }
+    }
+}
+
+impl<T: Send + 'static> Lanes<T> {
+    /// Starts `count` threads over a queue of `capacity` jobs. A `finished` that holds as many never blocks a lane.
+    pub fn start(count: usize, capacity: usize, finished: &mpsc::Sender<Finished<T>>) -> std::io::Result<Self> {
+        let (queue, jobs) = crossbeam_channel::bounded(capacity);
+        for lane in 0..count {
+            let (jobs, finished) = (jobs.clone(), finished.clone());
+            std::thread::Builder::new().name(format!("lane-{lane}")).spawn(move || work(lane, &jobs, &finished))?;
+        }
+        Ok(Self { queue })
+    }
+
+    /// Hands a job over without waiting; gives it back when the queue is full.
+    pub fn submit(&self, job: Job<T>) -> Result<(), Box<Job<T>>> {
+        self.queue.try_send(job).map_err(|fault| match fault {
+            TrySendError::Full(job) | TrySendError::Disconnected(job) => Box::new(job),
+        })
+    }
+}
+
+fn work<T>(lane: usize, jobs: &Receiver<Job<T>>, finished: &mpsc::Sender<Finished<T>>) {
+    for Job { bundle, payload, span, ticket } in jobs {
+        let (result, times) = span.in_scope(|| run(lane, &bundle, &payload));
+        drop(payload);
+        if finished.blocking_send(Finished { bundle, result, times, span, ticket }).is_err() {
+            return;
+        }
+    }
+}
+
+fn run(lane: usize, bundle: &Bundle, payload: &[u8]) -> (Result<Done, Failure>, StageTimes) {
+    let around = Here { bundle };
+    catch_unwind(AssertUnwindSafe(|| job::run(&mut bundle.parts(lane), payload, &around))).unwrap_or_else(|_| {
+        tracing::error!(model = %bundle.identity.model, version = %bundle.identity.version, "a lane panicked: this is a defect of the worker");
+        (Err(Failure::Model(ModelFault::Failed("the worker panicked; its log says where".into()))), StageTimes::default())
+    })
+}
+
+struct Here<'a> {
+    bundle: &'a Bundle,
+}
+
+impl Surroundings for Here<'_> {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn log(&self, stage: Stage, line: LogLine<'_>) {
+        self.bundle.log_gate.write(&self.bundle.identity, stage, &line);
+    }
+}

@@ -1,0 +1,26 @@
+//! The worker: everything between a NATS subject and a model.
+//!
+//! Follow one message: `bus.rs` takes it, `lane.rs` gives it a thread, `job.rs` runs it, `outcome.rs` says
+//! what a failure means, `publish.rs` sends what came of it. `resolve.rs` keeps `registry.rs` at what the
+//! catalog says, beside the message path and never on it.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod app;
+pub mod bundle;
+pub mod bus;
+pub mod config;
+pub mod connect;
+pub mod dev_server;
+pub mod job;
+pub mod lane;
+pub mod limits;
+pub mod metrics;
+pub mod outcome;
+pub mod plugin_log;
+pub mod publish;
+pub mod registry;
+pub mod resolve;
+pub mod routes;
+pub mod service;
+pub mod telemetry;

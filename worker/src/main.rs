@@ -1,0 +1,27 @@
+//! The command `inferbus`: reads the arguments, runs one command, turns its end into an exit code.
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod exit;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(fault) => {
+            return exit::report(&anyhow::anyhow!("the threads of the async runtime cannot be started: {fault}"));
+        }
+    };
+    let ended = runtime.block_on(commands::run(cli.command));
+    // A lane that is stuck in native code must not keep the process.
+    runtime.shutdown_background();
+    match ended {
+        Ok(code) => code,
+        Err(fault) => exit::report(&fault),
+    }
+}

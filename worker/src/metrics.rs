@@ -1,0 +1,253 @@
+//! Every counter of the worker, and their text for Prometheus.
+//!
+//! Promises: labels come from the catalog or from this crate, never from a message, so a publisher cannot
+//! make the number of series grow.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::bundle::Identity;
+use crate::job::{Stage, StageTimes};
+use crate::outcome::Verdict;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OutcomeLabels {
+    model: String,
+    version: String,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StageLabels {
+    model: String,
+    version: String,
+    stage: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BundleLabels {
+    model: String,
+    version: String,
+    digest: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ModelLabels {
+    model: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: String,
+}
+
+/// The worker's own totals, as the NATS services protocol reports them.
+#[derive(Debug, Default)]
+pub struct Totals {
+    pub requests: AtomicU64,
+    pub errors: AtomicU64,
+    pub nanoseconds: AtomicU64,
+    last_error: Mutex<Option<(u16, String)>>,
+}
+
+impl Totals {
+    pub fn last_error(&self) -> Option<(u16, String)> {
+        self.last_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn error(&self, code: u16, text: &str) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some((code, text.to_owned()));
+    }
+}
+
+pub struct Metrics {
+    registry: Registry,
+    messages: Family<OutcomeLabels, Counter>,
+    stages: Family<StageLabels, Histogram>,
+    refused: Family<ReasonLabels, Counter>,
+    bundles: Family<BundleLabels, Gauge>,
+    swaps: Family<ModelLabels, Counter>,
+    load_failures: Family<ModelLabels, Counter>,
+    pub in_flight: Gauge,
+    pub emits: Counter,
+    pub unpublished: Counter,
+    pub slow_consumers: Counter,
+    pub connected: Gauge,
+    pub connections: Counter,
+    pub totals: Totals,
+}
+
+/// The handles that one bundle's messages touch: found once at load, not looked up per message.
+pub struct BundleMetrics {
+    all: Arc<Metrics>,
+    identity: (String, String),
+    ok: Counter,
+    no_result: Counter,
+    pre: Histogram,
+    infer: Histogram,
+    post: Histogram,
+}
+
+/// From 1 µs to about 4 s.
+fn stage_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(1e-6, 2.0, 23))
+}
+
+impl Metrics {
+    pub fn new() -> Arc<Self> {
+        let mut registry = Registry::with_prefix("inferbus");
+        let messages = Family::default();
+        registry.register("messages", "Messages that ran, by outcome", messages.clone());
+        let stages = Family::new_with_constructor(stage_histogram as fn() -> Histogram);
+        registry.register_with_unit("stage", "Time in one stage of a message", Unit::Seconds, stages.clone());
+        let refused = Family::default();
+        registry.register("refused", "Messages that were not tried, by reason", refused.clone());
+        let bundles = Family::default();
+        registry.register("bundle", "1 for each model version and digest that serves now", bundles.clone());
+        let swaps = Family::default();
+        registry.register("swaps", "Bundles that went into service", swaps.clone());
+        let load_failures = Family::default();
+        registry.register(
+            "load_failures",
+            "Versions that the catalog asked for and that could not be served",
+            load_failures.clone(),
+        );
+        let in_flight = Gauge::default();
+        registry.register("in_flight", "Messages in hand", in_flight.clone());
+        let emits = Counter::default();
+        registry.register("emits", "Extra messages that plugins emitted", emits.clone());
+        let unpublished = Counter::default();
+        registry.register(
+            "unpublished",
+            "Replies, results and emits that the client did not take",
+            unpublished.clone(),
+        );
+        let slow_consumers = Counter::default();
+        registry.register(
+            "slow_consumers",
+            "Times that messages were dropped because the bus was too slow",
+            slow_consumers.clone(),
+        );
+        let connected = Gauge::default();
+        registry.register("connected", "1 while connected to NATS", connected.clone());
+        let connections = Counter::default();
+        registry.register("connections", "Connections made to NATS", connections.clone());
+        Arc::new(Self {
+            registry,
+            messages,
+            stages,
+            refused,
+            bundles,
+            swaps,
+            load_failures,
+            in_flight,
+            emits,
+            unpublished,
+            slow_consumers,
+            connected,
+            connections,
+            totals: Totals::default(),
+        })
+    }
+
+    /// The handles for a bundle that has been loaded.
+    pub fn bundle(self: &Arc<Self>, identity: &Identity) -> BundleMetrics {
+        let (model, version) = (identity.model.to_string(), identity.version.to_string());
+        let outcome = |outcome: &str| {
+            self.messages.get_or_create_owned(&OutcomeLabels {
+                model: model.clone(),
+                version: version.clone(),
+                outcome: outcome.into(),
+            })
+        };
+        let stage = |stage: Stage| {
+            self.stages.get_or_create_owned(&StageLabels {
+                model: model.clone(),
+                version: version.clone(),
+                stage: stage.name().into(),
+            })
+        };
+        BundleMetrics {
+            ok: outcome(crate::outcome::OK),
+            no_result: outcome(crate::outcome::NO_RESULT),
+            pre: stage(Stage::Pre),
+            infer: stage(Stage::Infer),
+            post: stage(Stage::Post),
+            all: self.clone(),
+            identity: (model, version),
+        }
+    }
+
+    /// A message that was not tried.
+    pub fn refusal(&self, verdict: Verdict, text: &str) {
+        self.refused.get_or_create(&ReasonLabels { reason: verdict.label.into() }).inc();
+        self.totals.requests.fetch_add(1, Ordering::Relaxed);
+        self.totals.error(verdict.code, text);
+    }
+
+    pub fn bundle_in_service(&self, old: Option<&Identity>, new: &Identity) {
+        if let Some(old) = old {
+            self.bundle_out_of_service(old);
+        }
+        self.bundles.get_or_create(&bundle_labels(new)).set(1);
+        self.swaps.get_or_create(&ModelLabels { model: new.model.to_string() }).inc();
+    }
+
+    pub fn bundle_out_of_service(&self, identity: &Identity) {
+        self.bundles.remove(&bundle_labels(identity));
+    }
+
+    pub fn load_failed(&self, model: &str) {
+        self.load_failures.get_or_create(&ModelLabels { model: model.into() }).inc();
+    }
+
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+fn bundle_labels(identity: &Identity) -> BundleLabels {
+    BundleLabels {
+        model: identity.model.to_string(),
+        version: identity.version.to_string(),
+        digest: identity.digest.to_string(),
+    }
+}
+
+impl BundleMetrics {
+    pub fn done(&self, has_output: bool, emits: usize, times: StageTimes, whole: Duration) {
+        let outcome = if has_output { &self.ok } else { &self.no_result };
+        outcome.inc();
+        self.all.emits.inc_by(emits as u64);
+        self.count(times, whole);
+    }
+
+    pub fn failed(&self, verdict: Verdict, text: &str, times: StageTimes, whole: Duration) {
+        let (model, version) = self.identity.clone();
+        self.all.messages.get_or_create(&OutcomeLabels { model, version, outcome: verdict.label.into() }).inc();
+        self.all.totals.error(verdict.code, text);
+        self.count(times, whole);
+    }
+
+    fn count(&self, times: StageTimes, whole: Duration) {
+        for (histogram, time) in [(&self.pre, times.pre), (&self.infer, times.infer), (&self.post, times.post)] {
+            if !time.is_zero() {
+                histogram.observe(time.as_secs_f64());
+            }
+        }
+        let totals = &self.all.totals;
+        totals.requests.fetch_add(1, Ordering::Relaxed);
+        totals.nanoseconds.fetch_add(u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,145 @@
+//! The way out: a finished message becomes a reply, a result and emitted events.
+//!
+//! Promises: whoever asked with a reply subject gets exactly one answer. Emitted events are published only
+//! for a message that succeeded, in order, before its result. A place is given back only after its
+//! message has been handed to the client.
+
+use std::sync::Arc;
+
+use async_nats::{Client, HeaderMap, Subject};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tracing::Span;
+
+use crate::bundle::{Bundle, Identity};
+use crate::bus::{Envelope, FRAME_TYPE, Ticket};
+use crate::job::{Done, Failure, StageTimes};
+use crate::lane::Finished;
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::outcome::{self, Refusal};
+use crate::telemetry::{mark_failed, trace_into};
+
+/// The error headers of the NATS services protocol.
+pub const ERROR_CODE: &str = "Nats-Service-Error-Code";
+pub const ERROR: &str = "Nats-Service-Error";
+
+/// Publishes what the lanes finish until they are gone.
+pub async fn run(client: Client, metrics: Arc<Metrics>, mut finished: mpsc::Receiver<Finished<Ticket>>) {
+    let publisher = Publisher { client, metrics };
+    while let Some(message) = finished.recv().await {
+        publisher.message(message).await;
+    }
+}
+
+struct Publisher {
+    client: Client,
+    metrics: Arc<Metrics>,
+}
+
+impl Publisher {
+    async fn message(&self, message: Finished<Ticket>) {
+        let Finished { bundle, result, times, span, ticket } = message;
+        let mut headers = identity_headers(&bundle.identity);
+        trace_into(&mut headers, &span, ticket.headers.as_ref());
+        headers.insert("Inferbus-Stage-Micros", stage_micros(times));
+        match result.and_then(|done| self.fits(done)) {
+            Ok(done) => self.done(&bundle, done, headers, times, &ticket).await,
+            Err(failure) => {
+                mark_failed(&span, failure.verdict().code);
+                self.failed(&bundle, &failure, headers, times, &ticket).await;
+            }
+        }
+    }
+
+    /// What the server would not take must be known before any part of it is published.
+    fn fits(&self, done: Done) -> Result<Done, Failure> {
+        let limit = self.client.max_payload().saturating_sub(limits::HEADER_ROOM);
+        let emits = done.emits.iter().map(|emit| emit.payload.len());
+        match emits.chain(done.output.as_ref().map(Bytes::len)).max() {
+            Some(len) if len > limit => Err(Failure::Unpublishable { len, limit }),
+            _ => Ok(done),
+        }
+    }
+
+    async fn done(&self, bundle: &Bundle, done: Done, mut headers: HeaderMap, times: StageTimes, ticket: &Ticket) {
+        bundle.metrics.done(done.output.is_some(), done.emits.len(), times, ticket.received.elapsed());
+        for emit in done.emits {
+            let subject = format!("{}.{}", ticket.emit_prefix, emit.topic);
+            self.publish(subject.into(), headers.clone(), emit.payload.into()).await;
+        }
+        if bundle.gives_tensors() {
+            headers.insert("Content-Type", FRAME_TYPE);
+        }
+        if let (Some(subject), Some(output)) = (&ticket.output, &done.output) {
+            self.publish(subject.as_str().into(), headers.clone(), output.clone()).await;
+        }
+        if let Some(reply) = &ticket.reply {
+            if done.output.is_none() {
+                headers.insert("Inferbus-Result", "none");
+            }
+            self.publish(reply.clone(), headers, done.output.unwrap_or_default()).await;
+        }
+    }
+
+    async fn failed(
+        &self,
+        bundle: &Bundle,
+        failure: &Failure,
+        mut headers: HeaderMap,
+        times: StageTimes,
+        ticket: &Ticket,
+    ) {
+        let (verdict, stage) = (failure.verdict(), failure.stage());
+        let identity = &bundle.identity;
+        let text = outcome::sentence(identity.model.as_ref(), &identity.version.to_string(), stage, failure);
+        bundle.metrics.failed(verdict, &text, times, ticket.received.elapsed());
+        tracing::debug!(code = verdict.code, "{text}");
+        if let Some(reply) = &ticket.reply {
+            headers.insert("Inferbus-Stage", stage.name());
+            error_headers(&mut headers, verdict.code, text);
+            self.publish(reply.clone(), headers, Bytes::new()).await;
+        }
+    }
+
+    async fn publish(&self, subject: Subject, headers: HeaderMap, payload: Bytes) {
+        if self.client.publish_with_headers(subject, headers, payload).await.is_err() {
+            self.metrics.unpublished.inc();
+        }
+    }
+}
+
+/// Answers a message that is not tried.
+pub async fn refusal(client: &Client, metrics: &Metrics, message: Envelope, refusal: &Refusal) {
+    let verdict = refusal.verdict();
+    let text = outcome::header_text(&refusal.to_string());
+    metrics.refusal(verdict, &text);
+    let Some(reply) = message.reply else {
+        tracing::debug!(code = verdict.code, "dropped, with nobody to tell: {text}");
+        return;
+    };
+    let mut headers = HeaderMap::new();
+    error_headers(&mut headers, verdict.code, text);
+    trace_into(&mut headers, &Span::none(), message.headers.as_ref());
+    if client.publish_with_headers(reply, headers, Bytes::new()).await.is_err() {
+        metrics.unpublished.inc();
+    }
+}
+
+fn error_headers(headers: &mut HeaderMap, code: u16, text: String) {
+    headers.insert(ERROR_CODE, code.to_string());
+    headers.insert(ERROR, text);
+}
+
+fn identity_headers(identity: &Identity) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("Inferbus-Model", identity.model.as_ref());
+    headers.insert("Inferbus-Version", identity.version.to_string());
+    headers.insert("Inferbus-Digest", identity.digest.to_string());
+    headers
+}
+
+fn stage_micros(times: StageTimes) -> String {
+    let micros = |time: std::time::Duration| time.as_micros();
+    format!("pre={},infer={},post={}", micros(times.pre), micros(times.infer), micros(times.post))
+}

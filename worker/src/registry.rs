@@ -1,0 +1,143 @@
+//! Which bundle serves which model right now.
+//!
+//! Promises: a reader on the message path takes no lock and waits for nobody; it gets an `Arc` that stays
+//! whole however often the model is swapped meanwhile. Only the resolver writes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use arc_swap::ArcSwap;
+use inferbus_catalog::ModelName;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::bundle::Bundle;
+use crate::outcome::Refusal;
+
+/// One active model as this worker sees it.
+#[derive(Clone, Default)]
+pub struct Slot {
+    /// What answers now; stays while a new version loads or fails to.
+    pub bundle: Option<Arc<Bundle>>,
+    /// The version that the catalog asks for.
+    pub wanted: Option<String>,
+    /// Why the wanted version does not serve.
+    pub error: Option<String>,
+}
+
+/// One line of `inferbus status`.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+pub struct ModelStatus {
+    pub model: String,
+    pub version: Option<String>,
+    pub digest: Option<String>,
+    pub wanted: Option<String>,
+    pub state: ModelState,
+    pub error: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ModelState {
+    /// Serves what the catalog asks for.
+    Serving,
+    /// The first version is on its way.
+    Loading,
+    /// What the catalog asks for cannot be had; an older version may still serve.
+    Failed,
+}
+
+#[derive(Default)]
+pub struct Registry {
+    slots: ArcSwap<BTreeMap<ModelName, Slot>>,
+    complete: watch::Sender<bool>,
+    taking: AtomicBool,
+}
+
+impl Registry {
+    /// The bundle that serves a model, or what to answer instead.
+    pub fn active(&self, model: &str) -> Result<Arc<Bundle>, Refusal> {
+        let slots = self.slots.load();
+        let Some(slot) = slots.get(model) else {
+            return Err(Refusal::UnknownModel { model: model.to_owned() });
+        };
+        slot.bundle.clone().ok_or_else(|| Refusal::NotLoaded {
+            model: model.to_owned(),
+            why: slot.error.clone().unwrap_or_else(|| "it is on its way".into()),
+        })
+    }
+
+    /// Changes one model's slot; readers see the old one or the new one, never a mixture.
+    pub fn update(&self, model: &ModelName, change: impl Fn(&mut Slot)) {
+        self.slots.rcu(|slots| {
+            let mut slots = BTreeMap::clone(slots);
+            change(slots.entry(model.clone()).or_default());
+            slots
+        });
+    }
+
+    pub fn remove(&self, model: &ModelName) {
+        self.slots.rcu(|slots| {
+            let mut slots = BTreeMap::clone(slots);
+            slots.remove(model);
+            slots
+        });
+    }
+
+    pub fn slot(&self, model: &ModelName) -> Option<Slot> {
+        self.slots.load().get(model).cloned()
+    }
+
+    /// Says that every model of the catalog has been looked at once.
+    pub fn mark_complete(&self) {
+        self.complete.send_if_modified(|complete| !std::mem::replace(complete, true));
+    }
+
+    /// Waits for [`Registry::mark_complete`].
+    pub async fn completed(&self) {
+        // An error would mean that the sender, which we hold, is gone.
+        let _ = self.complete.subscribe().wait_for(|complete| *complete).await;
+    }
+
+    /// Says that the server knows of this worker: from now on messages come.
+    pub fn mark_taking(&self) {
+        self.taking.store(true, Ordering::Relaxed);
+    }
+
+    /// Why this worker does not serve everything that is active; empty when it does.
+    pub fn unready(&self) -> Vec<String> {
+        if !*self.complete.borrow() {
+            return vec!["the catalog has not been read yet".into()];
+        }
+        if !self.taking.load(Ordering::Relaxed) {
+            return vec!["no messages are taken yet".into()];
+        }
+        let slots = self.slots.load();
+        let missing = slots.iter().filter(|(_, slot)| slot.bundle.is_none());
+        missing.map(|(model, slot)| format!("{model}: {}", slot.error.as_deref().unwrap_or("loading"))).collect()
+    }
+
+    pub fn status(&self) -> Vec<ModelStatus> {
+        self.slots.load().iter().map(|(model, slot)| slot.status(model)).collect()
+    }
+}
+
+impl Slot {
+    fn status(&self, model: &ModelName) -> ModelStatus {
+        let identity = self.bundle.as_ref().map(|bundle| &bundle.identity);
+        let state = match (&self.error, &self.bundle) {
+            (Some(_), _) => ModelState::Failed,
+            (None, Some(_)) => ModelState::Serving,
+            (None, None) => ModelState::Loading,
+        };
+        ModelStatus {
+            model: model.to_string(),
+            version: identity.map(|identity| identity.version.to_string()),
+            digest: identity.map(|identity| identity.digest.to_string()),
+            wanted: self.wanted.clone(),
+            state,
+            error: self.error.clone(),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! From the catalog to the registry: follow, fetch, load, swap.
+//!
+//! Promises: the catalog is read anew after every hint that something changed, so the last change wins
+//! however many hints came or were lost. Whatever goes wrong, the bundle that serves keeps serving, and
+//! the registry says why the wanted one does not. A fault that may pass is tried again with growing pauses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use inferbus_catalog::{
+    Artifact, Catalog, CatalogFault, Changes, Digest, Entry, Follower, ModelName, Pointer, Route, RouteName,
+    RouteSummary,
+};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::bundle::{Artifacts, Bundle, BundleFault, Identity, Loader};
+use crate::limits;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+
+/// Why the version that the catalog asks for does not serve.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Catalog(#[from] CatalogFault),
+    #[error("the catalog no longer says which version is active, and nobody withdrew it: activate one again")]
+    Lost,
+    #[error("the active version cannot be read: {0}")]
+    Pointer(String),
+    #[error(
+        "version {version} has digest {found}, but {wanted} was activated: activate it again, or push the version that was meant"
+    )]
+    OtherDigest { version: String, wanted: Digest, found: Digest },
+    #[error("version {version}: {fault}")]
+    Bundle { version: String, fault: BundleFault },
+    #[error("version {version} was not loaded within {} s", limits::LOAD.as_secs())]
+    TooSlow { version: String },
+    #[error("loading stopped unexpectedly: {0}")]
+    Broken(String),
+}
+
+impl Fault {
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Catalog(fault) => fault.is_transient(),
+            Self::TooSlow { .. } => true,
+            Self::Lost | Self::Pointer(_) | Self::OtherDigest { .. } | Self::Bundle { .. } | Self::Broken(_) => false,
+        }
+    }
+}
+
+/// One look at one model, in its own task.
+struct Look {
+    model: ModelName,
+    result: Result<(), Fault>,
+}
+
+#[derive(Clone)]
+struct Resolver {
+    catalog: Catalog,
+    loader: Arc<Loader>,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+}
+
+/// What the resolver works on: each model is at most once in hand, and at most once more waiting.
+#[derive(Default)]
+struct Work {
+    waiting: BTreeSet<ModelName>,
+    in_hand: BTreeSet<ModelName>,
+    failures: BTreeMap<ModelName, u32>,
+    looks: JoinSet<Look>,
+    pauses: JoinSet<ModelName>,
+}
+
+pub struct Following {
+    pub catalog: Catalog,
+    pub loader: Arc<Loader>,
+    pub registry: Arc<Registry>,
+    pub metrics: Arc<Metrics>,
+    pub routes: watch::Sender<BTreeMap<RouteName, Route>>,
+}
+
+/// Follows the catalog until told to stop.
+pub async fn run(following: Following, mut follower: Follower, stop: CancellationToken) {
+    let Following { catalog, loader, registry, metrics, routes } = following;
+    let resolver = Resolver { catalog, loader, registry, metrics };
+    let mut work = Work::default();
+    let mut routes_behind = false;
+    loop {
+        work.start(&resolver);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            changes = follower.changed() => {
+                let Changes { models, routes } = changes;
+                work.waiting.extend(models);
+                routes_behind |= routes;
+            }
+            Some(look) = work.looks.join_next() => work.looked(look, &resolver),
+            Some(Ok(model)) = work.pauses.join_next() => { work.waiting.insert(model); }
+            () = tokio::time::sleep(limits::RETRY_FIRST), if routes_behind => {}
+        }
+        if routes_behind {
+            routes_behind = !resolver.read_routes(&routes).await;
+        }
+        if work.waiting.is_empty() && work.in_hand.is_empty() && !routes_behind {
+            resolver.registry.mark_complete();
+        }
+    }
+}
+
+impl Work {
+    fn start(&mut self, resolver: &Resolver) {
+        while self.looks.len() < limits::LOADS
+            && let Some(model) = self.waiting.iter().find(|model| !self.in_hand.contains(*model)).cloned()
+        {
+            self.waiting.remove(&model);
+            self.in_hand.insert(model.clone());
+            let resolver = resolver.clone();
+            self.looks.spawn(async move {
+                let result = resolver.look(&model).await;
+                Look { model, result }
+            });
+        }
+    }
+
+    fn looked(&mut self, look: Result<Look, tokio::task::JoinError>, resolver: &Resolver) {
+        let Ok(Look { model, result }) = look else {
+            tracing::error!("a load panicked: this is a defect of the worker");
+            return;
+        };
+        self.in_hand.remove(&model);
+        let Err(fault) = result else {
+            self.failures.remove(&model);
+            return;
+        };
+        let failures = self.failures.entry(model.clone()).or_default();
+        *failures = failures.saturating_add(1);
+        let pause = pause(*failures);
+        resolver.failed(&model, &fault);
+        if fault.may_pass() {
+            self.pauses.spawn(async move {
+                tokio::time::sleep(pause).await;
+                model
+            });
+        }
+    }
+}
+
+fn pause(failures: u32) -> Duration {
+    let doubled = limits::RETRY_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
+    doubled.min(limits::RETRY_LONGEST)
+}
+
+impl Resolver {
+    /// Makes the registry say what the catalog says about one model.
+    async fn look(&self, model: &ModelName) -> Result<(), Fault> {
+        let Some((pointer, _)) = self.catalog.pointer(model).await? else {
+            return self.without_pointer(model).await;
+        };
+        let pointer = pointer.map_err(|problems| Fault::Pointer(problems.to_string()))?;
+        self.registry.update(model, |slot| slot.wanted = Some(pointer.version.to_string()));
+        let (entry, digest) = self.entry(model, &pointer).await?;
+        let serving = self.registry.slot(model).and_then(|slot| slot.bundle);
+        if serving.is_some_and(|bundle| bundle.identity.digest == digest && bundle.identity.version == pointer.version)
+        {
+            self.registry.update(model, |slot| slot.error = None);
+            return Ok(());
+        }
+        let identity = Identity { model: model.clone(), version: pointer.version, digest };
+        let version = identity.version.to_string();
+        let bundle = tokio::time::timeout(limits::LOAD, self.load(identity, entry))
+            .await
+            .map_err(|_| Fault::TooSlow { version })??;
+        self.swap(model, Arc::new(bundle));
+        Ok(())
+    }
+
+    async fn entry(&self, model: &ModelName, pointer: &Pointer) -> Result<(Entry, Digest), Fault> {
+        let (entry, digest, _) = self.catalog.entry(model, &pointer.version).await?;
+        match pointer.digest {
+            Some(wanted) if wanted != digest => {
+                Err(Fault::OtherDigest { version: pointer.version.to_string(), wanted, found: digest })
+            }
+            _ => Ok((entry, digest)),
+        }
+    }
+
+    /// Fetches every artifact, then compiles and warms up on a thread that may block.
+    async fn load(&self, identity: Identity, entry: Entry) -> Result<Bundle, Fault> {
+        let artifacts = Artifacts {
+            model: self.catalog.artifact(&entry.model).await?,
+            pre: self.plugin(entry.pre.as_ref().map(|plugin| plugin.artifact())).await?,
+            post: self.plugin(entry.post.as_ref().map(|plugin| plugin.artifact())).await?,
+        };
+        let (loader, metrics) = (self.loader.clone(), self.metrics.clone());
+        let version = identity.version.to_string();
+        let loaded = tokio::task::spawn_blocking(move || loader.load(identity, &entry, &artifacts, &metrics)).await;
+        loaded.map_err(|fault| Fault::Broken(fault.to_string()))?.map_err(|fault| Fault::Bundle { version, fault })
+    }
+
+    async fn plugin(&self, artifact: Option<Artifact>) -> Result<Option<bytes::Bytes>, Fault> {
+        match artifact {
+            Some(artifact) => Ok(Some(self.catalog.artifact(&artifact).await?)),
+            None => Ok(None),
+        }
+    }
+
+    fn swap(&self, model: &ModelName, bundle: Arc<Bundle>) {
+        let old = self.registry.slot(model).and_then(|slot| slot.bundle);
+        self.registry.update(model, |slot| {
+            slot.bundle = Some(bundle.clone());
+            slot.error = None;
+        });
+        self.metrics.bundle_in_service(old.as_ref().map(|old| &old.identity), &bundle.identity);
+        let from = old.map(|old| old.identity.version.to_string());
+        let identity = &bundle.identity;
+        tracing::info!(model = %model, version = %identity.version, digest = %identity.digest, from, "in service");
+    }
+
+    /// A deleted pointer takes the model out; a catalog that has lost it must not.
+    async fn without_pointer(&self, model: &ModelName) -> Result<(), Fault> {
+        let known = self.registry.slot(model).is_some();
+        if known && !self.catalog.is_withdrawn(model).await? {
+            return Err(Fault::Lost);
+        }
+        self.withdraw(model);
+        Ok(())
+    }
+
+    fn withdraw(&self, model: &ModelName) {
+        if let Some(slot) = self.registry.slot(model) {
+            self.registry.remove(model);
+            if let Some(bundle) = slot.bundle {
+                self.metrics.bundle_out_of_service(&bundle.identity);
+            }
+            tracing::info!(%model, "no longer active");
+        }
+    }
+
+    fn failed(&self, model: &ModelName, fault: &Fault) {
+        self.metrics.load_failed(model.as_ref());
+        self.registry.update(model, |slot| slot.error = Some(fault.to_string()));
+        let serving =
+            self.registry.slot(model).and_then(|slot| slot.bundle).map(|bundle| bundle.identity.version.to_string());
+        tracing::error!(%model, serving, "the active version cannot be served: {fault}");
+    }
+
+    /// Hands the bus the routes that are valid. Says whether they could be read.
+    async fn read_routes(&self, routes: &watch::Sender<BTreeMap<RouteName, Route>>) -> bool {
+        let listed = match self.catalog.routes().await {
+            Ok(listed) => listed,
+            Err(fault) => {
+                tracing::warn!(%fault, "the routes cannot be read; the known ones stay");
+                return false;
+            }
+        };
+        let mut valid = BTreeMap::new();
+        for RouteSummary { name, route, .. } in listed.into_iter().take(limits::ROUTES) {
+            match route {
+                Ok(route) => {
+                    valid.insert(name, route);
+                }
+                Err(problems) => tracing::error!(route = %name, "the route is left out: {problems}"),
+            }
+        }
+        routes.send_if_modified(|known| {
+            let changed = *known != valid;
+            *known = valid;
+            changed
+        });
+        true
+    }
+}

@@ -1,0 +1,156 @@
+//! The worker as a NATS service: it answers `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`.
+//!
+//! The client library's own service counts only what is answered through its request type, with a lock
+//! and an allocation per message; here the same wire types are filled from the worker's own counters.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_nats::datetime::DateTime;
+use async_nats::service::{Info, PingResponse, Stats, endpoint, error};
+use async_nats::{Client, Message};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use futures_util::stream::select_all;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::Metrics;
+use crate::registry::{ModelStatus, Registry};
+
+/// The name under which `nats micro ls` lists every worker.
+pub const SERVICE: &str = "inferbus";
+
+/// What a worker says of itself in the `data` of its endpoint's statistics.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WorkerStatus {
+    pub worker: String,
+    pub ready: bool,
+    pub unready: Vec<String>,
+    pub in_flight: i64,
+    pub models: Vec<ModelStatus>,
+}
+
+pub struct Service {
+    pub client: Client,
+    pub id: String,
+    pub worker: String,
+    pub subject: String,
+    pub group: String,
+    pub metadata: HashMap<String, String>,
+    pub started: DateTime,
+    pub registry: Arc<Registry>,
+    pub metrics: Arc<Metrics>,
+}
+
+impl Service {
+    /// Answers until told to stop. Every verb is asked of all services, of this kind, or of this worker.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let mut questions = Vec::new();
+        for verb in ["PING", "INFO", "STATS"] {
+            for subject in
+                [format!("$SRV.{verb}"), format!("$SRV.{verb}.{SERVICE}"), format!("$SRV.{verb}.{SERVICE}.{}", self.id)]
+            {
+                let subscriber = self.client.subscribe(subject).await?;
+                questions.push(subscriber.map(move |message| (verb, message)));
+            }
+        }
+        let mut questions = select_all(questions);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                question = questions.next() => match question {
+                    Some((verb, question)) => self.answer(verb, question).await?,
+                    None => return Ok(()),
+                }
+            }
+        }
+    }
+
+    async fn answer(&self, verb: &str, question: Message) -> anyhow::Result<()> {
+        let Some(reply) = question.reply else {
+            return Ok(());
+        };
+        let answer = match verb {
+            "PING" => serde_json::to_vec(&self.ping())?,
+            "INFO" => serde_json::to_vec(&self.info())?,
+            _ => serde_json::to_vec(&self.stats())?,
+        };
+        self.client.publish(reply, Bytes::from(answer)).await?;
+        Ok(())
+    }
+
+    fn ping(&self) -> PingResponse {
+        PingResponse {
+            kind: "io.nats.micro.v1.ping_response".into(),
+            name: SERVICE.into(),
+            id: self.id.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            metadata: self.metadata.clone(),
+        }
+    }
+
+    fn info(&self) -> Info {
+        Info {
+            kind: "io.nats.micro.v1.info_response".into(),
+            name: SERVICE.into(),
+            id: self.id.clone(),
+            description: "runs ONNX models with their own pre- and postprocessing".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            metadata: self.metadata.clone(),
+            endpoints: vec![endpoint::Info {
+                name: "infer".into(),
+                subject: self.subject.clone(),
+                queue_group: self.group.clone(),
+                metadata: HashMap::new(),
+            }],
+        }
+    }
+
+    fn stats(&self) -> Stats {
+        let totals = &self.metrics.totals;
+        let requests = totals.requests.load(Ordering::Relaxed);
+        let nanoseconds = totals.nanoseconds.load(Ordering::Relaxed);
+        let last_error = totals.last_error().map(|(code, status)| error::Error { code: code.into(), status });
+        Stats {
+            kind: "io.nats.micro.v1.stats_response".into(),
+            name: SERVICE.into(),
+            id: self.id.clone(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            started: self.started,
+            endpoints: vec![endpoint::Stats {
+                name: "infer".into(),
+                subject: self.subject.clone(),
+                requests: usize::try_from(requests).unwrap_or(usize::MAX),
+                errors: usize::try_from(totals.errors.load(Ordering::Relaxed)).unwrap_or(usize::MAX),
+                processing_time: Duration::from_nanos(nanoseconds),
+                average_processing_time: Duration::from_nanos(nanoseconds.checked_div(requests).unwrap_or(0)),
+                last_error,
+                data: serde_json::to_value(self.status()).ok(),
+                queue_group: self.group.clone(),
+            }],
+        }
+    }
+
+    fn status(&self) -> WorkerStatus {
+        WorkerStatus::of(&self.worker, &self.registry, &self.metrics)
+    }
+}
+
+impl WorkerStatus {
+    pub fn of(worker: &str, registry: &Registry, metrics: &Metrics) -> Self {
+        let mut unready = registry.unready();
+        if metrics.connected.get() == 0 {
+            unready.push("not connected to NATS".into());
+        }
+        Self {
+            worker: worker.into(),
+            ready: unready.is_empty(),
+            unready,
+            in_flight: metrics.in_flight.get(),
+            models: registry.status(),
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Logs, spans and their way to an OpenTelemetry collector.
+//!
+//! Promises: without a collector configured a message's spans cost a branch; with one, each message is a
+//! span with its stages as children, joined to the caller's trace by the `traceparent` header.
+
+use anyhow::Context as _;
+use async_nats::HeaderMap;
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::SpanExporter;
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use tracing::Span;
+use tracing::field::Empty;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
+use tracing_subscriber::filter::{EnvFilter, FilterFn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, Registry};
+
+use crate::bundle::Identity;
+use crate::config::{LogFormat, LogSettings};
+use crate::job::Stage;
+
+/// The target of the spans that belong to messages; logs leave it out.
+const MESSAGES: &str = "inferbus::message";
+
+/// Keeps the exporter alive; what it has not sent yet is sent when this is finished.
+#[must_use]
+pub struct Telemetry(Option<SdkTracerProvider>);
+
+impl Telemetry {
+    /// Sets up logs on standard error, and span export if an OTLP endpoint is configured.
+    pub fn start(settings: &LogSettings) -> anyhow::Result<Self> {
+        let filter = EnvFilter::try_new(&settings.filter).with_context(|| {
+            format!(
+                "the log filter `{}` is not valid: write for example `info` or `inferbus=debug,info`",
+                settings.filter
+            )
+        })?;
+        let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+        let lines = match settings.format {
+            LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
+            LogFormat::Json => lines.json().flatten_event(true).boxed(),
+        };
+        let not_spans = FilterFn::new(|metadata| metadata.target() != MESSAGES);
+        let registry = Registry::default().with(lines.with_filter(filter).with_filter(not_spans));
+        let Some(endpoint) = &settings.otlp_endpoint else {
+            registry.init();
+            return Ok(Self(None));
+        };
+        let provider = exporter(endpoint)?;
+        let only_spans = FilterFn::new(|metadata| metadata.target() == MESSAGES);
+        let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("inferbus")).with_filter(only_spans);
+        registry.with(spans).init();
+        Ok(Self(Some(provider)))
+    }
+
+    /// Sends what is still buffered. Blocks for as long as the exporter's own time limit.
+    pub fn finish(self) {
+        if let Some(provider) = self.0
+            && let Err(fault) = provider.shutdown()
+        {
+            tracing::warn!(%fault, "the last spans could not be exported");
+        }
+    }
+}
+
+/// The exporter itself reads OTEL_EXPORTER_OTLP_ENDPOINT and its relatives.
+fn exporter(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = SpanExporter::builder().with_http().build().with_context(|| {
+        format!("spans cannot be exported to `{endpoint}`: check OTEL_EXPORTER_OTLP_ENDPOINT, or unset it")
+    })?;
+    let resource = Resource::builder().with_service_name("inferbus").build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+/// The span of one message, a child of the sender's span if the message names one.
+pub fn message_span(identity: &Identity, headers: Option<&HeaderMap>) -> Span {
+    let span = tracing::info_span!(
+        target: MESSAGES, "message", model = %identity.model, version = %identity.version, code = Empty, otel.status_code = Empty
+    );
+    if !span.is_disabled()
+        && let Some(headers) = headers
+    {
+        // Only a span that has already been entered refuses its parent, and this one has not.
+        let _ = span.set_parent(TraceContextPropagator::new().extract(&Incoming(headers)));
+    }
+    span
+}
+
+/// Marks a message's span as failed.
+pub fn mark_failed(span: &Span, code: u16) {
+    // Unsigned numbers would be exported as text.
+    span.record("code", i64::from(code));
+    span.record("otel.status_code", "ERROR");
+}
+
+pub fn stage_span(stage: Stage) -> Span {
+    match stage {
+        Stage::Pre => tracing::info_span!(target: MESSAGES, "pre"),
+        Stage::Infer => tracing::info_span!(target: MESSAGES, "infer"),
+        Stage::Post => tracing::info_span!(target: MESSAGES, "post"),
+    }
+}
+
+/// Writes the trace's position into a reply: ours if we record, else the sender's as it came.
+pub fn trace_into(headers: &mut HeaderMap, span: &Span, incoming: Option<&HeaderMap>) {
+    if !span.is_disabled() {
+        TraceContextPropagator::new().inject_context(&span.context(), &mut Outgoing(headers));
+        return;
+    }
+    for name in ["traceparent", "tracestate"] {
+        if let Some(value) = incoming.and_then(|incoming| incoming.get(name)) {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+struct Incoming<'a>(&'a HeaderMap);
+
+impl Extractor for Incoming<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(|value| value.as_str())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _)| name.as_ref()).collect()
+    }
+}
+
+struct Outgoing<'a>(&'a mut HeaderMap);
+
+impl Injector for Outgoing<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        self.0.insert(key, value);
+    }
+}

@@ -1,0 +1,159 @@
+//! The path without a broker: a fake network, real plugins, a clock that the test turns.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, Instant};
+
+use inferbus::job::{self, Done, Failure, Parts, Stage, StageTimes, Surroundings};
+use inferbus_abi::frame::{self, DataType, Shape, Tensor};
+use inferbus_engine::{Dim, FakeNetwork, ModelFault, Network as _, Port, Signature};
+use inferbus_sandbox::{Bounds, Ceilings, Emit, Grants, Instance, LogLine, Plugin, Sandbox};
+
+/// A world whose clock moves on by one millisecond whenever it is looked at.
+struct World {
+    began: Instant,
+    looks: Cell<u32>,
+    log: RefCell<Vec<String>>,
+}
+
+impl Surroundings for World {
+    fn now(&self) -> Instant {
+        self.looks.set(self.looks.get() + 1);
+        self.began + Duration::from_millis(1) * self.looks.get()
+    }
+
+    fn log(&self, stage: Stage, line: LogLine<'_>) {
+        self.log.borrow_mut().push(format!("{} {:?} {}", stage.name(), line.level, line.text));
+    }
+}
+
+/// Adds one to each of its bytes.
+fn network() -> FakeNetwork {
+    let port = |name: &str| Port { name: name.into(), dtype: DataType::U8, shape: vec![Dim::Symbolic("n".into())] };
+    let signature = Signature { inputs: vec![port("x")], outputs: vec![port("y")] };
+    FakeNetwork::new(signature, |inputs, take| {
+        if inputs[0].data == b"fail" {
+            return Err(ModelFault::Failed("told to".into()));
+        }
+        let data: Vec<u8> = inputs[0].data.iter().map(|byte| byte + 1).collect();
+        take(&[Tensor { name: "y", data: &data, ..*inputs[0] }]);
+        Ok(())
+    })
+}
+
+fn plugin(wat: &str) -> Instance {
+    let sandbox = Sandbox::new(Ceilings::default()).unwrap();
+    let bounds = Bounds { time: Duration::from_secs(10), ..Bounds::default() };
+    let wasm = wat::parse_str(wat).unwrap();
+    Plugin::load(&sandbox, &wasm, Grants { log: true, emit: true }, bounds, b"").unwrap().instance()
+}
+
+fn parts(pre: Option<&str>, post: Option<&str>) -> Parts {
+    Parts { pre: pre.map(plugin), model: network().session().unwrap(), post: post.map(plugin) }
+}
+
+fn run(mut parts: Parts, payload: &[u8]) -> (Result<Done, Failure>, StageTimes, Vec<String>) {
+    let world = World { began: Instant::now(), looks: Cell::default(), log: RefCell::default() };
+    let (result, times) = job::run(&mut parts, payload, &world);
+    (result, times, world.log.into_inner())
+}
+
+fn frame_of(data: &[u8]) -> Vec<u8> {
+    let shape = [data.len() as u64];
+    frame::encode(&[Tensor { name: "x", dtype: DataType::U8, shape: Shape::from(&shape[..]), data }]).unwrap()
+}
+
+/// A module that answers with its input, logs, and emits its input under `topic`.
+fn echo(topic: &str) -> String {
+    format!(
+        r#"(module
+  (import "inferbus" "log" (func $log (param i32 i32 i32)))
+  (import "inferbus" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 16) "{topic}")
+  (func (export "alloc") (param i32) (result i32) i32.const 1024)
+  (func (export "transform") (param $ptr i32) (param $len i32) (result i64)
+    (call $log (i32.const 2) (i32.const 16) (i32.const {len}))
+    (drop (call $emit (i32.const 16) (i32.const {len}) (local.get $ptr) (local.get $len)))
+    (i64.or (i64.shl (i64.extend_i32_u (local.get $ptr)) (i64.const 32)) (i64.extend_i32_u (local.get $len)))))"#,
+        len = topic.len()
+    )
+}
+
+/// A module that gives back a constant.
+fn constant(packed: &str, data: &str) -> String {
+    format!(
+        r#"(module (memory (export "memory") 1) (data (i32.const 16) "{data}")
+  (func (export "alloc") (param i32) (result i32) i32.const 1024)
+  (func (export "transform") (param i32 i32) (result i64) {packed}))"#
+    )
+}
+
+const NOTHING: &str = "(i64.const 0)";
+const ERROR_OF_4: &str = "(i64.const 0x8000001000000004)";
+const OUTPUT_OF_4: &str = "(i64.const 0x0000001000000004)";
+const TRAP: &str = "(unreachable)";
+
+#[test]
+fn a_payload_goes_through_all_stages_and_emits_come_in_order() {
+    let (result, times, log) = run(parts(Some(&echo("one")), Some(&echo("two"))), &frame_of(b"abcd"));
+    let done = result.unwrap();
+    let seen = frame::Frame::decode(done.output.as_deref().unwrap()).unwrap();
+    assert_eq!(seen.tensors().map(|tensor| tensor.data).collect::<Vec<_>>(), [b"bcde"]);
+    assert_eq!(done.emits.iter().map(|emit: &Emit| emit.topic.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(log, ["pre Info one", "post Info two"]);
+    let one = Duration::from_millis(1);
+    assert_eq!(times, StageTimes { pre: one, infer: one, post: one });
+}
+
+#[test]
+fn without_plugins_tensors_go_in_and_tensors_come_out() {
+    let (result, times, _) = run(parts(None, None), &frame_of(b"abcd"));
+    let output = result.unwrap().output.unwrap();
+    assert_eq!(frame::Frame::decode(&output).unwrap().tensors().next().unwrap().data, b"bcde");
+    assert_eq!(times.pre, Duration::ZERO);
+}
+
+#[test]
+fn a_plugin_that_gives_nothing_ends_the_message_well() {
+    let (in_pre, times, _) = run(parts(Some(&constant(NOTHING, "")), None), b"anything");
+    assert!(in_pre.unwrap().output.is_none());
+    assert_eq!(times.infer, Duration::ZERO, "the model must not run for a message that pre filtered");
+    let (in_post, ..) = run(parts(None, Some(&constant(NOTHING, ""))), &frame_of(b"abcd"));
+    assert!(in_post.unwrap().output.is_none());
+}
+
+/// Every failure that the path can meet: pre, post, payload, stage, code, label.
+#[test]
+fn every_failure_has_its_stage_and_its_code() {
+    type Case<'a> = (&'a str, Option<String>, Option<String>, Vec<u8>, Stage, u16, &'static str);
+    let other =
+        frame::encode(&[Tensor { name: "z", dtype: DataType::U8, shape: Shape::from(&[1][..]), data: b"z" }]).unwrap();
+    let some = |packed, data| Some(constant(packed, data));
+    let cases: Vec<Case<'_>> = vec![
+        ("pre refuses", some(ERROR_OF_4, "no!!"), None, b"x".to_vec(), Stage::Pre, 422, "refused"),
+        ("pre traps", some(TRAP, ""), None, b"x".to_vec(), Stage::Pre, 500, "trapped"),
+        ("pre gives no frame", some(OUTPUT_OF_4, "junk"), None, b"x".to_vec(), Stage::Pre, 502, "misfit"),
+        ("pre's tensors do not fit", Some(echo("t")), None, other.clone(), Stage::Infer, 502, "misfit"),
+        ("the payload is no frame", None, None, b"junk".to_vec(), Stage::Pre, 400, "bad_tensors"),
+        ("the payload's tensors do not fit", None, None, other, Stage::Infer, 400, "bad_tensors"),
+        ("the model fails", None, None, frame_of(b"fail"), Stage::Infer, 500, "model_failed"),
+        ("post refuses", None, some(ERROR_OF_4, "no!!"), frame_of(b"x"), Stage::Post, 422, "refused"),
+        ("post traps", None, some(TRAP, ""), frame_of(b"x"), Stage::Post, 500, "trapped"),
+    ];
+    for (what, pre, post, payload, stage, code, label) in cases {
+        let (result, ..) = run(parts(pre.as_deref(), post.as_deref()), &payload);
+        let failure = result.expect_err(what);
+        let verdict = failure.verdict();
+        assert_eq!((failure.stage(), verdict.code, verdict.label), (stage, code, label), "{what}: {failure}");
+    }
+}
+
+#[test]
+fn a_failed_message_leaves_the_parts_as_they_were() {
+    let mut parts = parts(None, None);
+    let world = World { began: Instant::now(), looks: Cell::default(), log: RefCell::default() };
+    assert!(job::run(&mut parts, &frame_of(b"fail"), &world).0.is_err());
+    assert!(job::run(&mut parts, &frame_of(b"abcd"), &world).0.is_ok());
+}

@@ -1,0 +1,104 @@
+//! The processes that are compared, each started as its own documents advise.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::root;
+
+pub struct Contestant {
+    pub name: &'static str,
+    pub subject: &'static str,
+    /// Whether its answers are results, or the payload itself.
+    pub classifies: bool,
+    child: Child,
+}
+
+const READY: Duration = Duration::from_secs(60);
+
+/// `inferbus`, built beside this program.
+fn inferbus() -> anyhow::Result<Command> {
+    let here = std::env::current_exe()?;
+    let program = here.with_file_name("inferbus");
+    if !program.exists() {
+        bail!("{} is missing: run `make bench`, which builds it", program.display());
+    }
+    Ok(Command::new(program))
+}
+
+pub async fn push(server: &str, version: &str, activate: bool) -> anyhow::Result<()> {
+    let folder = root().join(format!("plugins/digits/bundle-{version}"));
+    let mut push = inferbus()?;
+    push.arg("push").arg(folder).args(activate.then_some("--activate")).env("NATS_URL", server).stdout(Stdio::null());
+    anyhow::ensure!(push.status().await?.success(), "version {version} cannot be pushed");
+    Ok(())
+}
+
+impl Contestant {
+    pub async fn worker(server: &str) -> anyhow::Result<Self> {
+        let mut command = inferbus()?;
+        command.args(["worker", "--server", server, "--admin", "127.0.0.1:0"]).stderr(Stdio::piped());
+        let mut child = command.kill_on_drop(true).spawn()?;
+        let log = child.stderr.take().context("the worker's log")?;
+        wait_for(log, "worker takes messages").await?;
+        Ok(Self { name: "inferbus", subject: "infer.digits", classifies: true, child })
+    }
+
+    pub async fn python(server: &str) -> anyhow::Result<Self> {
+        let python = root().join(".tools/venv/bin/python");
+        let model = root().join("plugins/digits/model/digits.onnx");
+        let mut command = Command::new(&python);
+        command.arg(root().join("bench/peers/one_file_worker.py")).args([server, "peer.digits"]).arg(model);
+        Self::spawn("python", "peer.digits", true, &mut command, &python).await
+    }
+
+    pub async fn echo(server: &str) -> anyhow::Result<Self> {
+        let program = std::env::current_exe()?;
+        let mut command = Command::new(&program);
+        command.args(["echo", server, "echo.digits"]);
+        Self::spawn("echo", "echo.digits", false, &mut command, &program).await
+    }
+
+    /// Starts a program that says `ready`.
+    async fn spawn(
+        name: &'static str,
+        subject: &'static str,
+        classifies: bool,
+        command: &mut Command,
+        program: &Path,
+    ) -> anyhow::Result<Self> {
+        let spawned = command.stdout(Stdio::piped()).kill_on_drop(true).spawn();
+        let mut child = spawned.with_context(|| format!("{} cannot be started", program.display()))?;
+        let output = child.stdout.take().context("the program's output")?;
+        wait_for(output, "ready").await?;
+        Ok(Self { name, subject, classifies, child })
+    }
+
+    pub fn process(&self) -> anyhow::Result<u32> {
+        self.child.id().with_context(|| format!("{} has ended", self.name))
+    }
+
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+}
+
+/// Waits for a line, then keeps reading so that the writer never blocks.
+async fn wait_for(output: impl tokio::io::AsyncRead + Unpin + Send + 'static, text: &str) -> anyhow::Result<()> {
+    let mut lines = BufReader::new(output).lines();
+    let found = async {
+        while let Some(line) = lines.next_line().await? {
+            if line.contains(text) {
+                return Ok(());
+            }
+        }
+        bail!("the program ended before it said `{text}`")
+    };
+    tokio::time::timeout(READY, found).await.with_context(|| format!("`{text}` was not said in time"))??;
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    Ok(())
+}

@@ -1,0 +1,58 @@
+//! The figures: printed for people, written for programs.
+
+use std::path::Path;
+
+use anyhow::Context as _;
+use serde::Serialize;
+
+#[derive(Debug, Serialize)]
+pub struct Figure {
+    name: String,
+    /// The median of the runs.
+    value: f64,
+    unit: String,
+    runs: usize,
+    min: f64,
+    max: f64,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub struct Figures {
+    figures: Vec<Figure>,
+}
+
+impl Figure {
+    pub fn of(name: &str, unit: &str, values: impl IntoIterator<Item = f64>) -> Self {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_unstable_by(f64::total_cmp);
+        let at = |at: usize| values.get(at).copied().unwrap_or(f64::NAN);
+        Self {
+            name: name.into(),
+            value: at(values.len() / 2),
+            unit: unit.into(),
+            runs: values.len(),
+            min: at(0),
+            max: at(values.len().saturating_sub(1)),
+        }
+    }
+}
+
+impl Figures {
+    pub fn add(&mut self, figure: Figure) {
+        self.figures.push(figure);
+    }
+
+    pub fn print(&self) {
+        println!("{:24} {:>10} {:>10} {:>10} {:>5}  unit", "figure", "median", "min", "max", "runs");
+        for Figure { name, value, unit, runs, min, max } in &self.figures {
+            println!("{name:24} {value:10.2} {min:10.2} {max:10.2} {runs:5}  {unit}");
+        }
+    }
+
+    pub fn write(&self, file: &Path) -> anyhow::Result<()> {
+        let folder = file.parent().context("a file without a folder")?;
+        std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
+        std::fs::write(file, serde_json::to_vec_pretty(self)?)
+            .with_context(|| format!("{} cannot be written", file.display()))
+    }
+}

@@ -1,0 +1,113 @@
+//! A closed loop: so many requests in flight, each answer checked, its latency kept.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use async_nats::{Client, Message};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+
+use crate::contestant::Contestant;
+use crate::{process, root};
+
+/// Bytes of one record of the held-out file.
+const RECORD: usize = 80;
+
+pub struct Load {
+    pub client: Client,
+    pub in_flight: usize,
+    requests: usize,
+    payloads: Arc<Vec<(Bytes, u64)>>,
+}
+
+#[derive(Clone)]
+pub struct Round {
+    latencies: Vec<Duration>,
+    wall: Duration,
+    cpu: Duration,
+}
+
+impl Load {
+    pub fn new(client: Client, in_flight: usize, requests: usize) -> anyhow::Result<Self> {
+        let folder = root().join("plugins/digits/model");
+        let records = Bytes::from(std::fs::read(folder.join("heldout.bin"))?);
+        let answers: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("heldout.json"))?)?;
+        let predictions = answers["predictions"].as_array().context("heldout.json has no predictions")?;
+        let payloads = predictions
+            .iter()
+            .enumerate()
+            .map(|(at, label)| Some((records.slice(at * RECORD..(at + 1) * RECORD), label.as_u64()?)))
+            .collect::<Option<Vec<_>>>()
+            .context("heldout.json has a prediction that is no number")?;
+        Ok(Self { client, in_flight, requests, payloads: Arc::new(payloads) })
+    }
+
+    /// The payload of a request, and the label that must come back.
+    pub fn payload(&self, number: usize) -> (Bytes, u64) {
+        self.payloads[number % self.payloads.len()].clone()
+    }
+
+    pub async fn round(&self, contestant: &Contestant) -> anyhow::Result<Round> {
+        let process = contestant.process()?;
+        let (cpu, started) = (process::cpu(process)?, Instant::now());
+        let latencies: Vec<Duration> = stream::iter(0..self.requests)
+            .map(|number| self.request(contestant, number))
+            .buffer_unordered(self.in_flight)
+            .try_collect()
+            .await?;
+        let wall = started.elapsed();
+        Ok(Round { latencies, wall, cpu: process::cpu(process)?.saturating_sub(cpu) })
+    }
+
+    async fn request(&self, contestant: &Contestant, number: usize) -> anyhow::Result<Duration> {
+        let (payload, label) = self.payload(number);
+        let started = Instant::now();
+        let reply = self.client.request(contestant.subject, payload.clone()).await?;
+        let latency = started.elapsed();
+        let right = if contestant.classifies { label_of(&reply)? == label } else { reply.payload == payload };
+        anyhow::ensure!(right, "{} gave a wrong answer to request {number}", contestant.name);
+        Ok(latency)
+    }
+}
+
+/// The label of a result; an error reply is an error.
+pub fn label_of(reply: &Message) -> anyhow::Result<u64> {
+    let header = |name: &str| reply.headers.as_ref().and_then(|headers| headers.get(name));
+    if let Some(code) = header("Nats-Service-Error-Code") {
+        bail!("{code}: {}", header("Nats-Service-Error").map(ToString::to_string).unwrap_or_default());
+    }
+    let result: serde_json::Value = serde_json::from_slice(&reply.payload)?;
+    result["label"].as_u64().context("a result without a label")
+}
+
+impl Round {
+    pub fn rate(&self) -> f64 {
+        self.latencies.len() as f64 / self.wall.as_secs_f64()
+    }
+
+    pub fn cpu_micros(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.latencies.len() as f64
+    }
+
+    /// In microseconds: the latency under which this share of the requests stayed.
+    pub fn latency(&self, share: f64) -> f64 {
+        let mut sorted = self.latencies.clone();
+        sorted.sort_unstable();
+        let at = ((sorted.len() as f64 * share) as usize).min(sorted.len().saturating_sub(1));
+        sorted.get(at).map_or(0.0, |latency| latency.as_secs_f64() * 1e6)
+    }
+}
+
+impl fmt::Display for Round {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (p50, p99) = (self.latency(0.5), self.latency(0.99));
+        write!(
+            f,
+            "{:8.0} requests/s, {:6.1} µs CPU per message, p50 {p50:.0} µs, p99 {p99:.0} µs",
+            self.rate(),
+            self.cpu_micros()
+        )
+    }
+}

@@ -1,0 +1,75 @@
+# Every command of the project. `make` alone lists them.
+# The tools that Inferbus needs beside Rust come into .tools/ (see tools/setup); .tools/env tells the programs where they are.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+WITH_TOOLS := . .tools/env &&
+# Cargo.lock decides the versions, so that a second run needs no network.
+CARGO_LOCKED := --locked
+FUZZ_SECONDS ?= 60
+
+.PHONY: help
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Bring nats-server, ONNX Runtime and a WebAssembly compiler into .tools/
+	@tools/setup
+
+.PHONY: setup-tests
+setup-tests: setup ## Bring what only the tests need: Python clients, and the nats command where Go is present
+	@tools/setup python nats-cli
+
+.PHONY: plugins
+plugins: setup ## Compile the stock plugins into plugins/dist/
+	@tools/build-plugins
+
+.PHONY: build
+build: setup ## Compile the inferbus command
+	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus
+
+.PHONY: demo
+demo: plugins build ## See it work: a server, two workers, a stream of digits, a version bump and a rollback
+	@$(WITH_TOOLS) cargo run --quiet $(CARGO_LOCKED) -p inferbus --example demo
+
+.PHONY: test
+test: setup-tests plugins ## Run the whole test suite
+	@cd plugins && cargo test $(CARGO_LOCKED)
+	@$(WITH_TOOLS) cargo test $(CARGO_LOCKED) --workspace
+
+.PHONY: fmt
+fmt: ## Format all code
+	@cargo fmt --all
+	@cd plugins && cargo fmt --all
+
+.PHONY: fmt-check
+fmt-check: ## Check the formatting of all code
+	@cargo fmt --all --check
+	@cd plugins && cargo fmt --all --check
+
+.PHONY: lint
+lint: ## Run clippy, with warnings as errors
+	@cargo clippy $(CARGO_LOCKED) --workspace --all-targets -- -D warnings
+	@cd plugins && cargo clippy $(CARGO_LOCKED) --all-targets -- -D warnings
+
+.PHONY: walls
+walls: ## Check which part may import which
+	@tools/walls --self-test
+	@tools/walls
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZ_SECONDS (needs a nightly Rust and cargo-fuzz)
+	@cargo fuzz --version >/dev/null 2>&1 || { echo "fuzz: cargo-fuzz is missing: run 'cargo install cargo-fuzz'." >&2; exit 1; }
+	@for crate in $(patsubst %/fuzz,%,$(wildcard plugin-abi/fuzz worker/*/fuzz)); do \
+		for target in $$(cd $$crate && cargo +nightly fuzz list); do \
+			echo "fuzz: $$target in $$crate for $(FUZZ_SECONDS) seconds"; \
+			(cd $$crate && cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS)); \
+		done; \
+	done
+
+.PHONY: clean
+clean: ## Remove everything that was built or downloaded
+	@rm -rf target plugins/target plugins/dist .tools

@@ -1,0 +1,70 @@
+//! Bundles on disk: the digit classifier as shipped, and ones that a test makes of WAT.
+
+use std::path::{Path, PathBuf};
+
+use inferbus_catalog::Bundle;
+use tempfile::TempDir;
+
+use crate::root;
+
+/// A model whose output is its f32 input, `x` → `y`, of shape `[batch, 4]`.
+pub const IDENTITY_MODEL: &[u8] = include_bytes!("../models/identity.onnx");
+
+/// The folder of a shipped version of the digit classifier.
+pub fn digits(version: &str) -> PathBuf {
+    let folder = root().join(format!("plugins/digits/bundle-{version}"));
+    assert!(root().join("plugins/dist").is_dir(), "the plugins are not built: run `make plugins`");
+    folder
+}
+
+/// A folder with a bundle.toml and its files.
+pub struct BundleFolder {
+    folder: TempDir,
+    manifest: String,
+}
+
+impl BundleFolder {
+    pub fn new(model: &str, version: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let bundle = Self {
+            folder,
+            manifest: format!("model = \"{model}\"\nversion = \"{version}\"\nnetwork = \"model.onnx\"\n"),
+        };
+        bundle.file("model.onnx", IDENTITY_MODEL);
+        bundle
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.folder.path().join(name), bytes).expect("a bundle's file");
+    }
+
+    pub fn network(self, onnx: &[u8]) -> Self {
+        self.file("model.onnx", onnx);
+        self
+    }
+
+    /// Adds a plugin written as WebAssembly text; `more` is further TOML of its table.
+    pub fn plugin(mut self, stage: &str, wat: &str, more: &str) -> Self {
+        let wasm = wat::parse_str(wat).unwrap_or_else(|fault| panic!("{fault}"));
+        self.file(&format!("{stage}.wasm"), &wasm);
+        self.manifest.push_str(&format!("[{stage}]\nwasm = \"{stage}.wasm\"\n{more}\n"));
+        self
+    }
+
+    /// Adds TOML at the end of the manifest, for example a `[limits]` table.
+    pub fn table(mut self, toml: &str) -> Self {
+        self.manifest.push_str(toml);
+        self.manifest.push('\n');
+        self
+    }
+
+    /// Writes the manifest and gives the folder's path; the files live as long as `self`.
+    pub fn path(&self) -> &Path {
+        self.file("bundle.toml", self.manifest.as_bytes());
+        self.folder.path()
+    }
+
+    pub fn read(&self) -> Bundle {
+        Bundle::read(self.path()).unwrap_or_else(|fault| panic!("{fault}"))
+    }
+}

@@ -1,0 +1,70 @@
+//! What every end-to-end test stands on: a real nats-server of its own, real worker processes, real bundles.
+//!
+//! Promises: nothing here sleeps to wait. A server is waited for until it listens, a worker until its log
+//! says what is waited for, and every wait has a bound after which the test fails and shows the log.
+#![forbid(unsafe_code)]
+
+mod admin;
+mod bundle;
+mod command;
+mod device;
+pub mod plugin;
+mod site;
+mod worker;
+
+pub use bundle::{BundleFolder, IDENTITY_MODEL, digits};
+pub use command::{Ran, inferbus, nats_cli, python, run};
+pub use device::{Answer, Heldout, answer, ask, heldout};
+pub use site::{FIRST, SECOND, Site, connect};
+pub use worker::{Worker, WorkerOptions};
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The bound on everything that a test waits for.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Says something in the output of `make test` itself, which keeps what a passing test prints.
+pub fn say(text: &str) {
+    use std::io::Write as _;
+    // A closed pipe must not fail the test.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Asks again and again, for what announces itself nowhere; the question itself takes the time between.
+#[track_caller]
+pub fn until(what: &str, fits: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !fits() {
+        assert!(Instant::now() < deadline, "it never came about that {what}");
+    }
+}
+
+/// The repository's root.
+pub fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository")
+}
+
+/// The program under test, built by the same profile as the tests, never stale.
+pub fn program() -> PathBuf {
+    static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
+    BUILT.get_or_init(build).clone()
+}
+
+fn build() -> PathBuf {
+    // A test runs from target/<profile>/deps.
+    let test = std::env::current_exe().expect("a test knows its own path");
+    let profile = test.parent().and_then(Path::parent).expect("target/<profile>");
+    let name = profile.file_name().expect("a profile's folder").to_string_lossy().into_owned();
+    let name = if name == "debug" { "dev".to_owned() } else { name };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = std::process::Command::new(cargo)
+        .current_dir(root())
+        .args(["build", "--quiet", "--locked", "--offline", "--workspace", "--bin", "inferbus", "--profile", &name])
+        // The features that `cargo test --workspace` builds with, so that nothing is built twice.
+        .args(["--features", "inferbus-engine/fake"])
+        .status()
+        .expect("cargo runs");
+    assert!(built.success(), "the worker does not build");
+    profile.join("inferbus")
+}

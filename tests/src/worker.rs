@@ -1,0 +1,153 @@
+//! A worker process, its log and its end.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Instant;
+
+use crate::{PATIENCE, program};
+
+#[derive(Clone, Debug, Default)]
+pub struct WorkerOptions {
+    pub name: Option<String>,
+    pub arguments: Vec<String>,
+    pub environment: Vec<(String, String)>,
+}
+
+pub struct Worker {
+    child: Child,
+    log: Arc<Log>,
+    /// Hangs up when the log ends, and so the process.
+    ended: Mutex<Receiver<()>>,
+    /// The `host:port` of health, readiness and metrics.
+    pub admin: String,
+}
+
+#[derive(Default)]
+struct Log {
+    lines: Mutex<Vec<serde_json::Value>>,
+    grew: Condvar,
+}
+
+impl Worker {
+    /// Starts a worker and waits until it takes messages.
+    pub fn start(url: &str) -> Self {
+        Self::start_with(url, WorkerOptions::default())
+    }
+
+    pub fn start_with(url: &str, options: WorkerOptions) -> Self {
+        let worker = Self::spawn(url, options);
+        worker.wait_for("worker takes messages");
+        worker
+    }
+
+    /// Starts a worker and waits only until its admin address is known.
+    pub fn spawn(url: &str, options: WorkerOptions) -> Self {
+        let mut command = Command::new(program());
+        command.args(["worker", "--server", url, "--admin", "127.0.0.1:0", "--log-format", "json", "--lanes", "2"]);
+        if let Some(name) = &options.name {
+            command.args(["--name", name]);
+        }
+        command.args(&options.arguments).envs(options.environment);
+        let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the worker starts");
+        let log = Arc::new(Log::default());
+        let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));
+        let writer = log.clone();
+        let (running, ended) = channel();
+        std::thread::spawn(move || {
+            let _running = running;
+            for line in stderr.lines().map_while(Result::ok) {
+                let line = serde_json::from_str(&line).unwrap_or(serde_json::Value::String(line));
+                writer.lines.lock().expect("log").push(line);
+                writer.grew.notify_all();
+            }
+        });
+        let mut worker = Self { child, log, ended: Mutex::new(ended), admin: String::new() };
+        let line = worker.wait_for("health, readiness and metrics are served");
+        worker.admin = line["address"].as_str().expect("an address").to_owned();
+        worker
+    }
+
+    /// Waits for a log line that contains `text` in its message, and returns the line.
+    pub fn wait_for(&self, text: &str) -> serde_json::Value {
+        self.wait_until(text, |line| line["message"].as_str().is_some_and(|message| message.contains(text)))
+    }
+
+    /// Waits for the first log line that fits.
+    pub fn wait_until(&self, what: &str, fits: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        self.wait_until_after(0, what, fits).0
+    }
+
+    /// Waits for the first fitting line at or after `start`; gives it with the place behind it.
+    pub fn wait_until_after(
+        &self,
+        start: usize,
+        what: &str,
+        fits: impl Fn(&serde_json::Value) -> bool,
+    ) -> (serde_json::Value, usize) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = self.log.lines.lock().expect("log");
+        loop {
+            if let Some(at) = lines.iter().skip(start).position(&fits) {
+                return (lines[start + at].clone(), start + at + 1);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "the worker never logged `{what}`; its log:\n{}", text_of(&lines));
+            lines = self.log.grew.wait_timeout(lines, left).expect("log").0;
+        }
+    }
+
+    /// How many lines the log has now.
+    pub fn log_len(&self) -> usize {
+        self.log.lines.lock().expect("log").len()
+    }
+
+    pub fn log_text(&self) -> String {
+        text_of(&self.log.lines.lock().expect("log"))
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends SIGTERM without waiting.
+    pub fn terminate(&self) {
+        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
+        assert!(sent.success(), "the worker is gone already");
+    }
+
+    /// Stops the worker as an orchestrator does, and gives its exit code.
+    pub fn stop(self) -> Option<i32> {
+        self.terminate();
+        self.end()
+    }
+
+    /// Waits for the worker's end, and gives its exit code.
+    pub fn end(mut self) -> Option<i32> {
+        let ended = self.ended.lock().expect("ended").recv_timeout(PATIENCE);
+        assert_eq!(ended, Err(RecvTimeoutError::Disconnected), "the worker did not end; its log:\n{}", self.log_text());
+        self.child.wait().expect("the worker ends").code()
+    }
+
+    /// Kills the worker as a crash does.
+    pub fn kill(mut self) {
+        self.child.kill().expect("the worker is killed");
+        self.child.wait().expect("the worker is reaped");
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn text_of(lines: &[serde_json::Value]) -> String {
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}

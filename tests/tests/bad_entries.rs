@@ -1,0 +1,328 @@
+//! A bad entry never hurts: the old bundle keeps serving, every worker says why, and a good version heals it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use async_nats::jetstream;
+use bytes::Bytes;
+use inferbus_catalog::Digest;
+use inferbus_tests::{Answer, FIRST, SECOND, Site, Worker, ask, heldout, until};
+use serde_json::{Value, json};
+use tokio::task::{JoinHandle, block_in_place};
+
+const FAILED: &str = "the active version cannot be served";
+
+/// What an operator does wrong, and what every worker must say of it.
+enum Mistake {
+    /// Puts this text as the entry of a new version and activates it.
+    Entry(String),
+    /// Puts this text where the active version belongs.
+    Pointer(String),
+    /// Stores bytes as an artifact by hand, names them in the good entry's part, and activates that.
+    Artifact { part: &'static str, bytes: Vec<u8>, named: Digest },
+}
+
+struct Case {
+    name: &'static str,
+    mistake: Mistake,
+    /// Every worker's problem holds these words.
+    words: &'static str,
+}
+
+fn cases(good: &Value) -> Vec<Case> {
+    let entry = |change: fn(&mut Value)| {
+        let mut entry = good.clone();
+        change(&mut entry);
+        Mistake::Entry(entry.to_string())
+    };
+    let pointer = |text: &str| Mistake::Pointer(text.to_owned());
+    let artifact = |part, bytes: Vec<u8>| Mistake::Artifact { part, named: Digest::of(&bytes), bytes };
+    let other = Digest::of(b"something else");
+    let wasi = wat::parse_str(
+        r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32))))"#,
+    );
+    let case = |name, mistake, words| Case { name, mistake, words };
+    vec![
+        case("malformed JSON", Mistake::Entry("{\"model\":".to_owned()), "not valid JSON"),
+        case("unknown key", entry(|entry| entry["colour"] = json!("red")), "colour: unknown key"),
+        case("unknown key below", entry(|entry| entry["pre"]["colour"] = json!(1)), "pre.colour: unknown key"),
+        case("unknown version", pointer("7.7.7"), "no version 7.7.7"),
+        case("malformed pointer", pointer("banana"), "\"banana\" is not a version"),
+        case("empty pointer", pointer(""), "expected a version"),
+        case("other digest", pointer(&json!({ "version": SECOND, "digest": other }).to_string()), "was activated"),
+        case(
+            "missing artifact",
+            entry(|entry| entry["model"]["digest"] = json!(Digest::of(b"nobody has it"))),
+            "is not stored",
+        ),
+        case("wrong size", entry(|entry| entry["model"]["size"] = json!(12)), "should have 12 bytes"),
+        case(
+            "other bytes",
+            Mistake::Artifact { part: "pre", bytes: b"other bytes".to_vec(), named: other },
+            "the bytes stored as",
+        ),
+        case(
+            "forbidden import",
+            artifact("pre", wasi.expect("WebAssembly text")),
+            "imports wasi_snapshot_preview1.fd_write",
+        ),
+        case("invalid wasm", artifact("post", b"\0asm\x01\0\0\0nonsense".to_vec()), "not a valid module"),
+        case("not wasm", artifact("pre", b"#!/bin/sh".to_vec()), "is not WebAssembly"),
+        case("not ONNX", artifact("model", b"these bytes are no model".to_vec()), "the model: "),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_wrong_the_old_bundle_serves_and_a_good_version_heals() {
+    let site = Site::with_digits().await;
+    let workers = site.workers(["one", "two"]);
+    let load = Load::start(&site);
+    let good = site.inferbus(&["show", "digits", FIRST, "--output", "json"]).json()["entry"].take();
+    let (mut serving, mut other) = (FIRST, SECOND);
+
+    for (at, case) in cases(&good).into_iter().enumerate() {
+        let before = workers.each_ref().map(failures);
+        let marks = workers.each_ref().map(Worker::log_len);
+        make(&site, &good, at, case.mistake).await;
+        for (worker, mark) in workers.iter().zip(marks) {
+            block_in_place(|| {
+                worker.wait_until_after(mark, case.name, |line| says(line, FAILED) && says(line, case.words))
+            });
+        }
+        load.answers_with(serving).await;
+        for status in status(&site, workers.len()) {
+            assert_eq!(
+                (&status["state"], &status["version"]),
+                (&json!("failed"), &json!(serving)),
+                "{}: {status}",
+                case.name
+            );
+            assert!(
+                status["error"].as_str().is_some_and(|error| error.contains(case.words)),
+                "{}: {status}",
+                case.name
+            );
+        }
+        for (worker, before) in workers.iter().zip(before) {
+            assert!(failures(worker) > before, "{}: the metric did not move", case.name);
+        }
+
+        heal(&site, &workers, other).await;
+        load.answers_with(other).await;
+        (serving, other) = (other, serving);
+    }
+    load.finish().await;
+}
+
+async fn make(site: &Site, good: &Value, at: usize, mistake: Mistake) {
+    let version = format!("9.0.{at}");
+    let entry = match mistake {
+        Mistake::Pointer(text) => {
+            site.put("models", "digits", &text).await;
+            return;
+        }
+        Mistake::Entry(text) => text,
+        Mistake::Artifact { part, bytes, named } => {
+            let mut entry = good.clone();
+            entry[part]["digest"] = json!(named);
+            entry[part]["size"] = json!(bytes.len());
+            store(site, &named.to_string(), &bytes).await;
+            entry.to_string()
+        }
+    };
+    site.put("models", &format!("digits.{version}"), &entry).await;
+    site.put("models", "digits", &version).await;
+}
+
+/// As `nats object put artifacts` stores it.
+async fn store(site: &Site, name: &str, mut bytes: &[u8]) {
+    let artifacts = jetstream::new(site.client.clone()).get_object_store("artifacts").await.expect("the Object Store");
+    artifacts.put(name, &mut bytes).await.expect("the object is put");
+}
+
+/// Activates a good version as an operator does and waits until every worker serves it and says that all is well.
+async fn heal(site: &Site, workers: &[Worker], version: &str) {
+    let marks: Vec<usize> = workers.iter().map(Worker::log_len).collect();
+    site.inferbus(&["activate", "digits", version]).ok();
+    for (worker, mark) in workers.iter().zip(marks) {
+        block_in_place(|| {
+            worker.wait_until_after(mark, "healed", |line| says(line, "in service") && line["version"] == version)
+        });
+    }
+    for status in status(site, workers.len()) {
+        assert_eq!(
+            (&status["state"], &status["version"], &status["error"]),
+            (&json!("serving"), &json!(version), &Value::Null),
+            "{status}"
+        );
+    }
+}
+
+fn says(line: &Value, words: &str) -> bool {
+    line["message"].as_str().is_some_and(|message| message.contains(words))
+}
+
+fn failures(worker: &Worker) -> f64 {
+    worker.metric("inferbus_load_failures_total{model=\"digits\"}")
+}
+
+/// What every worker says of the model, by `inferbus status`.
+fn status(site: &Site, workers: usize) -> Vec<Value> {
+    let mut status = site.inferbus(&["status", "--output", "json"]).json();
+    let listed = status.as_array_mut().expect("a list of workers");
+    assert_eq!(listed.len(), workers, "{listed:?}");
+    let model = |worker: &mut Value| {
+        worker["models"].as_array().expect("models").iter().find(|model| model["model"] == "digits").cloned()
+    };
+    listed.iter_mut().map(|worker| model(worker).expect("the model is listed")).collect()
+}
+
+/// One request after another, each of which must succeed.
+struct Load {
+    asker: JoinHandle<()>,
+    client: async_nats::Client,
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+    payload: Bytes,
+}
+
+impl Load {
+    fn start(site: &Site) -> Self {
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (client, payload) = (site.client.clone(), heldout().payloads.swap_remove(0));
+        let asker = tokio::spawn({
+            let (stop, answered, client, payload) = (stop.clone(), answered.clone(), client.clone(), payload.clone());
+            async move {
+                while !stop.load(Ordering::Relaxed) {
+                    succeeded(&ask(&client, "infer.digits", payload.clone()).await);
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        });
+        Self { asker, client, stop, answered, payload }
+    }
+
+    /// A request that is sent now is answered by this version, and the others go on.
+    async fn answers_with(&self, version: &str) {
+        let before = self.answered.load(Ordering::Relaxed);
+        let answer = ask(&self.client, "infer.digits", self.payload.clone()).await;
+        succeeded(&answer);
+        assert_eq!(answer.version, version);
+        until("the other requests go on", || {
+            self.answered.load(Ordering::Relaxed) > before || self.asker.is_finished()
+        });
+        assert!(!self.asker.is_finished(), "a request failed");
+    }
+
+    async fn finish(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.asker.await.expect("no request failed");
+    }
+}
+
+fn succeeded(answer: &Answer) {
+    assert_eq!(answer.code, None, "{}", answer.error);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bucket_that_is_deleted_and_made_again_is_followed_again() {
+    let site = Site::with_digits().await;
+    let workers = site.workers(["one", "two"]);
+    let load = Load::start(&site);
+    let marks = workers.each_ref().map(Worker::log_len);
+    let before = workers.each_ref().map(failures);
+    jetstream::new(site.client.clone()).delete_key_value("models").await.expect("the bucket is deleted");
+    load.answers_with(FIRST).await;
+
+    // The buckets and the entries are there again, but nothing is active.
+    let folder = |version| inferbus_tests::digits(version).into_os_string().into_string().expect("UTF-8");
+    site.inferbus(&["push", &folder(FIRST)]).ok();
+    site.inferbus(&["push", &folder(SECOND)]).ok();
+    let lost = "no longer says which version is active";
+    for (worker, mark) in workers.iter().zip(marks) {
+        block_in_place(|| worker.wait_until_after(mark, lost, |line| says(line, lost)));
+    }
+    for status in status(&site, workers.len()) {
+        assert_eq!((&status["state"], &status["version"]), (&json!("failed"), &json!(FIRST)), "{status}");
+        assert!(status["error"].as_str().is_some_and(|error| error.contains(lost)), "{status}");
+    }
+    for (worker, before) in workers.iter().zip(before) {
+        assert!(failures(worker) > before);
+    }
+    load.answers_with(FIRST).await;
+
+    heal(&site, &workers, SECOND).await;
+    load.answers_with(SECOND).await;
+    load.finish().await;
+}
+
+const PUTS: usize = 1000;
+
+/// Far below the number of puts: each load takes in all that came before it.
+const LOADS: f64 = 250.0;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_thousand_puts_the_last_wins_and_few_are_loaded() {
+    let site = Site::with_digits().await;
+    let last = "1.2.0";
+    let entry = site.inferbus(&["show", "digits", SECOND, "--output", "json"]).json()["entry"].take();
+    site.put("models", &format!("digits.{last}"), &entry.to_string()).await;
+    let workers = site.workers(["one", "two"]);
+    let load = Load::start(&site);
+    let swaps = |worker: &Worker| worker.metric("inferbus_swaps_total{model=\"digits\"}");
+
+    let bus = jetstream::new(site.client.clone());
+    let mut stored = Vec::new();
+    for put in 0..PUTS {
+        let version = if put + 1 == PUTS { last } else { [FIRST, SECOND][put % 2] };
+        stored.push(bus.publish("$KV.models.digits", version.into()).await.expect("the put is sent"));
+    }
+    for stored in stored {
+        stored.await.expect("the put is stored");
+    }
+    for worker in &workers {
+        block_in_place(|| {
+            worker.wait_until("the last version", |line| says(line, "in service") && line["version"] == last)
+        });
+        assert!(swaps(worker) < LOADS, "{} loads", swaps(worker));
+    }
+    load.answers_with(last).await;
+    for status in status(&site, workers.len()) {
+        assert_eq!((&status["state"], &status["version"]), (&json!("serving"), &json!(last)), "{status}");
+    }
+    load.finish().await;
+}
+
+const ROUNDS: usize = 10;
+
+/// The exit code of whoever was overtaken.
+const OVERTAKEN: i32 = 5;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_operators_at_once_none_is_overwritten_unseen() {
+    let site = Arc::new(Site::with_digits().await);
+    let workers = site.workers(["one", "two"]);
+    let load = Load::start(&site);
+    for _ in 0..ROUNDS {
+        let activate = |version: &'static str| {
+            let site = site.clone();
+            tokio::task::spawn_blocking(move || site.inferbus(&["activate", "digits", version]))
+        };
+        let (first, second) = tokio::join!(activate(FIRST), activate(SECOND));
+        let ended = [(FIRST, first.expect("it ran")), (SECOND, second.expect("it ran"))];
+        let active = site.inferbus(&["ls", "--output", "json"]).json()[0]["active"].take();
+        let won: Vec<&str> = ended.iter().filter(|(_, ran)| ran.code == Some(0)).map(|(version, _)| *version).collect();
+        assert!(won.iter().any(|version| active == *version), "{active} is active: {ended:?}");
+        for (_, ran) in ended.iter().filter(|(_, ran)| ran.code != Some(0)) {
+            assert_eq!(ran.code, Some(OVERTAKEN), "{ran:?}");
+            assert!(ran.stderr.contains("was changed at the same time"), "{ran:?}");
+        }
+        let served = || {
+            status(&site, workers.len())
+                .iter()
+                .all(|status| status["version"] == active && status["state"] == "serving")
+        };
+        block_in_place(|| until("every worker serves what is active", served));
+    }
+    load.finish().await;
+}

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Makes a certificate authority and what it signs: a server on loopback and a client. For tests alone, valid for a century.
+set -eu
+cd "$(dirname "$0")"
+
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 36500 -subj "/CN=inferbus test authority" \
+    -addext "basicConstraints=critical,CA:TRUE" -keyout authority-key.pem -out authority.pem
+
+for name in server client; do
+    openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$name" -keyout "$name-key.pem" -out "$name.csr"
+    printf 'basicConstraints=CA:FALSE\nextendedKeyUsage=%sAuth\nsubjectAltName=IP:127.0.0.1,DNS:localhost\n' "$name" > "$name.ext"
+    openssl x509 -req -in "$name.csr" -CA authority.pem -CAkey authority-key.pem -CAcreateserial -days 36500 \
+        -extfile "$name.ext" -out "$name.pem"
+    rm "$name.csr" "$name.ext"
+done
+# Nobody needs to sign anything more.
+rm authority-key.pem authority.srl

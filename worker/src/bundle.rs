@@ -6,15 +6,17 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use inferbus_catalog::{Digest, Entry, Grant, ModelName, Plugin as PluginEntry, Version};
-use inferbus_engine::{EngineFault, Network as _, OnnxNetwork, Options, Runtime, Signature};
+use inferbus_engine::{EngineFault, Network as _, OnnxNetwork, Options, Runtime, Signature, warm_up};
 use inferbus_sandbox::{Bounds, Grants, LoadFault, Plugin, Sandbox};
 
 use crate::job::{Parts, Stage};
 use crate::limits;
 use crate::metrics::{BundleMetrics, Metrics};
 use crate::plugin_log::LogGate;
+use crate::publish::identity_headers;
 
 /// Which bytes run: name and version for people, the digest for certainty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub struct Bundle {
     pub metrics: BundleMetrics,
     pub log_gate: LogGate,
     pub signature: Signature,
+    /// What every reply and result of this bundle says of where it comes from.
+    pub headers: HeaderMap,
     has_pre: bool,
     has_post: bool,
     lanes: Vec<Mutex<Parts>>,
@@ -71,7 +75,8 @@ impl Loader {
         let network = OnnxNetwork::load(&self.runtime, &*artifacts.model, options)?;
         let lanes = (0..entry.engine.lanes(self.lanes).clamp(1, limits::LANES))
             .map(|_| {
-                let model = network.session()?;
+                let mut model = network.session()?;
+                warm_up(network.signature(), model.as_mut());
                 let instance = |plugin: &Option<Plugin>| plugin.as_ref().map(Plugin::instance);
                 Ok(Mutex::new(Parts { pre: instance(&pre), model, post: instance(&post) }))
             })
@@ -82,12 +87,12 @@ impl Loader {
                 log_gate.write(&identity, stage, &line);
             }
         }
-        let metrics = metrics.bundle(&identity);
         Ok(Bundle {
-            identity,
-            metrics,
-            log_gate: LogGate::default(),
+            metrics: metrics.bundle(&identity),
+            headers: identity_headers(&identity),
             signature: network.signature().clone(),
+            identity,
+            log_gate,
             has_pre: pre.is_some(),
             has_post: post.is_some(),
             lanes,

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use async_nats::{Client, HeaderMap, Subject};
+use async_nats::{Client, HeaderMap, HeaderName, Subject};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tracing::Span;
@@ -24,6 +24,12 @@ use crate::telemetry::{mark_failed, trace_into};
 pub const ERROR_CODE: &str = "Nats-Service-Error-Code";
 pub const ERROR: &str = "Nats-Service-Error";
 
+// Names of this kind are not copied for every message.
+const MODEL: HeaderName = HeaderName::from_static("Inferbus-Model");
+const VERSION: HeaderName = HeaderName::from_static("Inferbus-Version");
+const DIGEST: HeaderName = HeaderName::from_static("Inferbus-Digest");
+const STAGE_MICROS: HeaderName = HeaderName::from_static("Inferbus-Stage-Micros");
+
 /// Publishes what the lanes finish until they are gone.
 pub async fn run(client: Client, metrics: Arc<Metrics>, mut finished: mpsc::Receiver<Finished<Ticket>>) {
     let publisher = Publisher { client, metrics };
@@ -40,9 +46,9 @@ struct Publisher {
 impl Publisher {
     async fn message(&self, message: Finished<Ticket>) {
         let Finished { bundle, result, times, span, ticket } = message;
-        let mut headers = identity_headers(&bundle.identity);
+        let mut headers = bundle.headers.clone();
         trace_into(&mut headers, &span, ticket.headers.as_ref());
-        headers.insert("Inferbus-Stage-Micros", stage_micros(times));
+        headers.insert(STAGE_MICROS, stage_micros(times));
         match result.and_then(|done| self.fits(done)) {
             Ok(done) => self.done(&bundle, done, headers, times, &ticket).await,
             Err(failure) => {
@@ -131,11 +137,12 @@ fn error_headers(headers: &mut HeaderMap, code: u16, text: String) {
     headers.insert(ERROR, text);
 }
 
-fn identity_headers(identity: &Identity) -> HeaderMap {
+/// The headers that say who made a result: the same for every message of a bundle.
+pub fn identity_headers(identity: &Identity) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    headers.insert("Inferbus-Model", identity.model.as_ref());
-    headers.insert("Inferbus-Version", identity.version.to_string());
-    headers.insert("Inferbus-Digest", identity.digest.to_string());
+    headers.insert(MODEL, identity.model.as_str());
+    headers.insert(VERSION, identity.version.to_string());
+    headers.insert(DIGEST, identity.digest.to_string());
     headers
 }
 

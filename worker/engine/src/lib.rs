@@ -15,6 +15,7 @@ mod ort_backend;
 mod runtime;
 mod screen;
 mod signature;
+mod warm_up;
 
 #[cfg(feature = "fake")]
 pub use fake::FakeNetwork;
@@ -23,3 +24,4 @@ pub use model::{Model, Network};
 pub use ort_backend::{OnnxNetwork, Options};
 pub use runtime::{Runtime, load_runtime};
 pub use signature::{Dim, Port, Signature};
+pub use warm_up::warm_up;

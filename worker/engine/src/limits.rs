@@ -18,6 +18,9 @@ pub const MAX_NESTING: usize = 100;
 /// Threads that one session may use inside an operator.
 pub const MAX_THREADS: usize = 256;
 
+/// Bytes of one input that a new session is warmed up with.
+pub const MAX_WARM_UP: usize = 64 << 20;
+
 /// Bytes of a message from ONNX Runtime; it quotes names out of the model, which may be of any length.
 pub const MAX_MESSAGE: usize = 1024;
 

@@ -233,6 +233,8 @@ async fn a_bucket_that_is_deleted_and_made_again_is_followed_again() {
     let before = workers.each_ref().map(failures);
     jetstream::new(site.client.clone()).delete_key_value("models").await.expect("the bucket is deleted");
     load.answers_with(FIRST).await;
+    let tells = |worker: &Worker| worker.get("/status").1.contains("\"catalog\":\"");
+    block_in_place(|| until("every worker says that it cannot follow the catalog", || workers.iter().all(tells)));
 
     // The buckets and the entries are there again, but nothing is active.
     let folder = |version| inferbus_tests::digits(version).into_os_string().into_string().expect("UTF-8");

@@ -253,7 +253,7 @@ async fn infer_asks_the_workers_and_status_shows_them() {
     assert!(answered.stderr.starts_with("digits 1.0.0 sha256:"), "{answered:?}");
     assert_eq!(answered.json()["label"].as_u64(), Some(heldout.predictions[0]));
     fails(&on_bus("digits", b"no picture"), REFUSED, "422: digits 1.0.0 pre: ");
-    fails(&on_bus("nobody", b"x"), REFUSED, "404: no model `nobody` is active");
+    fails(&on_bus("nobody", b"x"), NOT_FOUND, "404: no model `nobody` is active");
 
     let status = site.inferbus(&["status", "--output", "json"]).json();
     let names: Vec<&str> =

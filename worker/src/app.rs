@@ -152,9 +152,13 @@ fn connection_events(metrics: Arc<Metrics>) -> impl Fn(Event) + Send + Sync + Cl
             }
             metrics.connected.set(1);
         }
-        Event::Disconnected | Event::Closed => {
+        Event::Disconnected => {
             metrics.connected.set(0);
-            tracing::warn!("{event}: trying to reach NATS again");
+            tracing::warn!("the connection to NATS is lost: trying to reach it again");
+        }
+        Event::Closed => {
+            metrics.connected.set(0);
+            tracing::info!("the connection to NATS is closed");
         }
         Event::SlowConsumer(_) => {
             metrics.slow_consumers.inc();

@@ -13,6 +13,11 @@ const UNREACHABLE: u8 = 3;
 pub const NOT_FOUND: u8 = 4;
 const CONFLICT: u8 = 5;
 
+/// What was asked for is not there, where no fault of the catalog says so.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotFound(pub String);
+
 /// Prints the fault with what caused it, and says which exit code it is.
 pub fn report(fault: &anyhow::Error) -> ExitCode {
     let mut text = fault.to_string();
@@ -29,6 +34,9 @@ pub fn report(fault: &anyhow::Error) -> ExitCode {
 fn code(fault: &anyhow::Error) -> u8 {
     if fault.is::<Unreachable>() {
         return UNREACHABLE;
+    }
+    if fault.is::<NotFound>() {
+        return NOT_FOUND;
     }
     let Some(fault) = fault.downcast_ref::<CatalogFault>() else {
         return FAILED;

@@ -35,6 +35,9 @@ pub const LOADS: usize = 2;
 /// How long one bundle may take from the first byte fetched to serving.
 pub const LOAD: Duration = Duration::from_secs(120);
 
+/// How often a worker asks itself whether it still follows the catalog.
+pub const LOOK_AROUND: Duration = Duration::from_secs(1);
+
 /// The first and the longest pause before a load is tried again after a fault that may pass.
 pub const RETRY_FIRST: Duration = Duration::from_millis(250);
 pub const RETRY_LONGEST: Duration = Duration::from_secs(30);

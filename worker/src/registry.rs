@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use inferbus_catalog::ModelName;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -53,6 +53,7 @@ pub struct Registry {
     slots: ArcSwap<BTreeMap<ModelName, Slot>>,
     complete: watch::Sender<bool>,
     taking: AtomicBool,
+    behind: ArcSwapOption<String>,
 }
 
 impl Registry {
@@ -103,6 +104,16 @@ impl Registry {
     /// Says that the server knows of this worker: from now on messages come.
     pub fn mark_taking(&self) {
         self.taking.store(true, Ordering::Relaxed);
+    }
+
+    /// Says whether changes of the catalog may be unknown for now, and why.
+    pub fn set_behind(&self, why: Option<String>) {
+        self.behind.store(why.map(Arc::new));
+    }
+
+    /// Why changes of the catalog may be unknown for now. What serves keeps serving meanwhile.
+    pub fn behind(&self) -> Option<String> {
+        self.behind.load().as_deref().cloned()
     }
 
     /// Why this worker does not serve everything that is active; empty when it does.

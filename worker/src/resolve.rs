@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use inferbus_catalog::{
-    Artifact, Catalog, CatalogFault, Changes, Digest, Entry, Follower, ModelName, Pointer, Route, RouteName,
-    RouteSummary,
+    Artifact, Catalog, CatalogFault, Changes, Digest, Entry, Follower, FollowerState, ModelName, Pointer, Route,
+    RouteName, RouteSummary,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -89,16 +89,23 @@ pub async fn run(following: Following, mut follower: Follower, stop: Cancellatio
     let Following { catalog, loader, registry, metrics, routes } = following;
     let resolver = Resolver { catalog, loader, registry, metrics };
     let mut work = Work::default();
-    let mut routes_behind = false;
+    let (mut heard, mut routes_behind) = (false, false);
+    let mut look_around = tokio::time::interval(limits::LOOK_AROUND);
     loop {
         work.start(&resolver);
+        resolver.registry.set_behind(match follower.state() {
+            FollowerState::Following => None,
+            FollowerState::Behind(why) => Some(why),
+        });
         tokio::select! {
             () = stop.cancelled() => return,
             changes = follower.changed() => {
                 let Changes { models, routes } = changes;
                 work.waiting.extend(models);
                 routes_behind |= routes;
+                heard = true;
             }
+            _ = look_around.tick() => {}
             Some(look) = work.looks.join_next() => work.looked(look, &resolver),
             Some(Ok(model)) = work.pauses.join_next() => { work.waiting.insert(model); }
             () = tokio::time::sleep(limits::RETRY_FIRST), if routes_behind => {}
@@ -106,7 +113,8 @@ pub async fn run(following: Following, mut follower: Follower, stop: Cancellatio
         if routes_behind {
             routes_behind = !resolver.read_routes(&routes).await;
         }
-        if work.waiting.is_empty() && work.in_hand.is_empty() && !routes_behind {
+        // The first hint names everything that there is.
+        if heard && work.waiting.is_empty() && work.in_hand.is_empty() && !routes_behind {
             resolver.registry.mark_complete();
         }
     }

@@ -29,6 +29,8 @@ pub struct WorkerStatus {
     pub worker: String,
     pub ready: bool,
     pub unready: Vec<String>,
+    /// Why changes of the catalog may be unknown to this worker.
+    pub catalog: Option<String>,
     pub in_flight: i64,
     pub models: Vec<ModelStatus>,
 }
@@ -149,6 +151,7 @@ impl WorkerStatus {
             worker: worker.into(),
             ready: unready.is_empty(),
             unready,
+            catalog: registry.behind(),
             in_flight: metrics.in_flight.get(),
             models: registry.status(),
         }

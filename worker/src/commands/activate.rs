@@ -4,6 +4,8 @@ use clap::Args;
 use inferbus::connect::Connection;
 use inferbus_catalog::{Activate, Activated, ModelName, Version};
 
+use super::print::say;
+
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  inferbus activate digits 1.1.0\n\nThe same without Inferbus: nats kv put models digits 1.1.0"
@@ -18,7 +20,7 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let catalog = super::catalog(&arguments.connection).await?;
     let activated = catalog.activate(&arguments.model, &arguments.version, Activate::default()).await?;
-    println!("{}", sentence(&arguments.model, &activated));
+    say!("{}", sentence(&arguments.model, &activated));
     Ok(())
 }
 

@@ -9,6 +9,7 @@ use inferbus_catalog::{Bundle, Grant};
 use inferbus_engine::Port;
 use serde_json::json;
 
+use super::print::say;
 use super::{local, print};
 use crate::cli::Format;
 
@@ -43,8 +44,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
             "inputs": inputs, "outputs": outputs, "sample": sample,
         }));
     }
-    println!("{} {} {digest}: good", bundle.name, bundle.version);
-    println!("  inputs   {}\n  outputs  {}", inputs.join(", "), outputs.join(", "));
+    say!("{} {} {digest}: good", bundle.name, bundle.version);
+    say!("  inputs   {}\n  outputs  {}", inputs.join(", "), outputs.join(", "));
     for (stage, plugin) in [("pre", &bundle.entry.pre), ("post", &bundle.entry.post)] {
         if let Some(plugin) = plugin {
             let grants: Vec<_> = plugin
@@ -55,7 +56,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
                     Grant::Emit => "emit",
                 })
                 .collect();
-            println!(
+            say!(
                 "  {stage:8} {} bytes, granted: {}",
                 plugin.size,
                 if grants.is_empty() { "nothing".into() } else { grants.join(", ") }
@@ -63,7 +64,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         }
     }
     if let Some(sample) = sample {
-        println!("  sample   {sample}");
+        say!("  sample   {sample}");
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use inferbus::dev_server::{DevServer, Settings};
 use inferbus::telemetry::Telemetry;
 use inferbus_catalog::{Bundle, Catalog, PushOptions};
 
+use super::print::say;
 use super::{local, push, stop};
 
 #[derive(Debug, Args)]
@@ -37,7 +38,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         DevServer::start(Settings { port: arguments.port, store: arguments.store.as_deref(), config: None }).await?;
     let mut config = arguments.worker;
     config.connection.server = Some(server.url().to_owned());
-    println!("nats-server is at {}: export NATS_URL={}", server.url(), server.url());
+    say!("nats-server is at {}: export NATS_URL={}", server.url(), server.url());
     let catalog = Catalog::create(config.connection.command().await?).await?;
     for folder in &arguments.bundles {
         bring(&catalog, folder).await.with_context(|| format!("bundle {}", folder.display()))?;

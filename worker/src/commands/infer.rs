@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use clap::Args;
 use inferbus::config::Compute;
 use inferbus::connect::Connection;
@@ -12,6 +12,7 @@ use inferbus::{limits, outcome};
 use inferbus_catalog::{Bundle, ModelName};
 
 use super::local::Local;
+use crate::exit::NotFound;
 
 #[derive(Debug, Args)]
 #[command(
@@ -87,7 +88,8 @@ async fn on_bus(arguments: &Arguments, model: &ModelName, payload: Vec<u8>) -> a
     };
     let header = |name: &str| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(ToString::to_string);
     if let Some(code) = header(ERROR_CODE) {
-        bail!("{code}: {}", header(ERROR).unwrap_or_default());
+        let text = format!("{code}: {}", header(ERROR).unwrap_or_default());
+        return Err(if code == "404" { NotFound(text).into() } else { anyhow!(text) });
     }
     let named = |name| header(name).unwrap_or_default();
     eprintln!(

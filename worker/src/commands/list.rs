@@ -4,7 +4,7 @@ use clap::Args;
 use inferbus::connect::Connection;
 use serde_json::json;
 
-use super::print;
+use super::print::{self, say};
 use crate::cli::Format;
 
 #[derive(Debug, Args)]
@@ -34,7 +34,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         return print::json(&models);
     }
     if models.is_empty() {
-        println!("no models yet: `inferbus push FOLDER --activate` stores one");
+        say!("no models yet: `inferbus push FOLDER --activate` stores one");
         return Ok(());
     }
     let rows: Vec<_> = models

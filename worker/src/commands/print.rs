@@ -1,6 +1,19 @@
-//! Tables for people, JSON for programs.
+//! Tables for people, JSON for programs. A reader that went away ends no command half-way.
 
 use serde::Serialize;
+use std::fmt::Arguments;
+use std::io::Write as _;
+
+/// `println!` for a command's output.
+macro_rules! say {
+    ($($text:tt)*) => { $crate::commands::print::say_line(format_args!($($text)*)) };
+}
+pub(super) use say;
+
+/// Writes a line of output. `println!` would panic where the reader has closed the pipe.
+pub fn say_line(text: Arguments<'_>) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
 
 /// Prints columns as wide as their widest cell; the last column runs free.
 pub fn table(header: &[&str], rows: &[Vec<String>]) {
@@ -17,11 +30,11 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) {
 
 fn line<'a>(widths: &[usize], cells: impl Iterator<Item = &'a str>) {
     let padded: String = widths.iter().zip(cells).map(|(&width, cell)| format!("{cell:width$}  ")).collect();
-    println!("{}", padded.trim_end());
+    say!("{}", padded.trim_end());
 }
 
 pub fn json<T: Serialize>(value: &T) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(value)?);
+    say!("{}", serde_json::to_string_pretty(value)?);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use inferbus::connect::Connection;
 use inferbus_catalog::{Activate, Bundle, Catalog, Progress, PushOptions, Step};
 
 use super::local;
+use super::print::say;
 
 #[derive(Debug, Args)]
 #[command(
@@ -58,15 +59,19 @@ pub async fn push(catalog: &Catalog, bundle: &Bundle, options: PushOptions) -> a
     bar.finish_and_clear();
     let pushed = pushed?;
     let what = if pushed.entry_written { "pushed" } else { "already there:" };
-    println!(
+    say!(
         "{what} {} {} {} ({} artifacts sent, {} already stored)",
-        bundle.name, bundle.version, pushed.digest, pushed.uploaded, pushed.skipped
+        bundle.name,
+        bundle.version,
+        pushed.digest,
+        pushed.uploaded,
+        pushed.skipped
     );
     Ok(())
 }
 
 pub async fn activate(catalog: &Catalog, bundle: &Bundle) -> anyhow::Result<()> {
     let activated = catalog.activate(&bundle.name, &bundle.version, Activate::default()).await?;
-    println!("{}", super::activate::sentence(&bundle.name, &activated));
+    say!("{}", super::activate::sentence(&bundle.name, &activated));
     Ok(())
 }

@@ -4,6 +4,8 @@ use clap::Args;
 use inferbus::connect::Connection;
 use inferbus_catalog::ModelName;
 
+use super::print::say;
+
 #[derive(Debug, Args)]
 #[command(
     after_help = "Example:\n  inferbus rollback digits\n\nThe catalog remembers the last versions that were active; `inferbus show digits` lists them."
@@ -17,6 +19,6 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let catalog = super::catalog(&arguments.connection).await?;
     let activated = catalog.rollback(&arguments.model).await?;
-    println!("{}", super::activate::sentence(&arguments.model, &activated));
+    say!("{}", super::activate::sentence(&arguments.model, &activated));
     Ok(())
 }

@@ -7,7 +7,7 @@ use inferbus_catalog::limits;
 use inferbus_catalog::{Catalog, Mode, ModelName, Route, RouteName, RouteSummary};
 use serde_json::json;
 
-use super::print;
+use super::print::{self, say};
 use crate::cli::Format;
 
 #[derive(Debug, Args)]
@@ -70,7 +70,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Command::Ls(list) => list.run().await,
         Command::Rm(remove) => {
             super::catalog(&remove.connection).await?.delete_route(&remove.name).await?;
-            println!("route {} removed", remove.name);
+            say!("route {} removed", remove.name);
             Ok(())
         }
     }
@@ -82,12 +82,7 @@ impl Add {
         let route = Route { subject: self.subject, model: self.model, output: self.output, mode: Mode::Request };
         let catalog = Catalog::create(self.connection.command().await?).await?;
         catalog.put_route(&name, &route).await.with_context(|| format!("route {name}"))?;
-        println!(
-            "route {name}: {} → {} → {}",
-            route.subject,
-            route.model,
-            route.output.as_deref().unwrap_or("reply only")
-        );
+        say!("route {name}: {} → {} → {}", route.subject, route.model, route.output.as_deref().unwrap_or("reply only"));
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use inferbus::connect::Connection;
 use inferbus_catalog::{CatalogFault, ModelName, Version};
 use serde_json::json;
 
-use super::print;
+use super::print::{self, say};
 use crate::cli::Format;
 
 #[derive(Debug, Args)]
@@ -45,14 +45,14 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
             "active": is_active, "entry": entry, "history": history,
         }));
     }
-    println!("{model} {version} {}", if is_active { "(active)" } else { "(not active)" });
-    println!("  digest   {digest}\n  revision {revision}");
+    say!("{model} {version} {}", if is_active { "(active)" } else { "(not active)" });
+    say!("  digest   {digest}\n  revision {revision}");
     for (role, artifact) in entry.artifacts() {
-        println!("  {:8} {} ({} bytes)", role.name(), artifact.digest, artifact.size);
+        say!("  {:8} {} ({} bytes)", role.name(), artifact.digest, artifact.size);
     }
     if !history.is_empty() {
-        println!("  history  {} (newest first)", history.join(" "));
+        say!("  history  {} (newest first)", history.join(" "));
     }
-    println!("{}", serde_json::to_string_pretty(&entry)?);
+    say!("{}", serde_json::to_string_pretty(&entry)?);
     Ok(())
 }

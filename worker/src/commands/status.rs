@@ -71,16 +71,14 @@ fn rows(workers: &[WorkerStatus]) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for worker in workers {
         let ready = if worker.ready { "yes" } else { "no" };
-        if worker.models.is_empty() {
-            rows.push(vec![
-                worker.worker.clone(),
-                ready.into(),
-                "-".into(),
-                "-".into(),
-                "-".into(),
-                "-".into(),
-                worker.unready.join("; "),
-            ]);
+        let alone = |problem: String| {
+            let dash = || "-".to_owned();
+            vec![worker.worker.clone(), ready.into(), dash(), dash(), dash(), dash(), problem]
+        };
+        if let Some(why) = &worker.catalog {
+            rows.push(alone(format!("catalog: {why}")));
+        } else if worker.models.is_empty() {
+            rows.push(alone(worker.unready.join("; ")));
         }
         for model in &worker.models {
             let state = match model.state {

@@ -1,4 +1,5 @@
-//! What one call costs, by the plugin's memory, payload and lanes at work: `cargo run -p inferbus-sandbox --example cost`.
+//! What one call costs with a rewind and with a fresh instance, by the plugin's memory, payload and lanes at work:
+//! `cargo run -p inferbus-sandbox --example cost`.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -6,46 +7,97 @@ use std::thread;
 
 use inferbus_sandbox::{Bounds, Ceilings, Fault, Grants, Instance, Plugin, Sandbox};
 
-const CALLS: u32 = 20_000;
+const CALLS: u32 = 10_000;
+/// The quickest round counts, because whatever else the machine does only adds.
+const ROUNDS: u32 = 7;
+const WARM: usize = 100;
+
+/// A plugin that drops segments, if only in code that never runs, gets fresh instances.
+const FRESH: &str = r#"(data $unused "x") (func (data.drop $unused))"#;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let sandbox = Sandbox::new(Ceilings::default())?;
-    for (pages, len) in [(2, 0), (2, 784), (2, 65_536), (18, 784), (18, 150_528)] {
-        let plugin = Plugin::load(&sandbox, &echo(pages)?, Grants::default(), Bounds::default(), b"")?;
+    let load = |pages, more| {
+        Plugin::load(&sandbox, &wat::parse_str(echo(pages, more))?, Grants::default(), Bounds::default(), b"")
+            .map_err(Box::<dyn Error>::from)
+    };
+    for (pages, len) in [(1, 0), (2, 0), (2, 784), (2, 65_536), (4, 784), (8, 784), (18, 784), (18, 150_528)] {
+        let (rewind, fresh) = (load(pages, "")?, load(pages, FRESH)?);
         for lanes in [1, 2] {
-            let threads: Vec<_> =
-                (0..lanes).map(|_| plugin.instance()).map(|lane| thread::spawn(move || micros(lane, len))).collect();
-            let mut costs = Vec::new();
-            for thread in threads {
-                costs.push(thread.join().map_err(|_| "a lane panicked")??);
+            let (mut rewound, mut made) = (f64::INFINITY, f64::INFINITY);
+            for _ in 0..ROUNDS {
+                rewound = rewound.min(mean(&rewind, lanes, len)?);
+                made = made.min(mean(&fresh, lanes, len)?);
             }
-            let mean = costs.iter().sum::<f64>() / costs.len() as f64;
-            println!("{pages:3} pages of memory, {len:7} bytes in, {lanes} lanes: {mean:6.2} µs per call");
+            println!(
+                "{:4} KiB of memory, {len:6} bytes in, {lanes} lanes: {rewound:6.2} µs rewound, {made:6.2} µs fresh: {:.2} ×",
+                pages * 64,
+                rewound / made
+            );
         }
     }
+    let small = load(2, "")?;
+    println!("{} KiB of resident memory per warm instance of 128 KiB", resident(&small)? / WARM as u64);
     Ok(())
+}
+
+/// Microseconds per call, with this many lanes calling at once.
+fn mean(plugin: &Plugin, lanes: u32, len: usize) -> Result<f64, Box<dyn Error>> {
+    let threads: Vec<_> =
+        (0..lanes).map(|_| plugin.instance()).map(|lane| thread::spawn(move || micros(lane, len))).collect();
+    let mut sum = 0.0;
+    for thread in threads {
+        sum += thread.join().map_err(|_| "a lane panicked")??;
+    }
+    Ok(sum / f64::from(lanes))
 }
 
 fn micros(mut lane: Instance, len: usize) -> Result<f64, Fault> {
     let input = vec![7; len];
     let started = std::time::Instant::now();
     for _ in 0..CALLS {
-        let reply = lane.call(len, &mut |room| room.copy_from_slice(&input), &mut |_| {})?;
-        black_box(reply.output);
+        call(&mut lane, &input)?;
     }
     Ok(started.elapsed().as_secs_f64() * 1e6 / f64::from(CALLS))
 }
 
+fn call(lane: &mut Instance, input: &[u8]) -> Result<(), Fault> {
+    let reply = lane.call(input.len(), &mut |room| room.copy_from_slice(input), &mut |_| {})?;
+    black_box(reply.output);
+    Ok(())
+}
+
+/// KiB by which the process grows with this many warm instances.
+fn resident(plugin: &Plugin) -> Result<u64, Box<dyn Error>> {
+    let before = resident_kib()?;
+    let mut lanes: Vec<_> = (0..WARM).map(|_| plugin.instance()).collect();
+    for lane in &mut lanes {
+        for _ in 0..3 {
+            call(lane, &[7; 784])?;
+        }
+    }
+    Ok(resident_kib()?.saturating_sub(before))
+}
+
+fn resident_kib() -> Result<u64, Box<dyn Error>> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).ok_or("no VmRSS in /proc/self/status")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
 /// Answers with its input, as a Rust guest does: with data beside the heap and a stack that is written to.
-fn echo(pages: u32) -> Result<Vec<u8>, wat::Error> {
-    wat::parse_str(format!(
+fn echo(pages: u32, more: &str) -> String {
+    format!(
         r#"(module
           (memory (export "memory") {pages})
+          (global $stack (mut i32) (i32.const 512))
           (data (i32.const 512) "some static data of the guest")
           (func (export "alloc") (param i32) (result i32) i32.const 1024)
           (func (export "transform") (param $ptr i32) (param $len i32) (result i64)
-            (i32.store (i32.const 256) (local.get $len))
+            (global.set $stack (i32.sub (global.get $stack) (i32.const 256)))
+            (i32.store (global.get $stack) (local.get $len))
             (i64.or (i64.shl (i64.extend_i32_u (local.get $ptr)) (i64.const 32))
-                    (i64.extend_i32_u (local.get $len)))))"#
-    ))
+                    (i64.extend_i32_u (local.get $len))))
+          {more})"#
+    )
 }

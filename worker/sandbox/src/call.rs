@@ -1,7 +1,7 @@
 //! THE CALL: one message through one plugin.
 //!
-//! Promises: every message starts from the state that `init` left, because every message gets an instance of
-//! its own, made and initialised for it. Whatever goes wrong costs that instance and nothing else.
+//! Promises: every message starts from the state that `init` left, in an instance that was put back there or that is new.
+//! Whatever goes wrong costs that instance and nothing else: only a call that ended well hands its instance on.
 
 use std::sync::Arc;
 
@@ -11,14 +11,14 @@ use crate::fault::Fault;
 use crate::limits;
 use crate::live::Live;
 use crate::log::{LogLine, borrowed};
-use crate::plugin::Loaded;
+use crate::plugin::{Loaded, Reset};
 use crate::ring::Emit;
 use crate::text::printable;
 
 /// One lane's use of one plugin: one call at a time.
 pub struct Instance {
     plugin: Arc<Loaded>,
-    /// The instance of the last successful call, whose memory the reply still borrows.
+    /// The instance of the last call that ended well, whose memory the reply still borrows.
     live: Option<Live>,
 }
 
@@ -43,38 +43,64 @@ impl Instance {
         fill: &mut dyn FnMut(&mut [u8]),
         log: &mut dyn FnMut(LogLine<'_>),
     ) -> Result<Reply<'_>, Fault> {
-        // Its slot in the pool is free again before another is asked for.
-        self.live = None;
-        let mut live = Live::start(&self.plugin)?;
-        live.init(&self.plugin.config)?;
+        let mut live = self.ready()?;
         let returned = live.message(len, fill);
         let state = live.state_mut();
         let emits = std::mem::take(&mut state.emits);
         borrowed(&std::mem::take(&mut state.log).into_lines()).for_each(log);
         let answer = answer(&live, returned?)?;
         let live = self.live.insert(live);
-        let output = answer.map(|(ptr, len)| live.bytes(RESULT, ptr, len)).transpose()?;
-        Ok(Reply { output, emits })
+        match answer {
+            Answer::Nothing => Ok(Reply { output: None, emits }),
+            Answer::Output { ptr, len } => Ok(Reply { output: Some(live.bytes(RESULT, ptr, len)?), emits }),
+            Answer::Refused(why) => Err(Fault::Refused(why)),
+        }
+    }
+
+    /// An instance that is where `init` left it. The last one is gone from here until its next call has ended well.
+    fn ready(&mut self) -> Result<Live, Fault> {
+        let last = self.live.take();
+        let plugin = &self.plugin;
+        match &plugin.reset {
+            Reset::Rewind(image) => match last.map(|live| live.rewound(image)).transpose()?.flatten() {
+                Some(live) => Ok(live),
+                None => Live::restored(&plugin.compiled, image),
+            },
+            Reset::Fresh(_) => {
+                // Its slot in the pool is free again before another is asked for.
+                drop(last);
+                let mut live = Live::start(&plugin.compiled)?;
+                live.init(&plugin.config)?;
+                Ok(live)
+            }
+        }
     }
 }
 
 const RESULT: &str = "its result";
 
-/// Where the result lies, after every check that could still cost the instance.
-fn answer(live: &Live, returned: Returned) -> Result<Option<(u32, u32)>, Fault> {
+/// What the guest said, and where it lies.
+enum Answer {
+    Nothing,
+    Output { ptr: u32, len: u32 },
+    Refused(String),
+}
+
+/// Makes every check that could still cost the instance.
+fn answer(live: &Live, returned: Returned) -> Result<Answer, Fault> {
     match returned {
-        Returned::Nothing => Ok(None),
+        Returned::Nothing => Ok(Answer::Nothing),
         Returned::Output { ptr, len } => {
             let limit = live.state().bounds.output;
             if len as usize > limit {
                 return Err(Fault::OutputTooLarge { len, limit });
             }
             live.bytes(RESULT, ptr, len)?;
-            Ok(Some((ptr, len)))
+            Ok(Answer::Output { ptr, len })
         }
         Returned::Error { ptr, len } => {
             let message = live.bytes("its error message", ptr, len)?;
-            Err(Fault::Refused(printable(message, limits::QUOTED_BYTES)))
+            Ok(Answer::Refused(printable(message, limits::QUOTED_BYTES)))
         }
     }
 }

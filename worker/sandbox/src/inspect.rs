@@ -238,12 +238,12 @@ fn kind_name(kind: ExternalKind) -> &'static str {
     }
 }
 
-fn payloads(wasm: &[u8]) -> impl Iterator<Item = wasmparser::Result<Payload<'_>>> {
+pub(crate) fn payloads(wasm: &[u8]) -> impl Iterator<Item = wasmparser::Result<Payload<'_>>> {
     let mut parser = Parser::new(0);
     parser.set_features(FEATURES);
     parser.parse_all(wasm)
 }
 
-fn invalid(error: wasmparser::Error) -> LoadFault {
+pub(crate) fn invalid(error: wasmparser::Error) -> LoadFault {
     LoadFault::Invalid(printable(error.to_string().as_bytes(), limits::QUOTED_BYTES))
 }

@@ -6,6 +6,9 @@
 //! sandbox must never give a plugin a clock, randomness, a file, a socket or compiled code to load, and it knows
 //! nothing of NATS, models or catalogs.
 //!
+//! Between two messages a plugin's instance is either put back to what `init` left or replaced by a new one; which of
+//! the two is chosen once per plugin from what its module can change, see [`Strategy`].
+//!
 //! The way through: [`Sandbox::new`] once per process, [`inspect`] before anything is compiled,
 //! [`Plugin::load`] once per artifact, [`Plugin::instance`] once per lane and stage, [`Instance::call`] once
 //! per message.
@@ -38,14 +41,17 @@ mod call;
 mod clock;
 mod engine;
 mod fault;
+mod image;
 mod inspect;
 pub mod limits;
 mod live;
 mod load_fault;
 mod log;
 mod plugin;
+mod rewrite;
 mod ring;
 mod state;
+mod strategy;
 mod text;
 mod topic;
 
@@ -58,3 +64,4 @@ pub use load_fault::{LoadFault, SandboxFault};
 pub use log::{LogLevel, LogLine};
 pub use plugin::Plugin;
 pub use ring::{Emit, Grants};
+pub use strategy::{Because, Strategy};

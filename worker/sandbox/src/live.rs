@@ -1,14 +1,15 @@
-//! One live WebAssembly instance: made, initialised, given one message.
+//! One live WebAssembly instance: made, initialised, given a message, and put back to where `init` left it.
 //!
-//! Promises: it is used for one message at most, and every part of that has a deadline. Each step's order is
+//! Promises: between two messages it is put back, and every part of its life has a deadline. Each step's order is
 //! the contract's: start function, `init`, `alloc`, the input, `transform`.
 
 use inferbus_abi::{ALIGNMENT, Returned};
-use wasmtime::{Instance, Memory, Store, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{Extern, Global, Instance, Memory, ModuleExport, Store, TypedFunc, WasmParams, WasmResults};
 
 use crate::clock;
 use crate::fault::Fault;
-use crate::plugin::Loaded;
+use crate::image::Image;
+use crate::plugin::Compiled;
 use crate::ring;
 use crate::state::State;
 use crate::text::host_text;
@@ -19,11 +20,13 @@ pub(crate) struct Live {
     alloc: TypedFunc<u32, u32>,
     transform: TypedFunc<(u32, u32), u64>,
     init: Option<TypedFunc<(u32, u32), i32>>,
+    /// Those that a message can change.
+    globals: Box<[Global]>,
 }
 
 impl Live {
     /// Makes the instance, which runs its start function.
-    pub(crate) fn start(plugin: &Loaded) -> Result<Self, Fault> {
+    pub(crate) fn start(plugin: &Compiled) -> Result<Self, Fault> {
         let mut store =
             Store::new(plugin.module.module().engine(), State::new(plugin.bounds.clone(), plugin.instances));
         store.limiter(|state| state);
@@ -32,14 +35,46 @@ impl Live {
         let instance =
             plugin.module.instantiate(&mut store).map_err(|error| Fault::from_wasmtime(error, store.data()))?;
         let exports = &plugin.exports;
-        let memory = instance.get_module_export(&mut store, &exports.memory).and_then(wasmtime::Extern::into_memory);
+        let memory = instance.get_module_export(&mut store, &exports.memory).and_then(Extern::into_memory);
+        let mut global = |export| instance.get_module_export(&mut store, export).and_then(Extern::into_global);
         Ok(Self {
+            globals: exports.globals.iter().map(|export| global(export).ok_or_else(gone)).collect::<Result<_, _>>()?,
             memory: memory.ok_or_else(gone)?,
             alloc: function(&mut store, &instance, &exports.alloc)?,
             transform: function(&mut store, &instance, &exports.transform)?,
             init: exports.init.as_ref().map(|init| function(&mut store, &instance, init)).transpose()?,
             store,
         })
+    }
+
+    /// Makes an instance that is where `init` left the one of the image, without running `init`.
+    pub(crate) fn restored(plugin: &Compiled, image: &Image) -> Result<Self, Fault> {
+        let mut live = Self::start(plugin)?;
+        let missing = image.bytes().saturating_sub(live.memory_bytes()) as u64;
+        let pages = missing / live.memory.page_size(&live.store);
+        live.memory.grow(&mut live.store, pages).map_err(|error| Fault::Host(host_text(&error)))?;
+        live.rewound(image)?.ok_or_else(|| Fault::Host("its memory did not become what init left".into()))
+    }
+
+    /// Puts back what a message can have changed. `None` where that cannot be, because memory has grown.
+    pub(crate) fn rewound(mut self, image: &Image) -> Result<Option<Self>, Fault> {
+        if !image.put_back(self.memory.data_mut(&mut self.store)) {
+            return Ok(None);
+        }
+        for (global, &value) in self.globals.iter().zip(image.globals()) {
+            global.set(&mut self.store, value).map_err(|error| Fault::Host(host_text(&error)))?;
+        }
+        Ok(Some(self))
+    }
+
+    /// What a rewind goes back to from now on.
+    pub(crate) fn image(&mut self) -> Image {
+        let globals = self.globals.iter().map(|global| global.get(&mut self.store)).collect();
+        Image::of(self.memory.data(&self.store), globals)
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.memory.data_size(&self.store)
     }
 
     pub(crate) fn init(&mut self, config: &[u8]) -> Result<(), Fault> {
@@ -106,10 +141,9 @@ impl Live {
 fn function<P: WasmParams, R: WasmResults>(
     store: &mut Store<State>,
     instance: &Instance,
-    export: &wasmtime::ModuleExport,
+    export: &ModuleExport,
 ) -> Result<TypedFunc<P, R>, Fault> {
-    let function =
-        instance.get_module_export(&mut *store, export).and_then(wasmtime::Extern::into_func).ok_or_else(gone)?;
+    let function = instance.get_module_export(&mut *store, export).and_then(Extern::into_func).ok_or_else(gone)?;
     function.typed(&*store).map_err(|error| Fault::Host(host_text(&error)))
 }
 

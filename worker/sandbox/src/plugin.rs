@@ -1,5 +1,6 @@
 //! One plugin, ready to be called: inspected, compiled, and started once to see that it can.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use wasmtime::{InstancePre, Module, ModuleExport};
@@ -7,12 +8,16 @@ use wasmtime::{InstancePre, Module, ModuleExport};
 use crate::bounds::Bounds;
 use crate::call::Instance;
 use crate::engine::Sandbox;
-use crate::inspect::{Inspection, inspect};
+use crate::image::Image;
+use crate::inspect::{Inspection, inspect, invalid};
+use crate::limits;
 use crate::live::Live;
 use crate::load_fault::LoadFault;
 use crate::log::{LogLevel, LogLine, borrowed};
+use crate::rewrite;
 use crate::ring::{self, Grants};
 use crate::state::State;
+use crate::strategy::{Because, Plan, Strategy, plan};
 use crate::text::host_text;
 
 /// A plugin of one artifact with one config; clones share it.
@@ -20,13 +25,19 @@ use crate::text::host_text;
 pub struct Plugin(Arc<Loaded>);
 
 pub(crate) struct Loaded {
+    pub(crate) compiled: Compiled,
+    pub(crate) config: Vec<u8>,
+    pub(crate) reset: Reset,
+    inspection: Inspection,
+    init_log: Vec<(LogLevel, String)>,
+}
+
+/// What instances are made from.
+pub(crate) struct Compiled {
     pub(crate) module: InstancePre<State>,
     pub(crate) exports: Exports,
     pub(crate) bounds: Bounds,
     pub(crate) instances: u32,
-    pub(crate) config: Vec<u8>,
-    inspection: Inspection,
-    init_log: Vec<(LogLevel, String)>,
 }
 
 pub(crate) struct Exports {
@@ -34,6 +45,14 @@ pub(crate) struct Exports {
     pub(crate) alloc: ModuleExport,
     pub(crate) transform: ModuleExport,
     pub(crate) init: Option<ModuleExport>,
+    /// Those to put back, which the rewritten module exports.
+    pub(crate) globals: Vec<ModuleExport>,
+}
+
+/// How the next message gets the state that `init` left.
+pub(crate) enum Reset {
+    Rewind(Image),
+    Fresh(Because),
 }
 
 impl Plugin {
@@ -54,18 +73,11 @@ impl Plugin {
         if !config.is_empty() && !inspection.has_init {
             return Err(LoadFault::UnusedConfig);
         }
-        let module = compile(sandbox, wasm, grants).map_err(|error| LoadFault::Compile(host_text(&error)))?;
-        let mut loaded = Loaded {
-            exports: Exports::of(module.module())?,
-            module,
-            bounds,
-            instances: sandbox.ceilings().instances,
-            config: config.to_vec(),
-            inspection,
-            init_log: Vec::new(),
-        };
-        loaded.init_log = start_once(&loaded)?;
-        Ok(Self(Arc::new(loaded)))
+        let plan = plan(wasm).map_err(invalid)?;
+        let compiled = compile(sandbox, wasm, &plan, grants, bounds)?;
+        let (live, init_log) = start_once(&compiled, config)?;
+        let reset = reset(plan, live);
+        Ok(Self(Arc::new(Loaded { compiled, config: config.to_vec(), reset, inspection, init_log })))
     }
 
     /// What one lane uses for one stage. It takes memory with its first call.
@@ -77,37 +89,71 @@ impl Plugin {
         &self.0.inspection
     }
 
+    /// What happens between two messages of a lane, and why.
+    pub fn strategy(&self) -> Strategy {
+        match &self.0.reset {
+            Reset::Rewind(image) => Strategy::Rewind { memory: image.bytes(), globals: image.globals().len() },
+            Reset::Fresh(because) => Strategy::Fresh { because: *because },
+        }
+    }
+
     /// What the start function and `init` logged when the plugin was loaded.
     pub fn init_log(&self) -> impl Iterator<Item = LogLine<'_>> {
         borrowed(&self.0.init_log)
     }
 }
 
+fn compile(sandbox: &Sandbox, wasm: &[u8], plan: &Plan, grants: Grants, bounds: Bounds) -> Result<Compiled, LoadFault> {
+    let (wasm, globals) = match plan {
+        Plan::Rewind(globals) => (Cow::Owned(rewrite::export(wasm, globals).map_err(invalid)?), globals.as_slice()),
+        Plan::Fresh(_) => (Cow::Borrowed(wasm), [].as_slice()),
+    };
+    let module = link(sandbox, &wasm, grants).map_err(|error| LoadFault::Compile(host_text(&error)))?;
+    let exports = Exports::of(module.module(), globals)?;
+    Ok(Compiled { exports, module, bounds, instances: sandbox.ceilings().instances })
+}
+
 /// `Module::new` reads WebAssembly only. Compiled code has a door of its own, which is `unsafe` and not opened
 /// here.
-fn compile(sandbox: &Sandbox, wasm: &[u8], grants: Grants) -> wasmtime::Result<InstancePre<State>> {
+fn link(sandbox: &Sandbox, wasm: &[u8], grants: Grants) -> wasmtime::Result<InstancePre<State>> {
     let module = Module::new(sandbox.engine(), wasm)?;
     ring::linker(sandbox.engine(), grants)?.instantiate_pre(&module)
 }
 
-fn start_once(loaded: &Loaded) -> Result<Vec<(LogLevel, String)>, LoadFault> {
-    let mut live = Live::start(loaded).map_err(LoadFault::Start)?;
-    let initialised = live.init(&loaded.config);
+fn start_once(compiled: &Compiled, config: &[u8]) -> Result<(Live, Vec<(LogLevel, String)>), LoadFault> {
+    let mut live = Live::start(compiled).map_err(LoadFault::Start)?;
+    let initialised = live.init(config);
     let mut log = std::mem::take(&mut live.state_mut().log).into_lines();
     match initialised {
-        Ok(()) => Ok(log),
+        Ok(()) => Ok((live, log)),
         Err(fault) => Err(LoadFault::Init { fault, last_words: log.pop().map(|(_, text)| text) }),
     }
 }
 
+/// Carries the plan out where what `init` left is small enough to be put back for every message.
+fn reset(plan: Plan, mut live: Live) -> Reset {
+    match plan {
+        Plan::Fresh(because) => Reset::Fresh(because),
+        Plan::Rewind(_) if live.memory_bytes() > limits::REWIND_MEMORY => {
+            Reset::Fresh(Because::LargeMemory(live.memory_bytes() as u64))
+        }
+        Plan::Rewind(_) => Reset::Rewind(live.image()),
+    }
+}
+
 impl Exports {
-    fn of(module: &Module) -> Result<Self, LoadFault> {
+    fn of(module: &Module, globals: &[u32]) -> Result<Self, LoadFault> {
         let find = |export| module.get_export_index(export).ok_or(LoadFault::MissingExport { export });
+        let global = |&index| {
+            let missing = LoadFault::Compile(format!("global {index} is not exported"));
+            module.get_export_index(&rewrite::name(index)).ok_or(missing)
+        };
         Ok(Self {
             memory: find("memory")?,
             alloc: find("alloc")?,
             transform: find("transform")?,
             init: module.get_export_index("init"),
+            globals: globals.iter().map(global).collect::<Result<_, _>>()?,
         })
     }
 }

@@ -2,6 +2,7 @@
 
 mod support;
 
+use inferbus_sandbox::{Instance, Strategy};
 use support::{NONE, call, load};
 
 /// Answers with all it can observe of its own state, then destroys all of it; traps if the message says so.
@@ -57,17 +58,19 @@ fn everything_is_as_init_left_it() {
     }
 }
 
-/// Counts the words in all its memory that hold the message, which is the secret, then writes the secret into
-/// all of it, new pages too. Answers with the count.
+/// Counts the words in all its memory that hold the message's first eight bytes, which are the secret, then writes the
+/// secret into all of it and into a global. Answers with the count. The message's ninth byte chooses what else it does:
+/// 1 grows the memory first, 2 traps at the end, 3 refuses the message at the end.
 const SPY: &str = r#"(module
-  (memory (export "memory") 2 8)
+  (memory (export "memory") 1 8)
   (global $keep (mut i64) (i64.const 0))
   (func (export "alloc") (param i32) (result i32) i32.const 64)
   (func (export "transform") (param $ptr i32) (param $len i32) (result i64)
-    (local $secret i64) (local $at i32) (local $end i32) (local $hits i32)
+    (local $secret i64) (local $mode i32) (local $at i32) (local $end i32) (local $hits i32)
     (local.set $secret (i64.load (local.get $ptr)))
+    (local.set $mode (i32.load8_u offset=8 (local.get $ptr)))
     (i64.store (local.get $ptr) (i64.const 0))
-    (drop (memory.grow (i32.const 2)))
+    (if (i32.eq (local.get $mode) (i32.const 1)) (then (drop (memory.grow (i32.const 1)))))
     (local.set $end (i32.shl (memory.size) (i32.const 16)))
     (local.set $hits (i64.eq (global.get $keep) (local.get $secret)))
     (loop $scan
@@ -75,28 +78,45 @@ const SPY: &str = r#"(module
       (i64.store (local.get $at) (local.get $secret))
       (br_if $scan (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 8))) (local.get $end))))
     (global.set $keep (local.get $secret))
+    (if (i32.eq (local.get $mode) (i32.const 2)) (then unreachable))
+    (if (i32.eq (local.get $mode) (i32.const 3)) (then (return (i64.const 0x8000_0000_0000_0004))))
     (i32.store (i32.const 32) (local.get $hits))
     i64.const 0x0000_0020_0000_0004))"#;
+
+const SECRET: [u8; 8] = 0x5ec2_e7da_7a5e_c2e7_u64.to_le_bytes();
+const PLAIN: u8 = 0;
+const GROWS: u8 = 1;
+const TRAPS: u8 = 2;
+const REFUSES: u8 = 3;
+
+/// What the spy counted, where it lived to tell.
+fn hits(lane: &mut Instance, mode: u8) -> Option<Vec<u8>> {
+    call(lane, &[&SECRET[..], &[mode]].concat()).ok().and_then(|seen| seen.output)
+}
 
 #[test]
 fn a_secret_is_never_seen_again() {
     let plugin = load(SPY, NONE, b"").unwrap();
+    assert_eq!(plugin.strategy(), Strategy::Rewind { memory: 65536, globals: 1 });
     let mut lanes = [plugin.instance(), plugin.instance()];
-    let secret = 0x5ec2_e7da_7a5e_c2e7_u64.to_le_bytes();
-    for round in 0..2000 {
-        let seen = call(&mut lanes[round % 2], &secret).unwrap();
-        assert_eq!(seen.output.unwrap(), 0_u32.to_le_bytes(), "hits in round {round}");
+    for round in 0..100_000 {
+        let lane = &mut lanes[round % 2];
+        match round % 50 {
+            7 => _ = hits(lane, GROWS),
+            13 => _ = hits(lane, TRAPS),
+            22 => _ = hits(lane, REFUSES),
+            _ => {}
+        }
+        assert_eq!(hits(lane, PLAIN).unwrap(), 0_u32.to_le_bytes(), "hits in round {round}");
     }
 }
 
 #[test]
 fn another_plugin_does_not_see_it_either() {
-    let secret = 0x5ec2_e7da_7a5e_c2e7_u64.to_le_bytes();
     for round in 0..20 {
         let spy = load(SPY, NONE, b"").unwrap();
-        for _ in 0..5 {
-            let seen = call(&mut spy.instance(), &secret).unwrap();
-            assert_eq!(seen.output.unwrap(), 0_u32.to_le_bytes(), "hits in round {round}");
+        for mode in [PLAIN, GROWS, PLAIN, GROWS] {
+            assert_eq!(hits(&mut spy.instance(), mode).unwrap(), 0_u32.to_le_bytes(), "hits in round {round}");
         }
     }
 }

@@ -1,0 +1,94 @@
+//! Which plugins are rewound, which get fresh instances, and what an operator is told about it.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+
+mod support;
+
+use inferbus_sandbox::{Because, Ceilings, Fault, FaultClass, Plugin, Sandbox, Strategy, limits};
+use support::{ECHO, NONE, call, load, patient};
+
+/// An echo with these fields more.
+fn echo_with(more: &str) -> String {
+    format!("{}{more})", ECHO.trim_end().strip_suffix(')').unwrap())
+}
+
+fn strategy(more: &str) -> Strategy {
+    load(&echo_with(more), NONE, b"").unwrap().strategy()
+}
+
+fn because(more: &str) -> Because {
+    match strategy(more) {
+        Strategy::Fresh { because } => because,
+        rewind => panic!("{rewind}"),
+    }
+}
+
+fn globals(count: usize) -> String {
+    "(global (mut i32) (i32.const 0))".repeat(count)
+}
+
+#[test]
+fn what_an_operator_is_told() {
+    let told = |more: &str| strategy(more).to_string();
+    assert_eq!(told(""), "rewind: memory of 64 KiB and no globals are put back after each message");
+    assert_eq!(told(&globals(1)), "rewind: memory of 64 KiB and 1 global are put back after each message");
+    assert_eq!(told(&globals(2)), "rewind: memory of 64 KiB and 2 globals are put back after each message");
+    let table = "(table 1 funcref) (func (table.set (i32.const 0) (ref.null func)))";
+    assert_eq!(told(table), "fresh instance for each message: it writes to tables (table.set)");
+    let large = limits::REWIND_MEMORY / 65536 + 1;
+    let grown = format!(
+        r#"(func (export "init") (param i32 i32) (result i32) (drop (memory.grow (i32.const {}))) i32.const 0)"#,
+        large - 1
+    );
+    assert_eq!(told(&grown), "fresh instance for each message: its memory after init is 576 KiB, more than 512 KiB");
+}
+
+#[test]
+fn what_is_only_read_is_no_obstacle() {
+    let reads = r#"(table $t 1 funcref) (elem (table $t) (i32.const 0) func $f) (data $d "x") (elem $e func $f)
+      (global funcref (ref.func $f)) (global i32 (i32.const 1))
+      (func $f (memory.init $d (i32.const 0) (i32.const 0) (i32.const 1)) (drop (table.get $t (i32.const 0))))"#;
+    assert_eq!(strategy(reads), Strategy::Rewind { memory: 65536, globals: 0 });
+}
+
+#[test]
+fn bounds_are_kept_exactly() {
+    let most = limits::REWIND_GLOBALS;
+    assert_eq!(strategy(&globals(most)), Strategy::Rewind { memory: 65536, globals: most });
+    assert_eq!(because(&globals(most + 1)), Because::ManyGlobals(most + 1));
+    let pages = limits::REWIND_MEMORY / 65536;
+    let of_pages = |pages| load(&ECHO.replace(r#""memory") 1"#, &format!(r#""memory") {pages}"#)), NONE, b"").unwrap();
+    assert_eq!(of_pages(pages).strategy(), Strategy::Rewind { memory: limits::REWIND_MEMORY, globals: 0 });
+    let too_large = (pages as u64 + 1) * 65536;
+    assert_eq!(of_pages(pages + 1).strategy(), Strategy::Fresh { because: Because::LargeMemory(too_large) });
+}
+
+#[test]
+fn a_private_name_cannot_be_taken() {
+    let taken = r#"(global $mine (mut i64) (i64.const 5)) (global (mut i32) (i32.const 0))
+      (export "inferbus.rewind.1" (global $mine))"#;
+    assert_eq!(because(taken), Because::ReservedExport);
+    assert_eq!(
+        call(&mut load(&echo_with(taken), NONE, b"").unwrap().instance(), b"hi").unwrap().output.unwrap(),
+        b"hi"
+    );
+}
+
+/// A plugin's own refusal costs a rewound instance nothing; everything else that goes wrong costs it its slot.
+#[test]
+fn only_an_instance_whose_call_ended_well_stays_warm() {
+    let sandbox = Sandbox::new(Ceilings { instances: 1, ..Ceilings::default() }).unwrap();
+    let load = |wat: &str| Plugin::load(&sandbox, &wat::parse_str(wat).unwrap(), NONE, patient(), b"").unwrap();
+    let refuses = load(&ECHO.replace("(i64.or", "(i64.const 0x8000000000000000) return (i64.or"));
+    let traps = load(&ECHO.replace("(i64.or", "unreachable (i64.or"));
+    let echo = load(ECHO);
+
+    let mut warm = refuses.instance();
+    assert_eq!(call(&mut warm, b"").unwrap_err(), Fault::Refused(String::new()));
+    assert_eq!(call(&mut echo.instance(), b"").unwrap_err(), Fault::NoInstance { limit: 1 });
+    drop(warm);
+
+    let mut lost = traps.instance();
+    assert_eq!(call(&mut lost, b"").unwrap_err().class(), FaultClass::Trapped);
+    assert!(call(&mut echo.instance(), b"").is_ok());
+}

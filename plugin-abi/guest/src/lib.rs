@@ -22,12 +22,17 @@
 //!
 //! Compile it as a `cdylib` for `wasm32-unknown-unknown`. What the functions are on the wire is told in `ABI.md`.
 //!
+//! Memory: the heap begins in what is left of the module's first pages (feature `heap`, on by default). A call that stays within them
+//! is cheapest; a plugin for large payloads asks the linker for more, with `-Clink-arg=--initial-memory=262144` for example.
+//!
 //! It promises that a plugin imports nothing that it does not use. Three things use `log`, which needs that grant: [`log!`],
 //! an [`macro@init`] (a refused config is explained by a log line), and the feature `panic-log`, which is on by default: a
 //! panic writes its message before it traps. Without any of them a plugin needs no grant, and a panic is a bare trap.
 
 mod boundary;
 mod element;
+#[cfg(all(target_family = "wasm", feature = "heap"))]
+mod heap;
 mod input;
 mod output;
 mod ring;

@@ -33,6 +33,7 @@ build: setup ## Compile the inferbus command
 
 .PHONY: demo
 demo: plugins build ## See it work: a server, two workers, a stream of digits, a version bump and a rollback
+	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus --example demo
 	@$(WITH_TOOLS) cargo run --quiet $(CARGO_LOCKED) -p inferbus --example demo
 
 .PHONY: test
@@ -69,6 +70,11 @@ fuzz: ## Fuzz every target for FUZZ_SECONDS (needs a nightly Rust and cargo-fuzz
 			(cd $$crate && cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS)); \
 		done; \
 	done
+
+.PHONY: bench
+bench: setup-tests plugins ## Measure the worker against one file of Python and a bare echo
+	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
+	@$(WITH_TOOLS) target/debug/inferbus-bench
 
 .PHONY: clean
 clean: ## Remove everything that was built or downloaded

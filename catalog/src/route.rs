@@ -67,7 +67,8 @@ fn route(node: &Node<'_>) -> Option<Route> {
 fn output(node: &Node<'_>, filter: Option<&str>) -> Option<String> {
     let (template, filter) = (node.text()?, filter?);
     subject::check_template(template, filter).map_err(|fault| node.problem(fault.to_string())).ok()?;
-    if subject::feeds_itself(template, filter) {
+    // Emits go below the output.
+    if subject::feeds_itself(template, filter) || subject::feeds_itself(&format!("{template}.>"), filter) {
         node.problem("the route takes this subject itself, so results would come back without end; choose another");
         return None;
     }

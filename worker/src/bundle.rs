@@ -13,7 +13,6 @@ use inferbus_engine::{EngineFault, Network as _, OnnxNetwork, Options, Runtime, 
 use inferbus_sandbox::{Bounds, Grants, LoadFault, Plugin, Sandbox};
 
 use crate::job::{Parts, Stage};
-use crate::limits;
 use crate::metrics::{BundleMetrics, Metrics};
 use crate::plugin_log::LogGate;
 use crate::publish::identity_headers;
@@ -38,6 +37,8 @@ pub struct Bundle {
     pub metrics: BundleMetrics,
     pub log_gate: LogGate,
     pub signature: Signature,
+    /// How each plugin gets back to where every message starts, in words.
+    pub strategies: Vec<(Stage, String)>,
     /// What every reply and result of this bundle says of where it comes from.
     pub headers: HeaderMap,
     has_pre: bool,
@@ -73,7 +74,7 @@ impl Loader {
         let post = self.plugin(Stage::Post, entry, entry.post.as_ref(), artifacts.post.as_ref())?;
         let options = Options { threads: entry.engine.threads() };
         let network = OnnxNetwork::load(&self.runtime, &*artifacts.model, options)?;
-        let lanes = (0..entry.engine.lanes(self.lanes).clamp(1, limits::LANES))
+        let lanes = (0..entry.engine.lanes(self.lanes).clamp(1, self.lanes.max(1)))
             .map(|_| {
                 let mut model = network.session()?;
                 warm_up(network.signature(), model.as_mut());
@@ -82,15 +83,17 @@ impl Loader {
             })
             .collect::<Result<Vec<_>, EngineFault>>()?;
         let log_gate = LogGate::default();
+        let mut strategies = Vec::new();
         for (stage, plugin) in [(Stage::Pre, &pre), (Stage::Post, &post)] {
-            for line in plugin.iter().flat_map(Plugin::init_log) {
-                log_gate.write(&identity, stage, &line);
-            }
+            let Some(plugin) = plugin else { continue };
+            strategies.push((stage, plugin.strategy().to_string()));
+            plugin.init_log().for_each(|line| log_gate.write(&identity, stage, &line));
         }
         Ok(Bundle {
             metrics: metrics.bundle(&identity),
             headers: identity_headers(&identity),
             signature: network.signature().clone(),
+            strategies,
             identity,
             log_gate,
             has_pre: pre.is_some(),

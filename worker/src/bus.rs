@@ -111,14 +111,14 @@ impl Bus {
         let Message { subject, reply, payload, headers, .. } = message;
         let envelope = Envelope { reply, headers };
         let len = payload.len();
-        if len > limits::PAYLOAD {
-            let model = origin.model(&subject).to_owned();
-            return Err((envelope, Refusal::TooLarge { model, len, limit: limits::PAYLOAD }));
-        }
         let bundle = match self.registry.active(origin.model(&subject)) {
             Ok(bundle) => bundle,
             Err(refusal) => return Err((envelope, refusal)),
         };
+        if len > limits::PAYLOAD {
+            let Identity { model, version, .. } = bundle.identity.clone();
+            return Err((envelope, Refusal::TooLarge { model, version, len, limit: limits::PAYLOAD }));
+        }
         if bundle.takes_tensors()
             && let Err(refusal) = frame_type(&bundle.identity, envelope.headers.as_ref())
         {

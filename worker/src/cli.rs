@@ -39,7 +39,7 @@ pub enum Command {
     Infer(infer::Arguments),
     /// Map subjects of your own to models
     Route(route::Arguments),
-    /// Try things out: a private nats-server and a worker in one process
+    /// Try things out: a private nats-server and a worker, until Ctrl-C
     Dev(Box<dev::Arguments>),
     /// Print a completion script for a shell
     Completions(completions::Arguments),

@@ -49,10 +49,10 @@ impl Compute {
 #[derive(Clone, Debug, Args)]
 pub struct BusSettings {
     /// Requests are taken from `<PREFIX>.<model>`
-    #[arg(long, value_name = "SUBJECT", env = "INFERBUS_PREFIX", default_value = "infer")]
+    #[arg(long, value_name = "SUBJECT", env = "INFERBUS_PREFIX", default_value = "infer", value_parser = plain_subject)]
     pub prefix: String,
     /// Workers of one group share the messages
-    #[arg(long, value_name = "NAME", env = "INFERBUS_GROUP", default_value = "inferbus")]
+    #[arg(long, value_name = "NAME", env = "INFERBUS_GROUP", default_value = "inferbus", value_parser = plain_subject)]
     pub group: String,
     /// Messages in hand at once; one more is answered with code 429
     #[arg(long, value_name = "N", env = "INFERBUS_IN_FLIGHT", default_value_t = limits::IN_FLIGHT as u32,
@@ -77,6 +77,15 @@ pub struct LogSettings {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// Tokens between dots, without wildcards: anything else would subscribe to nothing, or to too much.
+fn plain_subject(text: &str) -> Result<String, String> {
+    let plain = |token: &str| !token.is_empty() && !token.contains(|c: char| c.is_whitespace() || "*>".contains(c));
+    if text.split('.').all(plain) {
+        return Ok(text.to_owned());
+    }
+    Err("write one or more words with dots between them, without spaces, `*` and `>`".into())
 }
 
 fn default_name() -> String {

@@ -1,7 +1,7 @@
 //! Connecting to NATS: the flags, environment names and contexts that the `nats` command knows.
 //!
-//! Promises: whatever `nats --context X` can reach, `inferbus --context X` can reach. Secrets are read,
-//! never printed.
+//! Promises: a context says the same here as there, except for JetStream domains and prefixes, proxies and `nsc`, which
+//! are not read. Secrets are read, never printed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -25,7 +25,7 @@ pub struct Connection {
     #[arg(long, value_name = "NAME", env = "NATS_CONTEXT")]
     pub context: Option<String>,
     /// Leave the selected context aside
-    #[arg(long, conflicts_with = "context")]
+    #[arg(long)]
     pub no_context: bool,
     /// User name, or a token if no password is given
     #[arg(long, value_name = "USER", env = "NATS_USER")]
@@ -172,12 +172,12 @@ impl Connection {
 
     /// The named context, or the selected one unless a server was named.
     fn context_file(&self) -> anyhow::Result<Option<ContextFile>> {
-        let Some(folder) = config_folder() else {
+        let Some(folder) = config_folder().filter(|_| !self.no_context) else {
             return Ok(None);
         };
         let name = match &self.context {
             Some(name) => name.clone(),
-            None if self.server.is_some() || self.no_context => return Ok(None),
+            None if self.server.is_some() => return Ok(None),
             None => match std::fs::read_to_string(folder.join("context.txt")) {
                 Ok(name) if !name.trim().is_empty() => name.trim().to_owned(),
                 _ => return Ok(None),
@@ -213,7 +213,8 @@ pub async fn round_trip(client: &Client, bound: Duration) -> bool {
 /// The client's own drain forgets the subscription once the UNSUB is written: it loses what is on its way, and never
 /// ends without a server. A count with more digits than a server reads ends it there at once, and here never.
 pub async fn unsubscribe(client: &Client, mut messages: Subscriber) -> impl Iterator<Item = Message> {
-    if messages.unsubscribe_after(u64::MAX).await.is_ok() {
+    // Without a server the client's commands pile up, and this one may not get in.
+    if let Ok(Ok(())) = tokio::time::timeout(limits::UNSUBSCRIBE, messages.unsubscribe_after(u64::MAX)).await {
         round_trip(client, limits::UNSUBSCRIBE).await;
     }
     // Unconstrained, or the end of a task's budget would pass for the end of the messages.

@@ -24,6 +24,8 @@ pub struct Settings<'a> {
     pub store: Option<&'a Path>,
     /// A configuration file of the server's own.
     pub config: Option<&'a Path>,
+    /// Keep Ctrl-C in the owner's terminal from the server, which is then ended when its owner is done with it.
+    pub shielded: bool,
 }
 
 pub struct DevServer {
@@ -49,6 +51,9 @@ impl DevServer {
         let mut command = Command::new(&program);
         if let Some(config) = settings.config {
             command.arg("--config").arg(config);
+        }
+        if settings.shielded {
+            command.process_group(0);
         }
         let child = command
             .args(["--addr", "127.0.0.1", "--port", &port, "--jetstream", "--store_dir"])

@@ -39,19 +39,14 @@ pub struct Lanes<T> {
     queue: Sender<Job<T>>,
 }
 
-impl<T> Clone for Lanes<T> {
-    fn clone(&self) -> Self {
-        Self { queue: self.queue.clone() }
-    }
-}
-
 impl<T: Send + 'static> Lanes<T> {
     /// Starts `count` threads over a queue of `capacity` jobs. A `finished` that holds as many never blocks a lane.
     pub fn start(count: usize, capacity: usize, finished: &mpsc::Sender<Finished<T>>) -> std::io::Result<Self> {
         let (queue, jobs) = crossbeam_channel::bounded(capacity);
         for lane in 0..count {
             let (jobs, finished) = (jobs.clone(), finished.clone());
-            std::thread::Builder::new().name(format!("lane-{lane}")).spawn(move || work(lane, &jobs, &finished))?;
+            let thread = std::thread::Builder::new().stack_size(inferbus_sandbox::limits::THREAD_STACK);
+            thread.name(format!("lane-{lane}")).spawn(move || work(lane, &jobs, &finished))?;
         }
         Ok(Self { queue })
     }

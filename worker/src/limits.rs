@@ -18,7 +18,10 @@ pub const BYTES_PER_PERMIT: usize = 1 << 10;
 pub const PAYLOAD: usize = 64 << 20;
 
 /// What a message's headers may take of the server's max_payload.
-pub const HEADER_ROOM: usize = 4 << 10;
+pub const HEADER_ROOM: usize = 8 << 10;
+
+/// Bytes of one trace header that is passed on; the standard asks for 512 at least.
+pub const TRACE_HEADER: usize = 512;
 
 /// Messages that the client holds for one subscription before the bus has looked at them.
 pub const SUBSCRIPTION: usize = 8 * IN_FLIGHT;
@@ -78,6 +81,6 @@ const _: () = {
     assert!(PAYLOAD <= IN_FLIGHT_BYTES, "the largest payload must fit into an idle worker");
     assert!(IN_FLIGHT_BYTES.is_multiple_of(BYTES_PER_PERMIT), "bytes are counted in whole permits");
     assert!(IN_FLIGHT_BYTES / BYTES_PER_PERMIT <= u32::MAX as usize, "permits are counted in u32");
-    assert!(2 * ERROR_TEXT <= HEADER_ROOM, "an error's text must fit into the headers");
+    assert!(4 * ERROR_TEXT + 2 * TRACE_HEADER + 1024 <= HEADER_ROOM, "an error's text must fit into the headers");
     assert!(RETRY_FIRST.as_millis() < RETRY_LONGEST.as_millis(), "the pause must be able to grow");
 };

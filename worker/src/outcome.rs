@@ -17,8 +17,8 @@ pub enum Refusal {
     UnknownModel { model: String },
     #[error("model `{model}` is active, but no version of it could be loaded yet: {why}")]
     NotLoaded { model: String, why: String },
-    #[error("{model}: the payload has {len} bytes, more than the {limit} that this worker takes")]
-    TooLarge { model: String, len: usize, limit: usize },
+    #[error("{model} {version}: the payload has {len} bytes, more than the {limit} that this worker takes")]
+    TooLarge { model: ModelName, version: Version, len: usize, limit: usize },
     #[error("{model} {version}: content type `{given}` is not understood here: {expected}")]
     ContentType { model: ModelName, version: Version, given: String, expected: &'static str },
     #[error("{model}: the worker has as much in hand as it takes ({limit} messages, or {} MiB of payloads): send again later or add a worker", limits::IN_FLIGHT_BYTES >> 20)]

@@ -12,7 +12,7 @@ use inferbus_catalog::{
     Artifact, Catalog, CatalogFault, Changes, Digest, Entry, Follower, FollowerState, ModelName, Pointer, Route,
     RouteName, RouteSummary,
 };
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -64,6 +64,8 @@ struct Resolver {
     loader: Arc<Loader>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
+    /// Loads on threads that may block: one that was given up still has its place until it ends.
+    loads: Arc<Semaphore>,
 }
 
 /// What the resolver works on: each model is at most once in hand, and at most once more waiting.
@@ -73,6 +75,8 @@ struct Work {
     in_hand: BTreeSet<ModelName>,
     failures: BTreeMap<ModelName, u32>,
     looks: JoinSet<Look>,
+    /// Models that wait for another try, each at most once.
+    pausing: BTreeSet<ModelName>,
     pauses: JoinSet<ModelName>,
 }
 
@@ -87,7 +91,8 @@ pub struct Following {
 /// Follows the catalog until told to stop.
 pub async fn run(following: Following, mut follower: Follower, stop: CancellationToken) {
     let Following { catalog, loader, registry, metrics, routes } = following;
-    let resolver = Resolver { catalog, loader, registry, metrics };
+    let loads = Arc::new(Semaphore::new(limits::LOADS));
+    let resolver = Resolver { catalog, loader, registry, metrics, loads };
     let mut work = Work::default();
     let (mut heard, mut routes_behind) = (false, false);
     let mut look_around = tokio::time::interval(limits::LOOK_AROUND);
@@ -107,7 +112,10 @@ pub async fn run(following: Following, mut follower: Follower, stop: Cancellatio
             }
             _ = look_around.tick() => {}
             Some(look) = work.looks.join_next() => work.looked(look, &resolver),
-            Some(Ok(model)) = work.pauses.join_next() => { work.waiting.insert(model); }
+            Some(Ok(model)) = work.pauses.join_next() => {
+                work.pausing.remove(&model);
+                work.waiting.insert(model);
+            }
             () = tokio::time::sleep(limits::RETRY_FIRST), if routes_behind => {}
         }
         if routes_behind {
@@ -149,7 +157,7 @@ impl Work {
         *failures = failures.saturating_add(1);
         let pause = pause(*failures);
         resolver.failed(&model, &fault);
-        if fault.may_pass() {
+        if fault.may_pass() && self.pausing.insert(model.clone()) {
             self.pauses.spawn(async move {
                 tokio::time::sleep(pause).await;
                 model
@@ -206,7 +214,12 @@ impl Resolver {
         };
         let (loader, metrics) = (self.loader.clone(), self.metrics.clone());
         let version = identity.version.to_string();
-        let loaded = tokio::task::spawn_blocking(move || loader.load(identity, &entry, &artifacts, &metrics)).await;
+        let place = self.loads.clone().acquire_owned().await.map_err(|fault| Fault::Broken(fault.to_string()))?;
+        let load = move || {
+            let _place = place;
+            loader.load(identity, &entry, &artifacts, &metrics)
+        };
+        let loaded = tokio::task::spawn_blocking(load).await;
         loaded.map_err(|fault| Fault::Broken(fault.to_string()))?.map_err(|fault| Fault::Bundle { version, fault })
     }
 
@@ -231,7 +244,8 @@ impl Resolver {
 
     /// A deleted pointer takes the model out; a catalog that has lost it must not.
     async fn without_pointer(&self, model: &ModelName) -> Result<(), Fault> {
-        let known = self.registry.slot(model).is_some();
+        // A slot without either was made by a fault while nothing was known of the model.
+        let known = self.registry.slot(model).is_some_and(|slot| slot.bundle.is_some() || slot.wanted.is_some());
         if known && !self.catalog.is_withdrawn(model).await? {
             return Err(Fault::Lost);
         }

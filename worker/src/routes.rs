@@ -74,7 +74,10 @@ pub async fn run(
         }
     }
     stop.cancelled().await;
-    while takers.join_next().await.is_some() {}
+    let ended = async { while takers.join_next().await.is_some() {} };
+    if tokio::time::timeout(limits::DRAIN, ended).await.is_err() {
+        tracing::error!(seconds = limits::DRAIN.as_secs(), "what the server had sent was not all taken in time");
+    }
 }
 
 async fn subscribe(

@@ -80,7 +80,9 @@ impl Service {
             "INFO" => serde_json::to_vec(&self.info())?,
             _ => serde_json::to_vec(&self.stats())?,
         };
-        self.client.publish(reply, Bytes::from(answer)).await?;
+        if let Err(fault) = self.client.publish(reply, Bytes::from(answer)).await {
+            tracing::warn!(verb, %fault, "a question about this worker could not be answered");
+        }
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use async_nats::HeaderMap;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::SpanExporter;
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -22,6 +22,7 @@ use tracing_subscriber::{Layer as _, Registry};
 use crate::bundle::Identity;
 use crate::config::{LogFormat, LogSettings};
 use crate::job::Stage;
+use crate::limits;
 
 /// The target of the spans that belong to messages; logs leave it out.
 const MESSAGES: &str = "inferbus::message";
@@ -67,9 +68,10 @@ impl Telemetry {
     }
 }
 
-/// The exporter itself reads OTEL_EXPORTER_OTLP_ENDPOINT and its relatives.
+/// `endpoint` is the collector's base address, as OTEL_EXPORTER_OTLP_ENDPOINT is.
 fn exporter(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
-    let exporter = SpanExporter::builder().with_http().build().with_context(|| {
+    let traces = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
+    let exporter = SpanExporter::builder().with_http().with_endpoint(traces).build().with_context(|| {
         format!("spans cannot be exported to `{endpoint}`: check OTEL_EXPORTER_OTLP_ENDPOINT, or unset it")
     })?;
     let resource = Resource::builder().with_service_name("inferbus").build();
@@ -113,7 +115,7 @@ pub fn trace_into(headers: &mut HeaderMap, span: &Span, incoming: Option<&Header
     }
     for name in ["traceparent", "tracestate"] {
         if let Some(value) = incoming.and_then(|incoming| incoming.get(name)) {
-            headers.insert(name, value.clone());
+            Outgoing(headers).set(name, value.to_string());
         }
     }
 }
@@ -133,7 +135,10 @@ impl Extractor for Incoming<'_> {
 struct Outgoing<'a>(&'a mut HeaderMap);
 
 impl Injector for Outgoing<'_> {
+    /// A sender decides how long its trace state is, and a reply must fit whatever it sent.
     fn set(&mut self, key: &str, value: String) {
-        self.0.insert(key, value);
+        if value.len() <= limits::TRACE_HEADER {
+            self.0.insert(key, value);
+        }
     }
 }

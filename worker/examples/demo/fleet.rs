@@ -135,6 +135,14 @@ impl Fleet {
             bail!("{} is missing: run `make demo`, which builds it", program.display());
         }
         let mut command = Command::new(program);
+        if self.server.is_some() {
+            // What the user has set for other servers is not for this one.
+            for name in
+                ["NATS_CONTEXT", "NATS_USER", "NATS_PASSWORD", "NATS_TOKEN", "NATS_CREDS", "NATS_NKEY", "NATS_CA"]
+            {
+                command.env_remove(name);
+            }
+        }
         command.env("NATS_URL", &self.url).stdin(Stdio::null());
         Ok(command)
     }

@@ -15,6 +15,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use async_nats::Client;
 use clap::Parser;
+use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use crate::camera::{Camera, Picture};
@@ -50,13 +52,29 @@ const PHASE_STRETCH: u32 = 20;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
+    // Whatever the demo has started ends with what is dropped here.
+    let ended = tokio::select! {
+        ended = run(Arguments::parse()) => ended,
+        () = interrupted() => Err(anyhow::anyhow!("interrupted")),
+    };
+    match ended {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(fault) => {
             eprintln!("demo: {fault:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Ctrl-C, or SIGTERM.
+async fn interrupted() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = ctrl_c() => {}
     }
 }
 

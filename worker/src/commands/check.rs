@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use inferbus::config::Compute;
-use inferbus_catalog::{Bundle, Grant};
+use inferbus::job::Stage;
+use inferbus_catalog::{Bundle, Grant, Plugin};
 use inferbus_engine::Port;
 use serde_json::json;
 
@@ -46,27 +47,27 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     }
     say!("{} {} {digest}: good", bundle.name, bundle.version);
     say!("  inputs   {}\n  outputs  {}", inputs.join(", "), outputs.join(", "));
-    for (stage, plugin) in [("pre", &bundle.entry.pre), ("post", &bundle.entry.post)] {
+    for (stage, plugin) in [(Stage::Pre, &bundle.entry.pre), (Stage::Post, &bundle.entry.post)] {
         if let Some(plugin) = plugin {
-            let grants: Vec<_> = plugin
-                .grants
-                .iter()
-                .map(|grant| match grant {
-                    Grant::Log => "log",
-                    Grant::Emit => "emit",
-                })
-                .collect();
-            say!(
-                "  {stage:8} {} bytes, granted: {}",
-                plugin.size,
-                if grants.is_empty() { "nothing".into() } else { grants.join(", ") }
-            );
+            say!("  {:8} {} bytes, granted: {}", stage.name(), plugin.size, granted(plugin));
         }
+    }
+    for (stage, strategy) in &local.strategies {
+        say!("  {:8} {strategy}", stage.name());
     }
     if let Some(sample) = sample {
         say!("  sample   {sample}");
     }
     Ok(())
+}
+
+fn granted(plugin: &Plugin) -> String {
+    let names = plugin.grants.iter().map(|grant| match grant {
+        Grant::Log => "log",
+        Grant::Emit => "emit",
+    });
+    let names: Vec<_> = names.collect();
+    if names.is_empty() { "nothing".into() } else { names.join(", ") }
 }
 
 fn sample(local: &local::Local, file: &PathBuf) -> anyhow::Result<String> {

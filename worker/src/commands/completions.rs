@@ -1,5 +1,7 @@
 //! `inferbus completions`: a script for the user's shell.
 
+use std::io::Write as _;
+
 use clap::{Args, CommandFactory as _};
 use clap_complete::Shell;
 
@@ -12,5 +14,8 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) {
-    clap_complete::generate(arguments.shell, &mut Cli::command(), "inferbus", &mut std::io::stdout());
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Cli::command(), "inferbus", &mut script);
+    // A reader that went away wanted no more of it.
+    let _ = std::io::stdout().write_all(&script);
 }

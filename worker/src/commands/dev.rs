@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Args;
 use inferbus::app;
 use inferbus::config::WorkerConfig;
+use inferbus::connect::Connection;
 use inferbus::dev_server::{DevServer, Settings};
 use inferbus::telemetry::Telemetry;
 use inferbus_catalog::{Bundle, Catalog, PushOptions};
@@ -34,10 +35,18 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let telemetry = Telemetry::start(&arguments.worker.log)?;
     let stop = stop::on_signal()?;
-    let server =
-        DevServer::start(Settings { port: arguments.port, store: arguments.store.as_deref(), config: None }).await?;
+    let server = DevServer::start(Settings {
+        port: arguments.port,
+        store: arguments.store.as_deref(),
+        config: None,
+        shielded: true,
+    })
+    .await?;
     let mut config = arguments.worker;
-    config.connection.server = Some(server.url().to_owned());
+    // What the user has set for other servers is not for this one.
+    let timeout = config.connection.timeout;
+    config.connection =
+        Connection { server: Some(server.url().to_owned()), no_context: true, timeout, ..Connection::default() };
     say!("nats-server is at {}: export NATS_URL={}", server.url(), server.url());
     let catalog = Catalog::create(config.connection.command().await?).await?;
     for folder in &arguments.bundles {

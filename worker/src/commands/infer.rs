@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
+use async_nats::RequestErrorKind;
 use clap::Args;
 use inferbus::config::Compute;
 use inferbus::connect::Connection;
@@ -84,7 +85,14 @@ async fn on_bus(arguments: &Arguments, model: &ModelName, payload: Vec<u8>) -> a
     let subject = format!("{}.{model}", arguments.prefix);
     let reply = match client.request(subject.clone(), payload.into()).await {
         Ok(reply) => reply,
-        Err(fault) => bail!("no reply on `{subject}`: {fault}; `inferbus status` shows which workers run"),
+        Err(fault) => {
+            let text = format!("no reply on `{subject}`: {fault}; `inferbus status` shows which workers run");
+            return Err(if fault.kind() == RequestErrorKind::NoResponders {
+                NotFound(text).into()
+            } else {
+                anyhow!(text)
+            });
+        }
     };
     let header = |name: &str| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(ToString::to_string);
     if let Some(code) = header(ERROR_CODE) {

@@ -14,6 +14,7 @@ use inferbus_sandbox::LogLine;
 
 pub struct Local {
     pub signature: Signature,
+    pub strategies: Vec<(Stage, String)>,
     bundle: Loaded,
 }
 
@@ -40,7 +41,7 @@ impl Local {
         let loaded = loader
             .load(identity, &bundle.entry, &artifacts, &Metrics::new())
             .with_context(|| format!("{} {} cannot be loaded", bundle.name, bundle.version))?;
-        Ok(Self { signature: loaded.signature.clone(), bundle: loaded })
+        Ok(Self { signature: loaded.signature.clone(), strategies: loaded.strategies.clone(), bundle: loaded })
     }
 
     /// Runs one payload; the plugins' log lines go to standard error.

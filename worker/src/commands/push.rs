@@ -54,6 +54,9 @@ pub async fn push(catalog: &Catalog, bundle: &Bundle, options: PushOptions) -> a
         bar.set_length(progress.artifact.size);
         bar.set_position(progress.done);
         bar.tick();
+        if bar.is_hidden() && progress.step != Step::Stored && progress.done == 0 {
+            eprintln!("{doing} {} ({} bytes)", progress.role.name(), progress.artifact.size);
+        }
     };
     let pushed = catalog.push(bundle, options, &mut report).await;
     bar.finish_and_clear();

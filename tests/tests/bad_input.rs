@@ -431,7 +431,7 @@ async fn a_payload_larger_than_a_worker_takes_is_refused_whatever_the_server_let
     let worker = block_in_place(|| Worker::start(site.url()));
     let case = Case {
         payload: vec![0; inferbus::limits::PAYLOAD + 1].into(),
-        ..Case::refused("sensor", 413, "payload_too_large", &["sensor: ", "67108865 bytes", "67108864"])
+        ..Case::refused("sensor", 413, "payload_too_large", &["sensor 1.0.0: ", "67108865 bytes", "67108864"])
     };
     let answer = tokio::time::timeout(PATIENCE, case.ask(&site.client)).await.expect("an answer");
     case.check(&answer);

@@ -154,7 +154,7 @@ fn connection_events(metrics: Arc<Metrics>) -> impl Fn(Event) + Send + Sync + Cl
         }
         Event::Disconnected => {
             metrics.connected.set(0);
-            tracing::warn!("the connection to NATS is lost: trying to reach it again");
+            tracing::warn!("the connection is lost: trying to reach NATS again");
         }
         Event::Closed => {
             metrics.connected.set(0);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use async_nats::{Client, ConnectOptions, Message, Subscriber};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Message, Subscriber};
 use clap::Args;
 use futures_util::{FutureExt as _, StreamExt as _};
 use serde::Deserialize;
@@ -106,8 +106,14 @@ impl Connection {
             .request_timeout(Some(self.timeout()));
         match tokio::time::timeout(self.timeout(), options.connect(resolved.servers())).await {
             Ok(Ok(client)) => Ok(client),
-            Ok(Err(fault)) => Err(Unreachable(resolved.server_text(), fault.to_string()).into()),
-            Err(_) => Err(Unreachable(resolved.server_text(), format!("no answer within {:?}", self.timeout())).into()),
+            // The client's own time for one server may run out first.
+            Ok(Err(fault)) if fault.kind() != ConnectErrorKind::TimedOut => {
+                Err(Unreachable(resolved.server_text(), fault.to_string()).into())
+            }
+            _ => {
+                let silent = format!("no answer within {:?}", self.timeout());
+                Err(Unreachable(resolved.server_text(), silent).into())
+            }
         }
     }
 

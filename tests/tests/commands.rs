@@ -56,6 +56,11 @@ async fn push_stores_once_and_never_replaces_unasked() {
     let shared = site.inferbus(&["push", &folder(SECOND)]).ok();
     assert!(shared.contains("(2 artifacts sent, 1 already stored)"), "the model is the same in both: {shared}");
 
+    let greedy = BundleFolder::new("greedy", FIRST).plugin("pre", &format!("(module {VALID})"), "");
+    let greedy = greedy.table("[limits]\nmemory = \"4GiB\"");
+    fails(&site.inferbus(&["push", text(greedy.path())]), REFUSED, "(limits.memory), more than");
+    fails(&site.inferbus(&["show", "greedy", FIRST]), NOT_FOUND, "no version 1.0.0");
+
     let changed = BundleFolder::new("digits", FIRST);
     fails(&site.inferbus(&["push", text(changed.path())]), REFUSED, "already pushed with other content");
     site.inferbus(&["show", "digits", FIRST, "--output", "json"]).json()["entry"]["pre"]

@@ -129,8 +129,8 @@ async fn a_message_is_a_span_in_the_senders_trace_with_its_stages_in_a_row() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_without_a_trace_begins_one_and_a_failed_one_says_its_code() {
     let (site, mut collector) = (sensor_site().await, Collector::start().await);
-    let environment = vec![("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), collector.endpoint.clone())];
-    let worker = block_in_place(|| Worker::start_with(site.url(), WorkerOptions { environment, ..Default::default() }));
+    let arguments = vec!["--otlp-endpoint".to_owned(), collector.endpoint.clone()];
+    let worker = block_in_place(|| Worker::start_with(site.url(), WorkerOptions { arguments, ..Default::default() }));
     let good = ask(&site.client, "infer.sensor", SENSOR.into()).await;
     let bad = ask(&site.client, "infer.sensor", "short".into()).await;
     assert_eq!(bad.code, Some(422), "{}", bad.error);

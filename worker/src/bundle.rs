@@ -124,7 +124,7 @@ pub fn grants(plugin: &PluginEntry) -> Grants {
 }
 
 /// The entry's limits over the sandbox's defaults.
-fn bounds(entry: &Entry) -> Bounds {
+pub fn bounds(entry: &Entry) -> Bounds {
     let mut bounds = Bounds::default();
     let limits = &entry.limits;
     if let Some(memory) = limits.memory {

@@ -62,6 +62,6 @@ pub use fault::{Fault, FaultClass, TrapKind};
 pub use inspect::{Import, Inspection, inspect};
 pub use load_fault::{LoadFault, SandboxFault};
 pub use log::{LogLevel, LogLine};
-pub use plugin::Plugin;
+pub use plugin::{Plugin, examine};
 pub use ring::{Emit, Grants};
 pub use strategy::{Because, Strategy};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use wasmtime::{InstancePre, Module, ModuleExport};
 
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Ceilings};
 use crate::call::Instance;
 use crate::engine::Sandbox;
 use crate::image::Image;
@@ -55,6 +55,25 @@ pub(crate) enum Reset {
     Fresh(Because),
 }
 
+/// Everything that keeps a plugin from being loaded and can be told without compiling it.
+pub fn examine(
+    wasm: &[u8],
+    grants: Grants,
+    bounds: &Bounds,
+    ceilings: &Ceilings,
+    has_config: bool,
+) -> Result<Inspection, LoadFault> {
+    bounds.check_within(&ceilings.bounds)?;
+    let inspection = inspect(wasm, grants)?;
+    if inspection.initial_memory > bounds.memory as u64 {
+        return Err(LoadFault::MemoryOverLimit { initial: inspection.initial_memory, limit: bounds.memory });
+    }
+    if has_config && !inspection.has_init {
+        return Err(LoadFault::UnusedConfig);
+    }
+    Ok(inspection)
+}
+
 impl Plugin {
     /// Inspects, compiles, and runs the start function and `init` once. `config` is JSON, or empty where the
     /// entry has none. This takes as long as the compiler does: never call it where messages wait.
@@ -65,14 +84,7 @@ impl Plugin {
         bounds: Bounds,
         config: &[u8],
     ) -> Result<Self, LoadFault> {
-        bounds.check_within(&sandbox.ceilings().bounds)?;
-        let inspection = inspect(wasm, grants)?;
-        if inspection.initial_memory > bounds.memory as u64 {
-            return Err(LoadFault::MemoryOverLimit { initial: inspection.initial_memory, limit: bounds.memory });
-        }
-        if !config.is_empty() && !inspection.has_init {
-            return Err(LoadFault::UnusedConfig);
-        }
+        let inspection = examine(wasm, grants, &bounds, sandbox.ceilings(), !config.is_empty())?;
         let plan = plan(wasm).map_err(invalid)?;
         let compiled = compile(sandbox, wasm, &plan, grants, bounds)?;
         let (live, init_log) = start_once(&compiled, config)?;

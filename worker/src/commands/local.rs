@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use inferbus::app;
-use inferbus::bundle::{Artifacts, Bundle as Loaded, Identity, grants};
+use inferbus::bundle::{Artifacts, Bundle as Loaded, Identity, bounds, grants};
 use inferbus::config::Compute;
 use inferbus::job::{self, Done, Failure, Stage, StageTimes, Surroundings};
 use inferbus::metrics::Metrics;
 use inferbus_catalog::{Bundle, Role};
 use inferbus_engine::Signature;
-use inferbus_sandbox::LogLine;
+use inferbus_sandbox::{Ceilings, LogLine, examine};
 
 pub struct Local {
     pub signature: Signature,
@@ -22,7 +22,8 @@ pub struct Local {
 pub fn inspect(bundle: &Bundle) -> anyhow::Result<()> {
     for (role, plugin) in [(Role::Pre, &bundle.entry.pre), (Role::Post, &bundle.entry.post)] {
         if let (Some(plugin), Some(wasm)) = (plugin, bundle.file(role)) {
-            inferbus_sandbox::inspect(wasm, grants(plugin)).with_context(|| {
+            let (bounds, ceilings) = (bounds(&bundle.entry), Ceilings::default());
+            examine(wasm, grants(plugin), &bounds, &ceilings, plugin.config.is_some()).with_context(|| {
                 format!("{} {}: every worker would refuse the {} plugin", bundle.name, bundle.version, role.name())
             })?;
         }

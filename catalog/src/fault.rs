@@ -36,8 +36,6 @@ pub enum CatalogFault {
 
     #[error("the catalog has no active version of `{name}`; activate one, or check the name")]
     NoPointer { name: ModelName },
-    #[error("the pointer of `{name}` is not valid: {problems}; put a version there, like 1.2.0")]
-    BadPointer { name: ModelName, problems: Problems },
     #[error("the catalog has no version {version} of `{name}`; push it first, or choose one that exists")]
     UnknownVersion { name: ModelName, version: Version },
     #[error("the version {0} has build metadata (`+…`), which a key cannot hold; leave it out")]

@@ -5,9 +5,11 @@
 //! the registry says why the wanted one does not. A fault that may pass is tried again with growing pauses.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use inferbus_catalog::{
     Artifact, Catalog, CatalogFault, Changes, Digest, Entry, Follower, FollowerState, ModelName, Pointer, Route,
     RouteName, RouteSummary,
@@ -137,15 +139,20 @@ impl Work {
             self.in_hand.insert(model.clone());
             let resolver = resolver.clone();
             self.looks.spawn(async move {
-                let result = resolver.look(&model).await;
+                // A panic is a defect, and must not keep this model from ever being looked at again.
+                let look = AssertUnwindSafe(resolver.look(&model)).catch_unwind().await;
+                let result = match look {
+                    Ok(result) => result,
+                    Err(_) => Err(Fault::Broken("it panicked, the log says where".into())),
+                };
                 Look { model, result }
             });
         }
     }
 
     fn looked(&mut self, look: Result<Look, tokio::task::JoinError>, resolver: &Resolver) {
+        // Looks do not panic and are not cancelled, so each one says how it ended.
         let Ok(Look { model, result }) = look else {
-            tracing::error!("a load panicked: this is a defect of the worker");
             return;
         };
         self.in_hand.remove(&model);

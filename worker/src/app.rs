@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
-use crate::bundle::Loader;
+use crate::bundle::{Loader, sandboxed};
 use crate::bus::Bus;
 use crate::config::{Compute, WorkerConfig};
 use crate::lane::Lanes;
@@ -30,12 +30,18 @@ use crate::{connect, limits, publish, routes};
 pub fn loader(compute: &Compute) -> anyhow::Result<Loader> {
     let runtime = load_runtime(compute.ort_library.as_deref())?;
     let sandbox = Sandbox::new(Ceilings::default())?;
-    Ok(Loader { runtime, sandbox, lanes: compute.lane_count() })
+    Ok(Loader { runtime, sandbox, lanes: compute.lane_count(), transform: sandboxed })
 }
 
 /// Runs a worker until `stop`, then finishes what is in hand and leaves.
 pub async fn run(config: WorkerConfig, stop: CancellationToken) -> anyhow::Result<()> {
-    let loader = Arc::new(loader(&config.compute)?);
+    let loader = loader(&config.compute)?;
+    run_with(config, loader, stop).await
+}
+
+/// [`run`] with a loader of the caller's own.
+pub async fn run_with(config: WorkerConfig, loader: Loader, stop: CancellationToken) -> anyhow::Result<()> {
+    let loader = Arc::new(loader);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         worker = config.name,

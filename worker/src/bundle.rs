@@ -12,7 +12,7 @@ use inferbus_catalog::{Digest, Entry, Grant, ModelName, Plugin as PluginEntry, V
 use inferbus_engine::{EngineFault, Network as _, OnnxNetwork, Options, Runtime, Signature, warm_up};
 use inferbus_sandbox::{Bounds, Grants, LoadFault, Plugin, Sandbox};
 
-use crate::job::{Parts, Stage};
+use crate::job::{Parts, Stage, Transform};
 use crate::metrics::{BundleMetrics, Metrics};
 use crate::plugin_log::LogGate;
 use crate::publish::identity_headers;
@@ -59,6 +59,13 @@ pub struct Loader {
     pub runtime: Runtime,
     pub sandbox: Sandbox,
     pub lanes: usize,
+    /// What a lane uses for one stage of a plugin: [`sandboxed`], but in a benchmark.
+    pub transform: fn(Stage, &Plugin) -> Box<dyn Transform>,
+}
+
+/// The plugin in its sandbox.
+pub fn sandboxed(_: Stage, plugin: &Plugin) -> Box<dyn Transform> {
+    Box::new(plugin.instance())
 }
 
 impl Loader {
@@ -78,8 +85,9 @@ impl Loader {
             .map(|_| {
                 let mut model = network.session()?;
                 warm_up(network.signature(), model.as_mut());
-                let instance = |plugin: &Option<Plugin>| plugin.as_ref().map(Plugin::instance);
-                Ok(Mutex::new(Parts { pre: instance(&pre), model, post: instance(&post) }))
+                let stage =
+                    |stage, plugin: &Option<Plugin>| plugin.as_ref().map(|plugin| (self.transform)(stage, plugin));
+                Ok(Mutex::new(Parts { pre: stage(Stage::Pre, &pre), model, post: stage(Stage::Post, &post) }))
             })
             .collect::<Result<Vec<_>, EngineFault>>()?;
         let log_gate = LogGate::default();

@@ -13,11 +13,34 @@ use inferbus_sandbox::{Emit, Fault, Instance, LogLine, Reply};
 
 use crate::telemetry::stage_span;
 
+/// One stage around the model. In every worker it is a sandboxed plugin; a benchmark puts native code here, to see
+/// what the sandbox costs.
+pub trait Transform: Send {
+    /// Has room made for `len` bytes, has `fill` write every one of them, and gives what came of them.
+    fn call(
+        &mut self,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+        log: &mut dyn FnMut(LogLine<'_>),
+    ) -> Result<Reply<'_>, Fault>;
+}
+
+impl Transform for Instance {
+    fn call(
+        &mut self,
+        len: usize,
+        fill: &mut dyn FnMut(&mut [u8]),
+        log: &mut dyn FnMut(LogLine<'_>),
+    ) -> Result<Reply<'_>, Fault> {
+        Self::call(self, len, fill, log)
+    }
+}
+
 /// What one lane needs to run one bundle: its own plugin instances and its own session.
 pub struct Parts {
-    pub pre: Option<Instance>,
+    pub pre: Option<Box<dyn Transform>>,
     pub model: Box<dyn Model>,
-    pub post: Option<Instance>,
+    pub post: Option<Box<dyn Transform>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -129,7 +152,7 @@ fn before_model(
 /// plugin runs inside the callback: no tensor is copied on its way.
 fn infer(
     model: &mut dyn Model,
-    post: &mut Option<Instance>,
+    post: &mut Option<Box<dyn Transform>>,
     frame: &Frame<'_>,
     misfit: fn(ModelFault) -> Failure,
     emits: Vec<Emit>,
@@ -160,7 +183,7 @@ fn infer(
 }
 
 fn after_model(
-    post: &mut Option<Instance>,
+    post: &mut Option<Box<dyn Transform>>,
     outputs: &[Tensor<'_>],
     around: &dyn Surroundings,
 ) -> Result<Done, Failure> {
@@ -177,7 +200,7 @@ fn after_model(
 }
 
 fn call<'a>(
-    plugin: &'a mut Instance,
+    plugin: &'a mut Box<dyn Transform>,
     stage: Stage,
     len: usize,
     fill: &mut dyn FnMut(&mut [u8]),

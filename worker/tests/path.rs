@@ -5,10 +5,10 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use inferbus::job::{self, Done, Failure, Parts, Stage, StageTimes, Surroundings};
+use inferbus::job::{self, Done, Failure, Parts, Stage, StageTimes, Surroundings, Transform};
 use inferbus_abi::frame::{self, DataType, Shape, Tensor};
 use inferbus_engine::{Dim, FakeNetwork, ModelFault, Network as _, Port, Signature};
-use inferbus_sandbox::{Bounds, Ceilings, Emit, Grants, Instance, LogLine, Plugin, Sandbox};
+use inferbus_sandbox::{Bounds, Ceilings, Emit, Grants, LogLine, Plugin, Sandbox};
 
 /// A world whose clock moves on by one millisecond whenever it is looked at.
 struct World {
@@ -42,11 +42,11 @@ fn network() -> FakeNetwork {
     })
 }
 
-fn plugin(wat: &str) -> Instance {
+fn plugin(wat: &str) -> Box<dyn Transform> {
     let sandbox = Sandbox::new(Ceilings::default()).unwrap();
     let bounds = Bounds { time: Duration::from_secs(10), ..Bounds::default() };
     let wasm = wat::parse_str(wat).unwrap();
-    Plugin::load(&sandbox, &wasm, Grants { log: true, emit: true }, bounds, b"").unwrap().instance()
+    Box::new(Plugin::load(&sandbox, &wasm, Grants { log: true, emit: true }, bounds, b"").unwrap().instance())
 }
 
 fn parts(pre: Option<&str>, post: Option<&str>) -> Parts {

@@ -62,9 +62,9 @@ impl Instance {
         let last = self.live.take();
         let plugin = &self.plugin;
         match &plugin.reset {
-            Reset::Rewind(image) => match last.map(|live| live.rewound(image)).transpose()?.flatten() {
+            Reset::Rewind(start) => match last.map(|live| live.rewound(start)).transpose()?.flatten() {
                 Some(live) => Ok(live),
-                None => Live::restored(&plugin.compiled, image),
+                None => Live::restored(&plugin.compiled, start),
             },
             Reset::Fresh(_) => {
                 // Its slot in the pool is free again before another is asked for.

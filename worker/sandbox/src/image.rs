@@ -1,6 +1,8 @@
 //! What `init` left: the bytes of memory and the values of globals that every message of a rewound plugin starts from.
 //!
-//! Promises: after [`Image::put_back`] said yes, memory holds the image and nothing else, to its last byte.
+//! Promises: after [`Image::put_back`] the named bytes of memory are the image's, to the last one.
+
+use std::ops::Range;
 
 use wasmtime::Val;
 
@@ -31,22 +33,23 @@ impl Image {
         &self.globals
     }
 
-    /// Makes memory what it was, or says no where it is not as long as it was.
+    /// Makes these bytes of memory what they were; `None` stands for all. The ranges are whole chunks.
     ///
-    /// Most chunks were not written to. Reading is half the price of writing, and leaves a page that nobody wrote
-    /// to without memory of its own.
-    pub(crate) fn put_back(&self, memory: &mut [u8]) -> bool {
-        if memory.len() != self.bytes {
-            return false;
-        }
-        for (now, then) in memory.chunks_mut(REWIND_CHUNK).zip(&self.chunks) {
-            match then {
-                Some(then) if *now != **then => now.copy_from_slice(then),
-                None if !ZEROES.starts_with(now) => now.fill(0),
-                _ => {}
+    /// Of two chunks that are equal only one is read and none written, which leaves a page that nobody wrote to without
+    /// memory of its own.
+    pub(crate) fn put_back(&self, memory: &mut [u8], written: Option<&[Range<usize>]>) {
+        let all = 0..self.bytes;
+        for range in written.unwrap_or(std::slice::from_ref(&all)) {
+            let chunks = self.chunks.iter().skip(range.start / REWIND_CHUNK);
+            let now = memory.get_mut(range.clone()).unwrap_or_default();
+            for (now, then) in now.chunks_mut(REWIND_CHUNK).zip(chunks) {
+                match then {
+                    Some(then) if *now != **then => now.copy_from_slice(then),
+                    None if !ZEROES.starts_with(now) => now.fill(0),
+                    _ => {}
+                }
             }
         }
-        true
     }
 }
 
@@ -68,18 +71,23 @@ mod tests {
         for at in 0..memory().len() {
             let mut changed = memory();
             changed[at] ^= 0xff;
-            assert!(image.put_back(&mut changed));
+            image.put_back(&mut changed, None);
             assert!(changed == memory(), "byte {at}");
         }
         let mut all = vec![0xff; memory().len()];
-        assert!(image.put_back(&mut all));
+        image.put_back(&mut all, None);
         assert!(all == memory());
     }
 
     #[test]
-    fn another_length_is_refused() {
+    fn what_was_not_written_to_is_left_alone() {
         let image = Image::of(&memory(), Box::default());
-        assert!(!image.put_back(&mut vec![0; memory().len() + 1]));
-        assert!(!image.put_back(&mut []));
+        let mut all = vec![0xff; memory().len()];
+        let written = [REWIND_CHUNK..2 * REWIND_CHUNK, 4 * REWIND_CHUNK..memory().len()];
+        image.put_back(&mut all, Some(&written));
+        for (at, byte) in all.into_iter().enumerate() {
+            let then = written.iter().any(|range| range.contains(&at)).then(|| memory()[at]);
+            assert_eq!(byte, then.unwrap_or(0xff), "byte {at}");
+        }
     }
 }

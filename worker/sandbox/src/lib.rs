@@ -34,7 +34,7 @@
 //! # }
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod bounds;
 mod call;
@@ -54,6 +54,7 @@ mod state;
 mod strategy;
 mod text;
 mod topic;
+mod watch;
 
 pub use bounds::{Bounds, Ceilings};
 pub use call::{Instance, Reply};

@@ -50,12 +50,19 @@ pub const TABLE_ELEMENTS: u32 = 20_000;
 /// Bytes of linear memory, per pooled slot, that are put back by copying rather than by asking the kernel for
 /// new pages.
 pub const KEEP_RESIDENT: usize = 256 << 10;
-/// Memory and mutable globals that are put back for every message. A plugin with more gets a fresh instance instead,
-/// which from there on is the cheaper one.
-pub const REWIND_MEMORY: usize = 512 << 10;
+/// Mutable globals that are put back for every message. A plugin with more gets fresh instances.
 pub const REWIND_GLOBALS: usize = 64;
-/// Bytes of memory that are compared, and put back where they differ, at a time.
+/// Bytes of memory that are put back at a time.
 pub const REWIND_CHUNK: usize = 4 << 10;
+
+/// How often a plugin is stopped because it writes to a page for the first time, before all of its instance's memory is
+/// opened, and after how many stops twice as much is opened at a time.
+pub const WATCH_TRIPS: u32 = 40;
+pub const WATCH_TRIPS_PER_SIZE: u32 = 4;
+/// Pieces in which a new instance's memory is opened.
+pub const WATCH_RANGES: usize = 16;
+/// Mappings of one process that Linux allows unless it is told otherwise, and those that instances may take of them.
+pub const MAPPINGS: usize = 65_530;
 
 /// Address space after each memory that faults when touched.
 pub const GUARD: u64 = 2 << 20;
@@ -76,7 +83,9 @@ const _: () = {
     assert!(TICK.as_nanos() > 0 && TICK.as_nanos() * 10 <= TIME.as_nanos(), "a time limit is many ticks");
     assert!(2 * STACK <= THREAD_STACK, "host functions need room beneath a plugin's frames");
     assert!(FUNCTION_BYTES <= MODULE_BYTES);
-    assert!(REWIND_MEMORY <= MEMORY && REWIND_MEMORY.is_multiple_of(REWIND_CHUNK));
+    assert!(65_536_usize.is_multiple_of(REWIND_CHUNK), "a memory is whole chunks");
+    // Each open piece and each trip cuts one mapping into three; the rest is for everything else in the process.
+    assert!(2 * (WATCH_RANGES + WATCH_TRIPS as usize) * INSTANCES as usize <= MAPPINGS - 8_000);
     assert!(TOPIC_BYTES <= QUOTED_BYTES, "a refused topic is quoted whole");
     // A kernel with 39 bits of addresses has 512 GiB, and the worker has other uses for them.
     assert!(INSTANCES as u64 * (MEMORY_CEILING as u64 + GUARD) <= 256 << 30);

@@ -13,8 +13,17 @@ use crate::plugin::Compiled;
 use crate::ring;
 use crate::state::State;
 use crate::text::host_text;
+use crate::watch::{Learned, Watch};
+
+/// Where every message of a rewound plugin starts, shared by its lanes.
+pub(crate) struct Start {
+    pub(crate) image: Image,
+    pub(crate) learned: Learned,
+}
 
 pub(crate) struct Live {
+    /// Before the store, so that it ends first.
+    watch: Option<Watch>,
     store: Store<State>,
     memory: Memory,
     alloc: TypedFunc<u32, u32>,
@@ -38,6 +47,7 @@ impl Live {
         let memory = instance.get_module_export(&mut store, &exports.memory).and_then(Extern::into_memory);
         let mut global = |export| instance.get_module_export(&mut store, export).and_then(Extern::into_global);
         Ok(Self {
+            watch: None,
             globals: exports.globals.iter().map(|export| global(export).ok_or_else(gone)).collect::<Result<_, _>>()?,
             memory: memory.ok_or_else(gone)?,
             alloc: function(&mut store, &instance, &exports.alloc)?,
@@ -48,19 +58,26 @@ impl Live {
     }
 
     /// Makes an instance that is where `init` left the one of the image, without running `init`.
-    pub(crate) fn restored(plugin: &Compiled, image: &Image) -> Result<Self, Fault> {
+    pub(crate) fn restored(plugin: &Compiled, start: &Start) -> Result<Self, Fault> {
         let mut live = Self::start(plugin)?;
-        let missing = image.bytes().saturating_sub(live.memory_bytes()) as u64;
+        let missing = start.image.bytes().saturating_sub(live.memory_bytes()) as u64;
         let pages = missing / live.memory.page_size(&live.store);
         live.memory.grow(&mut live.store, pages).map_err(|error| Fault::Host(host_text(&error)))?;
-        live.rewound(image)?.ok_or_else(|| Fault::Host("its memory did not become what init left".into()))
+        let live = live.rewound(start)?;
+        let mut live = live.ok_or_else(|| Fault::Host("its memory did not become what init left".into()))?;
+        let memory = (live.memory.data_ptr(&live.store), live.memory_bytes());
+        live.watch = Watch::begin(&mut live.store, memory, &start.learned);
+        Ok(live)
     }
 
     /// Puts back what a message can have changed. `None` where that cannot be, because memory has grown.
-    pub(crate) fn rewound(mut self, image: &Image) -> Result<Option<Self>, Fault> {
-        if !image.put_back(self.memory.data_mut(&mut self.store)) {
+    pub(crate) fn rewound(mut self, start: &Start) -> Result<Option<Self>, Fault> {
+        let Start { image, learned } = start;
+        if self.memory_bytes() != image.bytes() {
             return Ok(None);
         }
+        let written = self.watch.as_mut().map(|watch| watch.written(learned));
+        image.put_back(self.memory.data_mut(&mut self.store), written);
         for (global, &value) in self.globals.iter().zip(image.globals()) {
             global.set(&mut self.store, value).map_err(|error| Fault::Host(host_text(&error)))?;
         }
@@ -121,6 +138,9 @@ impl Live {
         }
         let end = start.checked_add(len).ok_or(bad.clone())?;
         let room = self.memory.data_mut(&mut self.store).get_mut(start..end).ok_or(bad)?;
+        if let Some(watch) = &self.watch {
+            watch.open(start..end);
+        }
         fill(room);
         Ok((ptr, guest_len))
     }

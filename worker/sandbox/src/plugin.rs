@@ -8,10 +8,8 @@ use wasmtime::{InstancePre, Module, ModuleExport};
 use crate::bounds::{Bounds, Ceilings};
 use crate::call::Instance;
 use crate::engine::Sandbox;
-use crate::image::Image;
 use crate::inspect::{Inspection, inspect, invalid};
-use crate::limits;
-use crate::live::Live;
+use crate::live::{Live, Start};
 use crate::load_fault::LoadFault;
 use crate::log::{LogLevel, LogLine, borrowed};
 use crate::rewrite;
@@ -19,6 +17,7 @@ use crate::ring::{self, Grants};
 use crate::state::State;
 use crate::strategy::{Because, Plan, Strategy, plan};
 use crate::text::host_text;
+use crate::watch::Learned;
 
 /// A plugin of one artifact with one config; clones share it.
 #[derive(Clone)]
@@ -51,7 +50,7 @@ pub(crate) struct Exports {
 
 /// How the next message gets the state that `init` left.
 pub(crate) enum Reset {
-    Rewind(Image),
+    Rewind(Start),
     Fresh(Because),
 }
 
@@ -87,8 +86,11 @@ impl Plugin {
         let inspection = examine(wasm, grants, &bounds, sandbox.ceilings(), !config.is_empty())?;
         let plan = plan(wasm).map_err(invalid)?;
         let compiled = compile(sandbox, wasm, &plan, grants, bounds)?;
-        let (live, init_log) = start_once(&compiled, config)?;
-        let reset = reset(plan, live);
+        let (mut live, init_log) = start_once(&compiled, config)?;
+        let reset = match plan {
+            Plan::Rewind(_) => Reset::Rewind(Start { image: live.image(), learned: Learned::default() }),
+            Plan::Fresh(because) => Reset::Fresh(because),
+        };
         Ok(Self(Arc::new(Loaded { compiled, config: config.to_vec(), reset, inspection, init_log })))
     }
 
@@ -104,7 +106,9 @@ impl Plugin {
     /// What happens between two messages of a lane, and why.
     pub fn strategy(&self) -> Strategy {
         match &self.0.reset {
-            Reset::Rewind(image) => Strategy::Rewind { memory: image.bytes(), globals: image.globals().len() },
+            Reset::Rewind(Start { image, .. }) => {
+                Strategy::Rewind { memory: image.bytes(), globals: image.globals().len() }
+            }
             Reset::Fresh(because) => Strategy::Fresh { because: *because },
         }
     }
@@ -139,17 +143,6 @@ fn start_once(compiled: &Compiled, config: &[u8]) -> Result<(Live, Vec<(LogLevel
     match initialised {
         Ok(()) => Ok((live, log)),
         Err(fault) => Err(LoadFault::Init { fault, last_words: log.pop().map(|(_, text)| text) }),
-    }
-}
-
-/// Carries the plan out where what `init` left is small enough to be put back for every message.
-fn reset(plan: Plan, mut live: Live) -> Reset {
-    match plan {
-        Plan::Fresh(because) => Reset::Fresh(because),
-        Plan::Rewind(_) if live.memory_bytes() > limits::REWIND_MEMORY => {
-            Reset::Fresh(Because::LargeMemory(live.memory_bytes() as u64))
-        }
-        Plan::Rewind(_) => Reset::Rewind(live.image()),
     }
 }
 

@@ -34,8 +34,6 @@ pub enum Because {
     HoldsReferences,
     #[error("it has {0} mutable globals, more than {max}", max = limits::REWIND_GLOBALS)]
     ManyGlobals(usize),
-    #[error("its memory after init is {}, more than {}", Size(*.0), Size(limits::REWIND_MEMORY as u64))]
-    LargeMemory(u64),
     #[error("it exports names that begin with {PREFIX}")]
     ReservedExport,
 }
@@ -50,7 +48,7 @@ impl fmt::Display for Strategy {
                     1 => "1 global".to_owned(),
                     many => format!("{many} globals"),
                 };
-                write!(f, "rewind: memory of {memory} and {globals} are put back after each message")
+                write!(f, "rewind: what a message wrote to {memory} of memory, and {globals}, are put back after it")
             }
             Self::Fresh { because } => write!(f, "fresh instance for each message: {because}"),
         }

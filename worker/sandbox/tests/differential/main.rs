@@ -11,7 +11,7 @@ use inferbus_sandbox::{Because, Plugin, Strategy as Reset};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use support::{NONE, call, load};
-use vandal::{LASTING, Step, message, module};
+use vandal::{LASTING, STEPS, Step, message, module};
 
 /// Code that never runs, and for which a plugin gets fresh instances all the same.
 const FRESH: &str = r#"(data $unused "x") (func (data.drop $unused))"#;
@@ -47,22 +47,27 @@ fn config(cases: u32) -> ProptestConfig {
 
 #[test]
 fn a_rewound_instance_is_as_good_as_new() {
-    let wat = module(&[]);
-    let (plugin, twin) = (load(&wat, NONE, b"").unwrap(), twin(&wat));
-    assert_eq!(plugin.strategy(), Reset::Rewind { memory: 2 << 16, globals: 5 });
-    proptest!(config(400), |(messages in messages())| {
-        compare(&plugin, &twin, messages.iter().map(|steps| message(steps)))?;
-    });
+    // What a lane knows of where a plugin writes lasts as long as the plugin, so each case gets one that is new.
+    for (pages, cases) in [(2, 400), (16, 60)] {
+        let wat = module(&[], pages);
+        let twin = twin(&wat);
+        proptest!(config(cases), |(messages in messages())| {
+            let plugin = load(&wat, NONE, b"").unwrap();
+            prop_assert_eq!(plugin.strategy(), Reset::Rewind { memory: pages << 16, globals: 5 });
+            compare(&plugin, &twin, messages.iter().map(|steps| message(steps)))?;
+        });
+    }
 }
 
 #[test]
 fn what_lasts_is_noticed_and_never_rewound() {
     for (instruction, step) in LASTING {
-        let wat = module(&[step]);
+        let wat = module(&[step], 2);
         let (plugin, twin) = (load(&wat, NONE, b"").unwrap(), twin(&wat));
         proptest!(config(60), |(messages in messages())| {
             // Every third step is the one that lasts.
-            let steps = |steps: &[Step]| message(&steps.iter().flat_map(|&s| [s, s, (12, s.1, s.2)]).collect::<Vec<_>>());
+            let lasting = STEPS.len() as u8;
+            let steps = |steps: &[Step]| message(&steps.iter().flat_map(|&s| [s, s, (lasting, s.1, s.2)]).collect::<Vec<_>>());
             compare(&plugin, &twin, messages.iter().map(|message| steps(message)))?;
         });
         let Reset::Fresh { because } = plugin.strategy() else { panic!("{instruction} is rewound") };

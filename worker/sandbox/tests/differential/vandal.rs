@@ -5,10 +5,13 @@
 pub(crate) type Step = (u8, u32, u64);
 
 /// Steps whose effects a rewind undoes. `$at` lies within memory, down to its last bytes.
-const STEPS: [&str; 12] = [
+pub(crate) const STEPS: [&str; 14] = [
     "(i64.store (local.get $at) (local.get $value))",
     "(memory.fill (local.get $at) (i32.wrap_i64 (local.get $value)) (i32.const 16))",
     "(memory.copy (local.get $at) (i32.const 4096) (i32.const 16))",
+    // Over many pages, and often over the end.
+    "(memory.fill (local.get $at) (i32.wrap_i64 (local.get $value)) (i32.and (i32.wrap_i64 (local.get $value)) (i32.const 0x3ffff)))",
+    "(memory.copy (local.get $at) (i32.const 2000) (i32.and (i32.wrap_i64 (local.get $value)) (i32.const 0xffff)))",
     "(memory.init $passive (local.get $at) (i32.const 0) (i32.const 7))",
     "(global.set $int (i32.wrap_i64 (local.get $value)))",
     "(global.set $long (local.get $value))",
@@ -33,8 +36,9 @@ pub(crate) const LASTING: [(&str, &str); 8] = [
     ("reference", "(global.set $reference (ref.func $five))"),
 ];
 
-/// How many kinds of steps a module with these extras knows; a message's step is taken modulo this.
-pub(crate) fn module(extra: &[&str]) -> String {
+/// A module that knows these steps too, with so many pages of memory after `init`. A message's step is taken modulo the
+/// number of steps.
+pub(crate) fn module(extra: &[&str], pages: usize) -> String {
     let steps = STEPS.iter().chain(extra).enumerate();
     let count = STEPS.len() + extra.len();
     let chain: String = steps
@@ -48,9 +52,10 @@ pub(crate) fn module(extra: &[&str]) -> String {
     } else {
         ""
     };
+    let (grown, most) = (pages - 1, pages + 3);
     format!(
         r#"(module
-  (memory (export "memory") 1 5)
+  (memory (export "memory") 1 {most})
   (table $table 4 10 funcref)
   (global $int (mut i32) (i32.const 7))
   (global $long (export "long") (mut i64) (i64.const 8))
@@ -66,7 +71,7 @@ pub(crate) fn module(extra: &[&str]) -> String {
   (func $five (result i32) i32.const 5)
   (func (export "alloc") (param i32) (result i32) i32.const 16)
   (func (export "init") (param i32 i32) (result i32)
-    (drop (memory.grow (i32.const 1)))
+    (drop (memory.grow (i32.const {grown})))
     (i64.store (i32.const 70000) (i64.const -1))
     (memory.fill (i32.const 4096) (i32.const 0xa5) (i32.const 5000))
     (global.set $long (i64.const 0x1122334455667788))

@@ -36,6 +36,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             );
         }
     }
+    let grows = wat::parse_str(
+        echo(2, "").replace("(global.set $stack", "(drop (memory.grow (i32.const 1))) (global.set $stack"),
+    )?;
+    let grows = Plugin::load(&sandbox, &grows, Grants::default(), Bounds::default(), b"")?;
+    for lanes in [1, 2] {
+        let cost = (0..ROUNDS).map(|_| mean(&grows, lanes, 784)).collect::<Result<Vec<_>, _>>()?;
+        println!("grown by each message, {lanes} lanes: {:.2} µs", cost.into_iter().fold(f64::INFINITY, f64::min));
+    }
     let small = load(2, "")?;
     println!("{} KiB of resident memory per warm instance of 128 KiB", resident(&small)? / WARM as u64);
     Ok(())

@@ -63,15 +63,22 @@ impl Live {
         let missing = start.image.bytes().saturating_sub(live.memory_bytes()) as u64;
         let pages = missing / live.memory.page_size(&live.store);
         live.memory.grow(&mut live.store, pages).map_err(|error| Fault::Host(host_text(&error)))?;
-        let live = live.rewound(start)?;
-        let mut live = live.ok_or_else(|| Fault::Host("its memory did not become what init left".into()))?;
-        let memory = (live.memory.data_ptr(&live.store), live.memory_bytes());
-        live.watch = Watch::begin(&mut live.store, memory, &start.learned);
-        Ok(live)
+        live.put_back(start)?.ok_or_else(|| Fault::Host("its memory did not become what init left".into()))
     }
 
-    /// Puts back what a message can have changed. `None` where that cannot be, because memory has grown.
-    pub(crate) fn rewound(mut self, start: &Start) -> Result<Option<Self>, Fault> {
+    /// Puts back what a message can have changed, and watches what the next ones change. An instance that is not used a
+    /// second time, because its first message grew memory, never pays for a watch.
+    pub(crate) fn rewound(self, start: &Start) -> Result<Option<Self>, Fault> {
+        let Some(mut live) = self.put_back(start)? else { return Ok(None) };
+        if live.watch.is_none() {
+            let memory = (live.memory.data_ptr(&live.store), live.memory_bytes());
+            live.watch = Watch::begin(&mut live.store, memory, &start.learned);
+        }
+        Ok(Some(live))
+    }
+
+    /// `None` where nothing can be put back, because memory has grown.
+    fn put_back(mut self, start: &Start) -> Result<Option<Self>, Fault> {
         let Start { image, learned } = start;
         if self.memory_bytes() != image.bytes() {
             return Ok(None);

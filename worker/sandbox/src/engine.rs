@@ -33,11 +33,8 @@ pub struct Sandbox {
 
 impl Sandbox {
     pub fn new(ceilings: Ceilings) -> Result<Self, SandboxFault> {
-        let engine = Engine::new(&config(&ceilings)).map_err(|error| SandboxFault::Engine {
-            instances: ceilings.instances,
-            memory: ceilings.bounds.memory,
-            why: format!("{error:#}"),
-        })?;
+        let engine = Engine::new(&config(&ceilings))
+            .map_err(|error| SandboxFault::Engine { instances: ceilings.instances, why: format!("{error:#}") })?;
         let clock = engine.weak();
         thread::Builder::new().name("sandbox-clock".into()).spawn(move || tick(&clock)).map_err(SandboxFault::Clock)?;
         Ok(Self { engine, ceilings })
@@ -73,7 +70,7 @@ fn config(ceilings: &Ceilings) -> Config {
     config.cranelift_nan_canonicalization(false);
     config.wasm_backtrace_max_frames(NonZeroUsize::new(limits::TRAP_FRAMES));
     config.native_unwind_info(false);
-    config.memory_reservation(ceilings.bounds.memory as u64);
+    config.memory_reservation(limits::RESERVATION);
     config.memory_guard_size(limits::GUARD);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(ceilings)));
     config

@@ -28,7 +28,7 @@ pub const LOG_LINES_CEILING: u32 = 1024;
 pub const LOG_BYTES_CEILING: usize = 1 << 20;
 
 /// Instances that may be alive at once in one process: one per lane, stage and bundle, and one per load.
-pub const INSTANCES: u32 = 512;
+pub const INSTANCES: u32 = 4096;
 
 /// How often running plugins look at the clock. Time limits are kept to within one or two of these.
 pub const TICK: Duration = Duration::from_millis(1);
@@ -61,10 +61,13 @@ pub const WATCH_TRIPS: u32 = 40;
 pub const WATCH_TRIPS_PER_SIZE: u32 = 4;
 /// Pieces in which a new instance's memory is opened.
 pub const WATCH_RANGES: usize = 16;
-/// Mappings of one process that Linux allows unless it is told otherwise, and those that instances may take of them.
-pub const MAPPINGS: usize = 65_530;
+/// Times that the memories of one process may be cut into one more mapping. Linux allows 65,530 mappings in all unless it
+/// is told otherwise, and a process that has used them up cannot even allocate.
+pub const WATCH_CUTS: usize = 40_000;
 
-/// Address space after each memory that faults when touched.
+/// Address space of each memory: all that 32 bits can name, so that compiled code needs no check before it reads or writes.
+pub const RESERVATION: u64 = 4 << 30;
+/// Address space after it that faults when touched.
 pub const GUARD: u64 = 2 << 20;
 
 /// Bytes of a text that a plugin wrote and that a fault quotes: an error message, a topic, a function's name.
@@ -84,9 +87,8 @@ const _: () = {
     assert!(2 * STACK <= THREAD_STACK, "host functions need room beneath a plugin's frames");
     assert!(FUNCTION_BYTES <= MODULE_BYTES);
     assert!(65_536_usize.is_multiple_of(REWIND_CHUNK), "a memory is whole chunks");
-    // Each open piece and each trip cuts one mapping into three; the rest is for everything else in the process.
-    assert!(2 * (WATCH_RANGES + WATCH_TRIPS as usize) * INSTANCES as usize <= MAPPINGS - 8_000);
-    assert!(TOPIC_BYTES <= QUOTED_BYTES, "a refused topic is quoted whole");
-    // A kernel with 39 bits of addresses has 512 GiB, and the worker has other uses for them.
-    assert!(INSTANCES as u64 * (MEMORY_CEILING as u64 + GUARD) <= 256 << 30);
+    assert!(WATCH_CUTS + 3 * INSTANCES as usize <= 60_000, "cuts, and a memory with its guard and its table each");
+    assert!(MEMORY_CEILING as u64 <= RESERVATION);
+    // Processes have 47 bits of addresses where the worker runs, and it has other uses for them.
+    assert!(INSTANCES as u64 * (RESERVATION + GUARD) <= 1 << 45);
 };

@@ -59,11 +59,11 @@ pub enum LoadFault {
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxFault {
     #[error(
-        "the sandbox could not reserve room for {instances} instances of {}: {why}. Allow the process more address space \
-         (`ulimit -v`), or fewer or smaller instances",
-        Size(*memory as u64)
+        "the sandbox could not reserve {} of address space for each of {instances} instances: {why}. Allow the process more \
+         address space (`ulimit -v`), or fewer instances",
+        Size(limits::RESERVATION)
     )]
-    Engine { instances: u32, memory: usize, why: String },
+    Engine { instances: u32, why: String },
     #[error("the sandbox could not start the thread that keeps its time: {0}")]
     Clock(std::io::Error),
 }

@@ -10,13 +10,13 @@
 
 use std::ffi::c_void;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustix::mm::{MprotectFlags, mprotect};
 use wasmtime::Store;
 
-use crate::limits::{WATCH_RANGES, WATCH_TRIPS, WATCH_TRIPS_PER_SIZE};
+use crate::limits::{WATCH_CUTS, WATCH_RANGES, WATCH_TRIPS, WATCH_TRIPS_PER_SIZE};
 use crate::state::State;
 
 const READ_WRITE: MprotectFlags = MprotectFlags::READ.union(MprotectFlags::WRITE);
@@ -33,6 +33,9 @@ pub(crate) struct Watch {
 #[derive(Default)]
 pub(crate) struct Learned(Mutex<Vec<u64>>);
 
+/// How often the memories of this process are cut into one more mapping just now, as far as watches do that.
+static CUTS: AtomicUsize = AtomicUsize::new(0);
+
 /// One bit per page, set before the page is written to. The signal's handler reads and writes it too.
 struct Pages {
     start: usize,
@@ -40,6 +43,8 @@ struct Pages {
     size: usize,
     open: Box<[AtomicU64]>,
     trips: AtomicU32,
+    /// Its share of [`CUTS`].
+    cuts: AtomicUsize,
 }
 
 impl Watch {
@@ -53,7 +58,7 @@ impl Watch {
         let mut watch = Watch { pages: Arc::clone(&pages), ranges: Vec::new(), trips: 0 };
         pages.protect(0..pages.count, MprotectFlags::READ).then_some(())?;
         for range in learned.ranges(pages.count) {
-            pages.unlock(range).then_some(())?;
+            (pages.cut() && pages.unlock(range)).then_some(())?;
         }
         watch.ranges = pages.ranges();
         notice(store, pages);
@@ -87,11 +92,13 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
+        let pages = &self.pages;
         // Wasmtime writes to a memory that it takes back. Opening all of it splits no mapping, so it cannot fail for want
         // of any; a process in which it does all the same must not go on.
-        if !self.pages.protect(0..self.pages.count, READ_WRITE) {
+        if !pages.protect(0..pages.count, READ_WRITE) {
             std::process::abort();
         }
+        CUTS.fetch_sub(pages.cuts.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
@@ -126,7 +133,7 @@ impl Pages {
         let whole = bytes > 0 && start.is_multiple_of(size) && bytes.is_multiple_of(size);
         let count = bytes / size;
         let open = (0..count.div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
-        whole.then(|| Self { start, count, size, open, trips: AtomicU32::new(0) })
+        whole.then(|| Self { start, count, size, open, trips: AtomicU32::new(0), cuts: AtomicUsize::new(0) })
     }
 
     fn is_open(&self, page: usize) -> bool {
@@ -148,7 +155,16 @@ impl Pages {
         let block = 1_usize << (trips / WATCH_TRIPS_PER_SIZE).min(usize::BITS - 1);
         let first = page - page % block;
         let few = first..first.saturating_add(block).min(self.count);
-        (trips < WATCH_TRIPS && self.unlock(few)) || self.unlock(0..self.count)
+        (trips < WATCH_TRIPS && self.cut() && self.unlock(few)) || self.unlock(0..self.count)
+    }
+
+    /// Takes leave to open some pages between closed ones.
+    fn cut(&self) -> bool {
+        const BOTH_ENDS: usize = 2;
+        let allowed = CUTS.fetch_add(BOTH_ENDS, Ordering::Relaxed) < WATCH_CUTS;
+        // It is given back with the rest, whether it was used or not.
+        self.cuts.fetch_add(BOTH_ENDS, Ordering::Relaxed);
+        allowed
     }
 
     fn unlock(&self, pages: Range<usize>) -> bool {
@@ -200,4 +216,27 @@ fn notice(store: &mut Store<State>, pages: Arc<Pages>) {
     // calls. It says that it dealt with the signal only where it made a closed page of its own store's memory writable, so
     // the instruction that comes again goes through.
     unsafe { store.set_signal_handler(handler) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_joined_over_gaps_that_are_small_enough() {
+        let open = [1, 2, 5, 9];
+        assert_eq!(ranges(10, 1, |page| open.contains(&page)), [1..3, 5..6, 9..10]);
+        assert_eq!(ranges(10, 3, |page| open.contains(&page)), [1..6, 9..10]);
+        assert_eq!(ranges(10, 4, |page| open.contains(&page)), [1..10]);
+    }
+
+    #[test]
+    fn a_new_watch_begins_with_few_pieces_that_hold_all_that_is_known() {
+        let learned = Learned::default();
+        // Every second page of 640.
+        *learned.0.lock().unwrap() = vec![0x5555_5555_5555_5555; 10];
+        let ranges = learned.ranges(640);
+        assert!(ranges.len() <= WATCH_RANGES);
+        assert!((0..640).step_by(2).all(|page| ranges.iter().any(|range| range.contains(&page))));
+    }
 }

@@ -12,6 +12,7 @@ use async_nats::{Client, Event};
 use inferbus_catalog::{Catalog, FollowOptions};
 use inferbus_engine::load_runtime;
 use inferbus_sandbox::{Ceilings, Sandbox};
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -56,11 +57,12 @@ pub async fn run_with(config: WorkerConfig, loader: Loader, stop: CancellationTo
     // What watches over the worker stays until the last message is out.
     let watching = CancellationToken::new();
     let admin = Admin { worker: config.name.clone(), registry: registry.clone(), metrics: metrics.clone() };
-    let admin = tokio::spawn(admin::run(listener, admin, watching.clone()));
+    let beside = Beside::start()?;
+    let admin = beside.tasks.spawn(admin::run(listener, admin, watching.clone()));
 
     let client = config.connection.worker(&config.name, connection_events(metrics.clone())).await?;
     if let Some(catalog) = open_catalog(&client, &stop).await {
-        let shared = Shared { client, loader, registry, metrics, admin: admin_address.to_string() };
+        let shared = Shared { client, loader, registry, metrics, admin: admin_address.to_string(), beside: &beside };
         serve(&config, shared, catalog, &stop).await?;
     }
     watching.cancel();
@@ -72,21 +74,47 @@ pub async fn run_with(config: WorkerConfig, loader: Loader, stop: CancellationTo
 }
 
 /// What the parts of a connected worker have in common.
-struct Shared {
+struct Shared<'a> {
     client: Client,
     loader: Arc<Loader>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     admin: String,
+    beside: &'a Beside,
+}
+
+/// A thread for what goes on beside the message path: the catalog, the service, health and metrics. Hashing a large
+/// artifact or writing out many metrics never holds up a message.
+struct Beside {
+    tasks: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Beside {
+    fn start() -> anyhow::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime = builder.worker_threads(1).thread_name("beside").enable_all().build();
+        let runtime = runtime.context("the thread beside the message path cannot be started")?;
+        Ok(Self { tasks: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        // A load that is still at work must not keep the process, and is not waited for.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 async fn serve(
     config: &WorkerConfig,
-    shared: Shared,
+    shared: Shared<'_>,
     catalog: Catalog,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let Shared { client, loader, registry, metrics, admin } = shared;
+    let Shared { client, loader, registry, metrics, admin, beside } = shared;
     let in_flight = config.bus.in_flight as usize;
     let (finished, outgoing) = mpsc::channel(in_flight);
     let lanes = Lanes::start(loader.lanes, in_flight, &finished).context("the compute threads cannot be started")?;
@@ -98,8 +126,8 @@ async fn serve(
     let follower = catalog.follow(FollowOptions::default());
     let following =
         Following { catalog, loader, registry: registry.clone(), metrics: metrics.clone(), routes: routes_found };
-    let resolver = tokio::spawn(resolve::run(following, follower, behind.clone()));
-    let service = tokio::spawn(service(config, &client, &registry, &metrics, admin).run(behind.clone()));
+    let resolver = beside.tasks.spawn(resolve::run(following, follower, behind.clone()));
+    let service = beside.tasks.spawn(service(config, &client, &registry, &metrics, admin).run(behind.clone()));
 
     tokio::select! {
         () = registry.completed() => {}

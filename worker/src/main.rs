@@ -11,10 +11,11 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // One thread for all that waits: messages need no other, and handing them between threads costs more than it gains.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(fault) => {
-            return exit::report(&anyhow::anyhow!("the threads of the async runtime cannot be started: {fault}"));
+            return exit::report(&anyhow::anyhow!("the async runtime cannot be started: {fault}"));
         }
     };
     let ended = runtime.block_on(commands::run(cli.command));

@@ -19,7 +19,7 @@ mod tests;
 
 pub use data_type::DataType;
 pub use decode::{Frame, Tensors};
-pub use encode::{encode, encode_into, encoded_len};
+pub use encode::{blank_into, blank_len, encode, encode_into, encoded_len};
 pub use fault::FrameFault;
 #[cfg(any(test, feature = "oracle"))]
 pub use oracle::oracle;

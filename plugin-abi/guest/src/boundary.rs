@@ -48,16 +48,16 @@ pub(crate) fn packed(result: Result<Option<&'static [u8]>, &'static [u8]>) -> i6
     returned.to_packed()
 }
 
-/// Numbers whose every byte is initialised, so that they can be shown as bytes.
+/// Numbers whose every byte is initialised, so that they can be shown as bytes, and that any bytes make.
 ///
 /// # Safety
-/// The type has no padding and no invisible state.
-pub(crate) unsafe trait Plain: Copy {}
+/// The type has no padding, no invisible state and no bits that it must not have.
+pub unsafe trait Plain: Copy {}
 
 macro_rules! plain {
     ($($number:ty),*) => {
         $(
-            // SAFETY: a primitive number is its bytes and nothing else.
+            // SAFETY: a primitive number is its bytes and nothing else, whatever they are.
             unsafe impl Plain for $number {}
         )*
     };
@@ -68,6 +68,13 @@ plain!(u8, i8, u16, i16, u32, i32, u64, i64, f32, f64);
 pub(crate) fn bytes_of<T: Plain>(numbers: &[T]) -> &[u8] {
     // SAFETY: `Plain` says that all bytes of the slice are initialised; a byte needs no alignment; the borrow is kept.
     unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), size_of_val(numbers)) }
+}
+
+/// Bytes as the numbers that they make; `None` where they do not lie or end as numbers do.
+pub(crate) fn numbers_in<T: Plain>(bytes: &mut [u8]) -> Option<&mut [T]> {
+    // SAFETY: `Plain` says that any bytes are numbers and that any numbers are bytes, so either view may write.
+    let (before, numbers, after) = unsafe { bytes.align_to_mut() };
+    (before.is_empty() && after.is_empty()).then_some(numbers)
 }
 
 #[cfg(target_family = "wasm")]

@@ -13,6 +13,11 @@ pub trait Element: Clone {
     fn from_data(data: &[u8]) -> Vec<Self>;
 }
 
+/// A type of elements that lie in a frame as they lie in memory.
+pub trait Number: Element + boundary::Plain {}
+
+impl<T: Element + boundary::Plain> Number for T {}
+
 macro_rules! numbers {
     ($($number:ty = $dtype:ident;)*) => {
         $(impl Element for $number {

@@ -12,11 +12,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 const PAGE: usize = 64 << 10;
 
 #[global_allocator]
-static HEAP: Heap = Heap { top: AtomicUsize::new(0) };
+static HEAP: Heap = Heap { top: AtomicUsize::new(0), used: AtomicUsize::new(0) };
 
-/// The first free address; zero before the first allocation. Guests have one thread, so relaxed order is all there is.
+/// Guests have one thread, so relaxed order is all there is.
 struct Heap {
+    /// The first free address; zero before the first allocation.
     top: AtomicUsize,
+    /// Where memory begins that was never given away, and that is therefore all zeros; zero before the first allocation.
+    used: AtomicUsize,
 }
 
 unsafe extern "C" {
@@ -38,6 +41,7 @@ impl Heap {
         let reached = missing == 0 || memory_grow(0, missing) != usize::MAX;
         if reached {
             self.top.store(end, Relaxed);
+            self.used.fetch_max(end, Relaxed);
         }
         reached
     }
@@ -52,6 +56,20 @@ unsafe impl GlobalAlloc for Heap {
             Some((start, end)) if self.reach(end) => std::ptr::with_exposed_provenance_mut(start),
             _ => std::ptr::null_mut(),
         }
+    }
+
+    /// A large block of zeros costs nothing where nobody has written yet.
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let used = self.used.load(Relaxed);
+        // SAFETY: the caller's promise is `alloc`'s own.
+        let block = unsafe { self.alloc(layout) };
+        let dirty = used.saturating_sub(block.addr()).min(layout.size());
+        if !block.is_null() {
+            // SAFETY: this is the beginning of a block that was just given away. Beyond it lies memory that never was: it is
+            // above the linker's data and stack, so that a module begins with zeros there, as it does in pages that it grows by.
+            unsafe { block.write_bytes(0, dirty) };
+        }
+        block
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {

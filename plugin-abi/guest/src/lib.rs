@@ -25,6 +25,8 @@
 //! Memory: the heap begins in what is left of the module's first pages (feature `heap`, on by default). A call that stays within them
 //! is cheapest; a plugin for large payloads asks the linker for more, with `-Clink-arg=--initial-memory=262144` for example.
 //!
+//! A large tensor is best written where the worker reads it: [`Output::tensor`] has the elements written there and copies nothing.
+//!
 //! It promises that a plugin imports nothing that it does not use. Three things use `log`, which needs that grant: [`log!`],
 //! an [`macro@init`] (a refused config is explained by a log line), and the feature `panic-log`, which is on by default: a
 //! panic writes its message before it traps. Without any of them a plugin needs no grant, and a panic is a bare trap.
@@ -39,7 +41,7 @@ mod ring;
 mod run;
 mod tensor;
 
-pub use element::Element;
+pub use element::{Element, Number};
 pub use inferbus_abi::frame::{DataType, Frame, FrameFault, Shape, Tensor as TensorView};
 pub use inferbus_plugin_macros::{init, transform};
 pub use input::FromInput;

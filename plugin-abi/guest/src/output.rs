@@ -1,6 +1,6 @@
 //! What a plugin's functions can return.
 
-use crate::{Element, Tensor, TensorView};
+use crate::{Element, Number, Tensor, TensorView, boundary};
 use inferbus_abi::{ALIGNMENT, frame};
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -50,6 +50,30 @@ impl Output {
         let bytes = vec![0; len + ALIGNMENT - 1];
         let address = bytes.as_ptr().addr();
         Self { start: address.next_multiple_of(ALIGNMENT) - address, bytes }
+    }
+
+    /// One tensor, whose elements `fill` writes where the worker will read them. Before that they are zeros.
+    ///
+    /// ```
+    /// # use inferbus_plugin::Output;
+    /// fn pixels(payload: &[u8]) -> Result<Output, String> {
+    ///     Output::tensor("pixels", &[1, payload.len() as u64], |pixels: &mut [f32]| {
+    ///         for (pixel, &byte) in pixels.iter_mut().zip(payload) {
+    ///             *pixel = f32::from(byte) / 255.0;
+    ///         }
+    ///     })
+    /// }
+    /// # pixels(&[1, 2, 3]).unwrap();
+    /// ```
+    pub fn tensor<T: Number>(name: &str, shape: &[u64], fill: impl FnOnce(&mut [T])) -> Result<Self, String> {
+        let shape = shape.into();
+        let len = frame::blank_len(name, T::DTYPE, shape).map_err(|fault| fault.to_string())?;
+        let mut output = Self::aligned(len);
+        output.bytes.truncate(output.start + len);
+        let room = output.bytes.get_mut(output.start..).unwrap_or_default();
+        let data = frame::blank_into(name, T::DTYPE, shape, room).map_err(|fault| fault.to_string())?;
+        fill(boundary::numbers_in(data).unwrap_or_default());
+        Ok(output)
     }
 
     fn frame(tensors: &[TensorView<'_>]) -> Result<Self, frame::FrameFault> {
@@ -196,6 +220,23 @@ mod tests {
         assert_eq!(frame.get("scores").unwrap().try_into(), Ok(scores));
         assert_eq!(frame.get("names").unwrap().try_into(), Ok(names));
         assert_eq!(frame.get("flags").unwrap().try_into(), Ok(flags));
+    }
+
+    #[test]
+    fn a_tensor_written_in_place_is_the_frame_that_a_copied_one_is() {
+        let copied = Tensor::new("scores", [1, 3], [0.5f64, 1.5, 0.0]);
+        let written = Output::tensor("scores", &[1, 3], |scores: &mut [f64]| {
+            assert_eq!(scores, [0.0; 3]);
+            scores[..2].copy_from_slice(&[0.5, 1.5]);
+        });
+        let written = bytes(written).unwrap().unwrap();
+        assert!(written.as_ptr().addr().is_multiple_of(ALIGNMENT));
+        assert_eq!(written, bytes(copied).unwrap().unwrap());
+        let empty =
+            bytes(Output::tensor("none", &[0, 3], |none: &mut [i8]| assert!(none.is_empty()))).unwrap().unwrap();
+        assert_eq!(Frame::decode(empty).unwrap().get("none").unwrap().data, b"");
+        let immense = Output::tensor("immense", &[u64::MAX], |_: &mut [u8]| panic!("there is no room for this"));
+        assert!(immense.unwrap_err().contains("dimension"));
     }
 
     #[test]

@@ -153,6 +153,7 @@ fn the_sdk_answers_filters_and_refuses() {
     let probe = load(&compiled("probe.wasm"), LOG_AND_EMIT, "").unwrap();
     assert_eq!(send(&probe, "answer yes").text(), "yes");
     assert_eq!(send(&probe, "answer ").output, Ok(Some(Vec::new())), "an empty result is a result");
+    assert_eq!(send(&probe, "zeros-again").output, Ok(Some(vec![0; 2000])), "memory that was used before is zeros too");
     assert_eq!(send(&probe, "nothing").output, Ok(None));
     assert_eq!(refusal(&probe, "refuse not today"), "not today");
     assert_eq!(refusal(&probe, b"\xff"), "the input is not UTF-8 text: byte 0 is wrong");

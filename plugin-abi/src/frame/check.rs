@@ -26,20 +26,29 @@ pub(super) const fn name_len(tensor: usize, len: usize) -> Result<(), FrameFault
 
 /// The data's length must be what type and shape say; strings say their own.
 pub(super) fn data_len(tensor: usize, dtype: DataType, shape: Shape<'_>, found: usize) -> Result<(), FrameFault> {
+    let expected = numbers_bytes(tensor, dtype, shape)?;
+    if dtype != DataType::String && expected != found as u64 {
+        return Err(FrameFault::WrongDataLength { tensor, expected, found });
+    }
+    Ok(())
+}
+
+/// How long the data of a tensor that is not of strings is.
+pub(super) fn numbers_len(tensor: usize, dtype: DataType, shape: Shape<'_>) -> Result<usize, FrameFault> {
+    if dtype == DataType::String {
+        return Err(FrameFault::BadStrings { tensor, element: 0 });
+    }
+    usize::try_from(numbers_bytes(tensor, dtype, shape)?).map_err(|_| FrameFault::FrameTooLong)
+}
+
+fn numbers_bytes(tensor: usize, dtype: DataType, shape: Shape<'_>) -> Result<u64, FrameFault> {
     if let Some(dimension) = shape.iter().find(|&dimension| dimension > MAX_DIMENSION) {
         return Err(FrameFault::DimensionTooLarge { tensor, dimension });
     }
     let too_many = FrameFault::TooManyElements { tensor };
     let elements = shape.elements().ok_or(too_many)?;
-    if dtype == DataType::String {
-        return Ok(());
-    }
     let bits = elements.checked_mul(u64::from(dtype.bits())).ok_or(too_many)?;
-    let expected = bits.div_ceil(8);
-    if expected != found as u64 {
-        return Err(FrameFault::WrongDataLength { tensor, expected, found });
-    }
-    Ok(())
+    Ok(bits.div_ceil(8))
 }
 
 /// The two types whose bytes can be wrong: strings must be text, and a bool other than 0 or 1 is undefined in most runtimes.

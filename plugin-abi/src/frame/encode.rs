@@ -1,6 +1,6 @@
 //! Writing a frame, into memory that the caller owns or into a new vector.
 
-use super::{FRAME_HEADER, FrameFault, HEADER_ALIGNMENT, MAGIC, TENSOR_HEADER, Tensor, check};
+use super::{DataType, FRAME_HEADER, FrameFault, HEADER_ALIGNMENT, MAGIC, Shape, TENSOR_HEADER, Tensor, check};
 use crate::{ALIGNMENT, limits::MAX_FRAME};
 use alloc::{vec, vec::Vec};
 
@@ -14,17 +14,46 @@ pub fn encoded_len(tensors: &[Tensor<'_>]) -> Result<usize, FrameFault> {
         check::data_len(index, tensor.dtype, tensor.shape, tensor.data.len())?;
         check::content(index, tensor)?;
         check::name_is_new(index, tensor.name, tensors.iter().map(|earlier| earlier.name))?;
-        len = end_of(len, tensor).filter(|&end| end <= MAX_FRAME).ok_or(FrameFault::FrameTooLong)?;
+        len = end_of(len, tensor.name, tensor.shape, tensor.data.len())?;
     }
     Ok(len)
 }
 
 /// Where a tensor whose header starts at `start` ends, its padding included.
-fn end_of(start: usize, tensor: &Tensor<'_>) -> Option<usize> {
+fn end_of(start: usize, name: &str, shape: Shape<'_>, data: usize) -> Result<usize, FrameFault> {
     // Rank and name are bounded, so only the data can overflow.
-    let header = start + TENSOR_HEADER + tensor.shape.rank() * size_of::<u64>() + tensor.name.len();
-    let data = header.checked_next_multiple_of(ALIGNMENT)?.checked_add(tensor.data.len())?;
-    data.checked_next_multiple_of(HEADER_ALIGNMENT)
+    let header = start + TENSOR_HEADER + shape.rank() * size_of::<u64>() + name.len();
+    let end = header.checked_next_multiple_of(ALIGNMENT).and_then(|begin| begin.checked_add(data));
+    let end = end.and_then(|end| end.checked_next_multiple_of(HEADER_ALIGNMENT));
+    end.filter(|&end| end <= MAX_FRAME).ok_or(FrameFault::FrameTooLong)
+}
+
+/// Checks a tensor of numbers whose elements are still to come and says how many bytes its frame takes.
+pub fn blank_len(name: &str, dtype: DataType, shape: Shape<'_>) -> Result<usize, FrameFault> {
+    check::rank(0, shape.rank())?;
+    check::name_len(0, name.len())?;
+    end_of(FRAME_HEADER, name, shape, check::numbers_len(0, dtype, shape)?)
+}
+
+/// Writes the frame of one tensor of numbers over the whole of `out`, which must have exactly [`blank_len`] bytes, but for its
+/// elements. What is returned is their place, with what lay there.
+pub fn blank_into<'o>(
+    name: &str,
+    dtype: DataType,
+    shape: Shape<'_>,
+    out: &'o mut [u8],
+) -> Result<&'o mut [u8], FrameFault> {
+    let expected = blank_len(name, dtype, shape)?;
+    if out.len() != expected {
+        return Err(FrameFault::WrongBufferLength { expected, found: out.len() });
+    }
+    let data = check::numbers_len(0, dtype, shape)?;
+    let mut writer = Writer { rest: out, at: 0 };
+    writer.frame_header(1)?;
+    writer.tensor_header(name, dtype, shape, data)?;
+    let place = writer.leave(data)?;
+    writer.pad(HEADER_ALIGNMENT)?;
+    Ok(place)
 }
 
 /// Writes the frame over the whole of `out`, which must have exactly [`encoded_len`] bytes.
@@ -46,17 +75,9 @@ pub fn encode(tensors: &[Tensor<'_>]) -> Result<Vec<u8>, FrameFault> {
 /// Tensors and length are checked by now, so that every narrowing below fits its field.
 fn write(tensors: &[Tensor<'_>], out: &mut [u8]) -> Result<(), FrameFault> {
     let mut writer = Writer { rest: out, at: 0 };
-    writer.put(&MAGIC)?;
-    writer.put(&(tensors.len() as u32).to_le_bytes())?;
+    writer.frame_header(tensors.len())?;
     for tensor in tensors {
-        writer.put(&[tensor.dtype as u8, tensor.shape.rank() as u8])?;
-        writer.put(&(tensor.name.len() as u16).to_le_bytes())?;
-        writer.put(&(tensor.data.len() as u32).to_le_bytes())?;
-        for dimension in tensor.shape.iter() {
-            writer.put(&dimension.to_le_bytes())?;
-        }
-        writer.put(tensor.name.as_bytes())?;
-        writer.pad(ALIGNMENT)?;
+        writer.tensor_header(tensor.name, tensor.dtype, tensor.shape, tensor.data.len())?;
         writer.put(tensor.data)?;
         writer.pad(HEADER_ALIGNMENT)?;
     }
@@ -68,14 +89,35 @@ struct Writer<'o> {
     at: usize,
 }
 
-impl Writer<'_> {
+impl<'o> Writer<'o> {
+    fn frame_header(&mut self, tensors: usize) -> Result<(), FrameFault> {
+        self.put(&MAGIC)?;
+        self.put(&(tensors as u32).to_le_bytes())
+    }
+
+    fn tensor_header(&mut self, name: &str, dtype: DataType, shape: Shape<'_>, data: usize) -> Result<(), FrameFault> {
+        self.put(&[dtype as u8, shape.rank() as u8])?;
+        self.put(&(name.len() as u16).to_le_bytes())?;
+        self.put(&(data as u32).to_le_bytes())?;
+        for dimension in shape.iter() {
+            self.put(&dimension.to_le_bytes())?;
+        }
+        self.put(name.as_bytes())?;
+        self.pad(ALIGNMENT)
+    }
+
     fn put(&mut self, bytes: &[u8]) -> Result<(), FrameFault> {
-        let found = self.at + self.rest.len();
-        let too_short = FrameFault::WrongBufferLength { expected: self.at + bytes.len(), found };
-        let place = self.rest.split_off_mut(..bytes.len()).ok_or(too_short)?;
-        place.copy_from_slice(bytes);
-        self.at += bytes.len();
+        self.leave(bytes.len())?.copy_from_slice(bytes);
         Ok(())
+    }
+
+    /// Goes on after `len` bytes, which are left to somebody else.
+    fn leave(&mut self, len: usize) -> Result<&'o mut [u8], FrameFault> {
+        let found = self.at + self.rest.len();
+        let too_short = FrameFault::WrongBufferLength { expected: self.at + len, found };
+        let place = self.rest.split_off_mut(..len).ok_or(too_short)?;
+        self.at += len;
+        Ok(place)
     }
 
     fn pad(&mut self, alignment: usize) -> Result<(), FrameFault> {

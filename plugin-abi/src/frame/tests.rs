@@ -74,6 +74,18 @@ proptest! {
     }
 
     #[test]
+    fn a_blank_that_is_filled_is_what_encoding_gives(owned in any_tensor(), dirt: u8) {
+        let Tensor { name, dtype, shape, data } = owned.view();
+        if dtype == DataType::String {
+            prop_assert!(blank_len(name, dtype, shape).is_err());
+        } else {
+            let mut place = vec![dirt; blank_len(name, dtype, shape).unwrap()];
+            blank_into(name, dtype, shape, &mut place).unwrap().copy_from_slice(data);
+            prop_assert_eq!(place, encode(&[owned.view()]).unwrap());
+        }
+    }
+
+    #[test]
     fn any_bytes_are_a_frame_or_a_fault(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         oracle(&bytes);
         oracle(&[MAGIC.as_slice(), &bytes].concat());

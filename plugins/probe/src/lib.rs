@@ -18,6 +18,7 @@ fn obey(message: &str) -> Result<Option<Vec<u8>>, String> {
         "answer" => return Ok(Some(rest.into())),
         "count" => return Ok(Some(messages.to_string().into())),
         "zeros" => return rest.parse().map(|count| Some(vec![0; count])).map_err(|_| "zeros needs a number".into()),
+        "zeros-again" => return Ok(Some(zeros_again())),
         "nothing" => {}
         "refuse" => return Err(rest.into()),
         "log" => log!(Info, "{rest}"),
@@ -32,6 +33,13 @@ fn obey(message: &str) -> Result<Option<Vec<u8>>, String> {
         _ => return Err(format!("the probe knows no word `{word}`")),
     }
     Ok(None)
+}
+
+/// Zeros where something else was, and beyond.
+fn zeros_again() -> Vec<u8> {
+    const LEN: usize = 1000;
+    drop(black_box(vec![0xff_u8; LEN]));
+    vec![0; 2 * LEN]
 }
 
 fn spin() {

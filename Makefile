@@ -72,7 +72,7 @@ fuzz: ## Fuzz every target for FUZZ_SECONDS (needs a nightly Rust and cargo-fuzz
 	done
 
 .PHONY: bench
-bench: setup-tests plugins ## Measure the worker against one file of Python and a bare echo
+bench: setup-tests plugins ## Measure the worker against one file of Python, a bare echo and itself without a sandbox
 	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
 	@$(WITH_TOOLS) target/debug/inferbus-bench
 

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader, Lines};
 use tokio::process::{Child, Command};
 
 use crate::root;
@@ -15,7 +15,12 @@ pub struct Contestant {
     pub subject: &'static str,
     /// Whether its answers are results, or the payload itself.
     pub classifies: bool,
-    child: Child,
+    pub child: Child,
+}
+
+/// The arguments of a worker for the benchmark, whatever program it is.
+pub fn worker_arguments(server: &str) -> [&str; 4] {
+    ["--server", server, "--admin", "127.0.0.1:0"]
 }
 
 const READY: Duration = Duration::from_secs(60);
@@ -41,11 +46,15 @@ pub async fn push(server: &str, version: &str, activate: bool) -> anyhow::Result
 impl Contestant {
     pub async fn worker(server: &str) -> anyhow::Result<Self> {
         let mut command = inferbus()?;
-        command.args(["worker", "--server", server, "--admin", "127.0.0.1:0"]).stderr(Stdio::piped());
-        let mut child = command.kill_on_drop(true).spawn()?;
-        let log = child.stderr.take().context("the worker's log")?;
-        wait_for(log, "worker takes messages").await?;
-        Ok(Self { name: "inferbus", subject: "infer.digits", classifies: true, child })
+        command.arg("worker").args(worker_arguments(server));
+        Self::spawn_worker("inferbus", "infer.digits", &mut command).await
+    }
+
+    /// The same with pre and post compiled in.
+    pub async fn native(server: &str) -> anyhow::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("native-worker").args(worker_arguments(server)).args(["--prefix", "native"]);
+        Self::spawn_worker("native", "native.digits", &mut command).await
     }
 
     pub async fn python(server: &str) -> anyhow::Result<Self> {
@@ -63,6 +72,18 @@ impl Contestant {
         Self::spawn("echo", "echo.digits", false, &mut command, &program).await
     }
 
+    /// Starts a program that logs as a worker does.
+    pub async fn spawn_worker(
+        name: &'static str,
+        subject: &'static str,
+        command: &mut Command,
+    ) -> anyhow::Result<Self> {
+        let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let log = child.stderr.take().context("the worker's log")?;
+        drain(wait_for(log, "worker takes messages").await?);
+        Ok(Self { name, subject, classifies: true, child })
+    }
+
     /// Starts a program that says `ready`.
     async fn spawn(
         name: &'static str,
@@ -74,7 +95,7 @@ impl Contestant {
         let spawned = command.stdout(Stdio::piped()).kill_on_drop(true).spawn();
         let mut child = spawned.with_context(|| format!("{} cannot be started", program.display()))?;
         let output = child.stdout.take().context("the program's output")?;
-        wait_for(output, "ready").await?;
+        drain(wait_for(output, "ready").await?);
         Ok(Self { name, subject, classifies, child })
     }
 
@@ -87,8 +108,8 @@ impl Contestant {
     }
 }
 
-/// Waits for a line, then keeps reading so that the writer never blocks.
-async fn wait_for(output: impl tokio::io::AsyncRead + Unpin + Send + 'static, text: &str) -> anyhow::Result<()> {
+/// Waits for a line, and gives what comes after it.
+pub async fn wait_for<R: AsyncRead + Unpin>(output: R, text: &str) -> anyhow::Result<Lines<BufReader<R>>> {
     let mut lines = BufReader::new(output).lines();
     let found = async {
         while let Some(line) = lines.next_line().await? {
@@ -99,6 +120,10 @@ async fn wait_for(output: impl tokio::io::AsyncRead + Unpin + Send + 'static, te
         bail!("the program ended before it said `{text}`")
     };
     tokio::time::timeout(READY, found).await.with_context(|| format!("`{text}` was not said in time"))??;
+    Ok(lines)
+}
+
+/// Keeps reading, so that the writer never blocks.
+fn drain(mut lines: Lines<BufReader<impl AsyncRead + Unpin + Send + 'static>>) {
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    Ok(())
 }

@@ -9,7 +9,7 @@ use serde::Serialize;
 pub struct Figure {
     name: String,
     /// The median of the runs.
-    value: f64,
+    pub value: f64,
     unit: String,
     runs: usize,
     min: f64,
@@ -43,9 +43,9 @@ impl Figures {
     }
 
     pub fn print(&self) {
-        println!("{:24} {:>10} {:>10} {:>10} {:>5}  unit", "figure", "median", "min", "max", "runs");
+        println!("{:34} {:>10} {:>10} {:>10} {:>5}  unit", "figure", "median", "min", "max", "runs");
         for Figure { name, value, unit, runs, min, max } in &self.figures {
-            println!("{name:24} {value:10.2} {min:10.2} {max:10.2} {runs:5}  {unit}");
+            println!("{name:34} {value:10.2} {min:10.2} {max:10.2} {runs:5}  {unit}");
         }
     }
 

@@ -10,15 +10,13 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use crate::contestant::Contestant;
+use crate::picture::{self, RECORD};
 use crate::{process, root};
-
-/// Bytes of one record of the held-out file.
-const RECORD: usize = 80;
 
 pub struct Load {
     pub client: Client,
     pub in_flight: usize,
-    requests: usize,
+    pub requests: usize,
     payloads: Arc<Vec<(Bytes, u64)>>,
 }
 
@@ -31,17 +29,22 @@ pub struct Round {
 
 impl Load {
     pub fn new(client: Client, in_flight: usize, requests: usize) -> anyhow::Result<Self> {
+        Ok(Self { client, in_flight, requests, payloads: Arc::new(Self::pictures()?) })
+    }
+
+    /// The held-out pictures, enlarged, and the label of each.
+    pub fn pictures() -> anyhow::Result<Vec<(Bytes, u64)>> {
         let folder = root().join("plugins/digits/model");
-        let records = Bytes::from(std::fs::read(folder.join("heldout.bin"))?);
+        let records = std::fs::read(folder.join("heldout.bin"))?;
         let answers: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("heldout.json"))?)?;
         let predictions = answers["predictions"].as_array().context("heldout.json has no predictions")?;
-        let payloads = predictions
-            .iter()
-            .enumerate()
-            .map(|(at, label)| Some((records.slice(at * RECORD..(at + 1) * RECORD), label.as_u64()?)))
-            .collect::<Option<Vec<_>>>()
-            .context("heldout.json has a prediction that is no number")?;
-        Ok(Self { client, in_flight, requests, payloads: Arc::new(payloads) })
+        let pairs = records.chunks_exact(RECORD).zip(predictions);
+        pairs
+            .map(|(record, label)| {
+                let label = label.as_u64().context("heldout.json has a prediction that is no number")?;
+                Ok((picture::enlarged(record)?.into(), label))
+            })
+            .collect()
     }
 
     /// The payload of a request, and the label that must come back.
@@ -83,6 +86,10 @@ pub fn label_of(reply: &Message) -> anyhow::Result<u64> {
 }
 
 impl Round {
+    pub fn wall(&self) -> Duration {
+        self.wall
+    }
+
     pub fn rate(&self) -> f64 {
         self.latencies.len() as f64 / self.wall.as_secs_f64()
     }

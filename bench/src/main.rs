@@ -1,35 +1,42 @@
-//! `make bench`: the worker against the bus's floor and against one file of Python, in one run.
+//! `make bench`: the worker against the bus's floor, against itself without a sandbox and against one file of Python, and the
+//! sandbox by itself, in one run.
 //!
 //! Promises: contestants take turns on the same server and the same payloads, so that a noisy machine hits all of
 //! them; what is compared is a ratio between neighbours in time. Every answer is checked while measuring.
 #![forbid(unsafe_code)]
 
+mod allocations;
+mod clock;
 mod contestant;
-mod echo;
 mod figures;
+mod floor;
 mod load;
+mod picture;
 mod process;
+mod sandbox;
 mod swap;
+mod versus;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use inferbus::config::WorkerConfig;
 use inferbus::dev_server::{DevServer, Settings};
+use inferbus_bench::{echo, native, serve};
 
-use crate::contestant::Contestant;
-use crate::figures::{Figure, Figures};
-use crate::load::{Load, Round};
+use crate::figures::Figures;
+use crate::load::Load;
 
 #[derive(Debug, Parser)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
     /// Rounds of each contestant
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 7)]
     rounds: usize,
     /// Requests of one round
-    #[arg(long, default_value_t = 20_000)]
+    #[arg(long, default_value_t = 40_000)]
     requests: usize,
     /// Requests in flight
     #[arg(long, default_value_t = 64)]
@@ -40,9 +47,18 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 enum Command {
+    /// Measure the sandbox by itself, without a server
+    Sandbox,
+    /// Measure the allocations of a message
+    Allocations,
     /// Answer every request with its payload: what the bus alone costs
     Echo { server: String, subject: String },
+    /// A worker for the digit model with pre and post compiled in: what the sandbox is compared with
+    NativeWorker(WorkerConfig),
+    /// Say how much memory a warm plugin instance takes
+    InstanceMemory,
 }
 
 pub fn root() -> &'static Path {
@@ -51,65 +67,66 @@ pub fn root() -> &'static Path {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let ended = match &arguments.command {
-        Some(Command::Echo { server, subject }) => echo::run(server, subject).await,
-        None => measure(&arguments).await,
-    };
-    if let Err(fault) = &ended {
+    let mut arguments = Arguments::parse();
+    if let Err(fault) = run(arguments.command.take(), &arguments).await {
         eprintln!("bench: {fault:#}");
+        return ExitCode::FAILURE;
     }
-    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    ExitCode::SUCCESS
 }
 
-async fn measure(arguments: &Arguments) -> anyhow::Result<()> {
-    let server = DevServer::start(Settings::default()).await?;
-    let url = server.url().to_owned();
-    contestant::push(&url, "1.0.0", true).await?;
-    contestant::push(&url, "1.1.0", false).await?;
-    let contestants = [Contestant::worker(&url).await?, Contestant::python(&url).await?, Contestant::echo(&url).await?];
-    let client = async_nats::connect(&url).await?;
-    let load = Load::new(client, arguments.in_flight, arguments.requests)?;
-    let mut rounds: Vec<Vec<Round>> = vec![Vec::new(); contestants.len()];
-    for contestant in &contestants {
-        load.round(contestant).await?;
-    }
-    for number in 1..=arguments.rounds {
-        for (contestant, rounds) in contestants.iter().zip(&mut rounds) {
-            let round = load.round(contestant).await?;
-            eprintln!("round {number}: {:8} {round}", contestant.name);
-            rounds.push(round);
+async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<()> {
+    let mut figures = Figures::default();
+    match command {
+        None => {
+            sandbox::measure(&mut figures)?;
+            workers(arguments, &mut figures).await?;
+            figures.write(&results())?;
+        }
+        Some(Command::Sandbox) => sandbox::measure(&mut figures)?,
+        Some(Command::Allocations) => {
+            let server = server().await?;
+            let load = load(&server, arguments).await?;
+            allocations::measure(&load, server.url()).await?.into_iter().for_each(|figure| figures.add(figure));
+            server.stop().await;
+        }
+        Some(Command::Echo { server, subject }) => return echo::run(&server, &subject).await,
+        Some(Command::NativeWorker(config)) => {
+            return serve::run(config, |loader| loader.transform = |stage, _| native::transform(stage)).await;
+        }
+        Some(Command::InstanceMemory) => {
+            println!("{}", sandbox::resident_per_instance()?);
+            return Ok(());
         }
     }
-    let mut figures = Figures::default();
-    compare(&mut figures, &rounds);
-    let [worker, python, echo] = contestants;
-    python.stop().await?;
-    echo.stop().await?;
+    figures.print();
+    Ok(())
+}
+
+/// A server whose catalog has both versions of the digit model, the first one active.
+async fn server() -> anyhow::Result<DevServer> {
+    let server = DevServer::start(Settings::default()).await?;
+    contestant::push(server.url(), "1.0.0", true).await?;
+    contestant::push(server.url(), "1.1.0", false).await?;
+    Ok(server)
+}
+
+async fn load(server: &DevServer, arguments: &Arguments) -> anyhow::Result<Load> {
+    Load::new(async_nats::connect(server.url()).await?, arguments.in_flight, arguments.requests)
+}
+
+async fn workers(arguments: &Arguments, figures: &mut Figures) -> anyhow::Result<()> {
+    let floor = floor::measure()?;
+    let server = server().await?;
+    let load = load(&server, arguments).await?;
+    let worker = versus::measure(&load, server.url(), arguments.rounds, floor, figures).await?;
+    allocations::measure(&load, server.url()).await?.into_iter().for_each(|figure| figures.add(figure));
     figures.add(swap::measure(&load, &worker, arguments.bumps).await?);
     worker.stop().await?;
     server.stop().await;
-    figures.print();
-    figures.write(&results())
+    Ok(())
 }
 
 fn results() -> PathBuf {
     root().join("bench/results/figures.json")
-}
-
-/// The rounds of the worker, of Python and of the echo, as the names of the figures say.
-fn compare(figures: &mut Figures, rounds: &[Vec<Round>]) {
-    let [worker, python, echo] = rounds else { return };
-    for (name, rounds) in [("worker", worker), ("python", python), ("echo", echo)] {
-        figures.add(Figure::of(&format!("{name}.cpu_us"), "µs per message", rounds.iter().map(Round::cpu_micros)));
-        figures.add(Figure::of(&format!("{name}.rate"), "requests/s", rounds.iter().map(Round::rate)));
-        figures.add(Figure::of(&format!("{name}.p50_us"), "µs", rounds.iter().map(|round| round.latency(0.5))));
-        figures.add(Figure::of(&format!("{name}.p99_us"), "µs", rounds.iter().map(|round| round.latency(0.99))));
-    }
-    let ratio = |of: fn(&Round) -> f64, other: &[Round]| {
-        worker.iter().zip(other).map(|(ours, theirs)| of(ours) / of(theirs)).collect::<Vec<_>>()
-    };
-    figures.add(Figure::of("worker.cpu_vs_python", "× python.cpu_us", ratio(Round::cpu_micros, python)));
-    figures.add(Figure::of("worker.rate_vs_python", "× python.rate", ratio(Round::rate, python)));
-    figures.add(Figure::of("worker.cpu_vs_echo", "× echo.cpu_us", ratio(Round::cpu_micros, echo)));
 }

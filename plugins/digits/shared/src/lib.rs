@@ -9,6 +9,7 @@ mod crc;
 mod scores;
 
 pub use camera::{Image, ImageFault};
+pub use crc::crc32;
 pub use scores::{CLASSES, Guess, ScoresFault, ranked};
 
 /// The model sees a square of this many cells a side.

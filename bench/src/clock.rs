@@ -1,0 +1,48 @@
+//! What a piece of work in this process costs: processor time, so that a busy machine disturbs it little.
+
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use rustix::time::{ClockId, clock_gettime};
+
+/// The processor time of this thread so far.
+fn thread_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+/// Microseconds of one call, as the mean of so many.
+pub fn micros(calls: usize, mut call: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
+    let started = thread_time();
+    for _ in 0..calls {
+        call()?;
+    }
+    Ok((thread_time() - started).as_secs_f64() * 1e6 / calls as f64)
+}
+
+/// [`micros`] with one thread for each lane, all at once, as the mean over the lanes.
+pub fn micros_at_once<L: Send>(
+    lanes: &mut [L],
+    calls: usize,
+    call: impl Fn(&mut L) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<f64> {
+    let (count, start) = (lanes.len() as f64, Barrier::new(lanes.len()));
+    let (start, call) = (&start, &call);
+    let sum = thread::scope(|scope| {
+        let threads: Vec<_> = lanes
+            .iter_mut()
+            .map(|lane| {
+                scope.spawn(move || {
+                    start.wait();
+                    micros(calls, || call(&mut *lane))
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().map_err(|_| anyhow!("a lane panicked"))?)
+            .sum::<anyhow::Result<f64>>()
+    })?;
+    Ok(sum / count)
+}

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use futures_util::StreamExt as _;
-use inferbus_catalog::{ModelName, Route, RouteName};
+use inferbus_catalog::{Route, RouteName};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -28,10 +28,8 @@ pub const FRAME_TYPE: &str = "application/x-inferbus-tensors";
 /// What the bus must remember of a message while a lane has it.
 pub struct Ticket {
     pub reply: Option<Subject>,
-    /// Where the result goes besides the reply.
+    /// Where the result goes besides the reply, and below which emitted topics are published.
     pub output: Option<String>,
-    /// Emitted topics are published below this.
-    pub emit_prefix: String,
     pub headers: Option<HeaderMap>,
     pub received: Instant,
     /// Gives the message's place and bytes back when the ticket is dropped.
@@ -129,9 +127,8 @@ impl Bus {
             return Err((envelope, Refusal::Busy { model: identity.model.clone(), limit: self.in_flight }));
         };
         let span = message_span(identity, envelope.headers.as_ref());
-        let (output, emit_prefix) = origin.outputs(&subject, &identity.model);
-        let ticket =
-            Ticket { reply: envelope.reply, output, emit_prefix, headers: envelope.headers, received, _place: place };
+        let output = origin.output(&subject);
+        let ticket = Ticket { reply: envelope.reply, output, headers: envelope.headers, received, _place: place };
         self.lanes.submit(Job { bundle, payload, span, ticket }).map_err(|job| {
             let Ticket { reply, headers, .. } = job.ticket;
             (Envelope { reply, headers }, Refusal::Stopping)
@@ -169,13 +166,11 @@ impl Origin {
         }
     }
 
-    fn outputs(&self, subject: &str, model: &ModelName) -> (Option<String>, String) {
-        let output = match self {
+    fn output(&self, subject: &str) -> Option<String> {
+        match self {
             Self::Direct { .. } => None,
             Self::Route(_, route) => route.output_for(subject),
-        };
-        let prefix = output.clone().unwrap_or_else(|| format!("inference.{model}"));
-        (output, prefix)
+        }
     }
 }
 

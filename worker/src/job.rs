@@ -10,6 +10,7 @@ use bytes::Bytes;
 use inferbus_abi::frame::{self, Frame, FrameFault, Tensor};
 use inferbus_engine::{Model, ModelFault};
 use inferbus_sandbox::{Emit, Fault, Instance, LogLine, Reply};
+use smallvec::SmallVec;
 
 use crate::telemetry::stage_span;
 
@@ -159,7 +160,8 @@ fn infer(
     around: &dyn Surroundings,
     times: &mut StageTimes,
 ) -> Result<Done, Failure> {
-    let inputs: Vec<Tensor<'_>> = frame.tensors().collect();
+    // As many as most models have take no memory of their own.
+    let inputs: SmallVec<[Tensor<'_>; 4]> = frame.tensors().collect();
     let started = around.now();
     // Left before post begins, so that a trace shows three stages in a row.
     let mut span = Some(stage_span(Stage::Infer).entered());

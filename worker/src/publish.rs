@@ -4,6 +4,7 @@
 //! for a message that succeeded, in order, before its result. A place is given back only after its
 //! message has been handed to the client.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use async_nats::{Client, HeaderMap, HeaderName, Subject};
@@ -71,7 +72,10 @@ impl Publisher {
     async fn done(&self, bundle: &Bundle, done: Done, mut headers: HeaderMap, times: StageTimes, ticket: &Ticket) {
         bundle.metrics.done(done.output.is_some(), done.emits.len(), times, ticket.received.elapsed());
         for emit in done.emits {
-            let subject = format!("{}.{}", ticket.emit_prefix, emit.topic);
+            let subject = match &ticket.output {
+                Some(output) => format!("{output}.{}", emit.topic),
+                None => format!("inference.{}.{}", bundle.identity.model, emit.topic),
+            };
             self.publish(subject.into(), headers.clone(), emit.payload.into()).await;
         }
         if bundle.gives_tensors() {
@@ -143,10 +147,16 @@ pub fn identity_headers(identity: &Identity) -> HeaderMap {
     headers.insert(MODEL, identity.model.as_str());
     headers.insert(VERSION, identity.version.to_string());
     headers.insert(DIGEST, identity.digest.to_string());
+    // Each message has its own, for which every copy of the table has room then.
+    headers.insert(STAGE_MICROS, "");
     headers
 }
 
-fn stage_micros(times: StageTimes) -> String {
-    let micros = |time: std::time::Duration| time.as_micros();
-    format!("pre={},infer={},post={}", micros(times.pre), micros(times.infer), micros(times.post))
+fn stage_micros(StageTimes { pre, infer, post }: StageTimes) -> String {
+    const USUAL_LEN: usize = 48;
+    let mut text = String::with_capacity(USUAL_LEN);
+    let (pre, infer, post) = (pre.as_micros(), infer.as_micros(), post.as_micros());
+    // Writing to a string cannot fail.
+    let _ = write!(text, "pre={pre},infer={infer},post={post}");
+    text
 }

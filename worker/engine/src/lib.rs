@@ -9,6 +9,7 @@ mod convert;
 #[cfg(any(test, feature = "fake"))]
 mod fake;
 mod fault;
+mod few;
 pub mod limits;
 mod model;
 mod ort_backend;

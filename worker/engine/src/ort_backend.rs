@@ -22,6 +22,7 @@ use crate::{
     Dim, EngineFault, Model, ModelFault, Network, Port, Runtime, Signature,
     convert::{Input, Output, Value, check, data_type},
     fault::one_line,
+    few::Few,
     limits::{MAX_MODEL, MAX_PORTS, MAX_THREADS},
     screen::screen,
 };
@@ -142,9 +143,9 @@ impl OnnxModel {
         Ok(Self { session, signature, inputs, outputs, memory })
     }
 
-    fn execute(&mut self, inputs: &[Input<'_>]) -> Result<Vec<Value>, ModelFault> {
-        let inputs: Vec<*const sys::OrtValue> = inputs.iter().map(Input::as_ptr).collect();
-        let mut outputs = vec![ptr::null_mut(); self.outputs.pointers.len()];
+    fn execute(&mut self, inputs: &[Input<'_>]) -> Result<Few<Value>, ModelFault> {
+        let inputs: Few<*const sys::OrtValue> = inputs.iter().map(Input::as_ptr).collect();
+        let mut outputs: Few<_> = self.outputs.pointers.iter().map(|_| ptr::null_mut()).collect();
         // SAFETY: there are as many input values as input names, in the same order, as the signature ordered them,
         // and as many places for outputs as output names; all of them live until the call returns. `&mut self`
         // keeps the session on one thread at a time.
@@ -163,7 +164,7 @@ impl OnnxModel {
         // SAFETY: each is null or a value made for us. They are taken over before the fault is looked at, so that
         // what a failed run did make is released.
         let values = outputs.into_iter().map(|value| unsafe { Value::own(value) });
-        let values: Vec<_> = values.collect();
+        let values: Few<_> = values.collect();
         ran?;
         values.into_iter().collect()
     }
@@ -176,11 +177,11 @@ impl Model for OnnxModel {
             .into_iter()
             .zip(&self.signature.inputs)
             .map(|(tensor, port)| Input::new(tensor, &port.name, &self.memory))
-            .collect::<Result<Vec<_>, _>>()?;
+            .collect::<Result<Few<_>, _>>()?;
         let values = self.execute(&inputs)?;
-        let outputs = values.into_iter().map(Output::read).collect::<Result<Vec<_>, _>>()?;
+        let outputs = values.into_iter().map(Output::read).collect::<Result<Few<_>, _>>()?;
         let named = outputs.iter().zip(&self.signature.outputs);
-        let tensors: Vec<Tensor<'_>> = named.map(|(output, port)| output.tensor(&port.name)).collect();
+        let tensors: Few<Tensor<'_>> = named.map(|(output, port)| output.tensor(&port.name)).collect();
         take(&tensors);
         Ok(())
     }

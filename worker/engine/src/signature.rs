@@ -6,7 +6,7 @@ use std::fmt;
 
 use inferbus_abi::frame::{DataType, Tensor};
 
-use crate::ModelFault;
+use crate::{ModelFault, few::Few};
 
 /// A model's inputs and outputs, in the model's own order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,17 +34,17 @@ pub enum Dim {
 
 impl Signature {
     /// The tensors in the order of the inputs, each fit for its own.
-    pub(crate) fn order<'t, 'a>(&self, tensors: &'t [Tensor<'a>]) -> Result<Vec<&'t Tensor<'a>>, ModelFault> {
+    pub(crate) fn order<'t, 'a>(&self, tensors: &'t [Tensor<'a>]) -> Result<Few<&'t Tensor<'a>>, ModelFault> {
         if let ([port], [tensor]) = (self.inputs.as_slice(), tensors)
             && tensor.name.is_empty()
         {
             port.check(tensor)?;
-            return Ok(vec![tensor]);
+            return Ok(Few::from_iter([tensor]));
         }
         if let Some(stranger) = tensors.iter().find(|tensor| self.input(tensor.name).is_none()) {
             return Err(self.unknown(stranger.name));
         }
-        let ordered = self.inputs.iter().map(|port| port.choose(tensors)).collect::<Result<Vec<_>, _>>()?;
+        let ordered = self.inputs.iter().map(|port| port.choose(tensors)).collect::<Result<Few<_>, _>>()?;
         // All names are known and every input has its tensor, so one more tensor can only be a second of a name.
         if tensors.len() > ordered.len() {
             return Err(self.repeated(tensors));

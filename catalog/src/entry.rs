@@ -108,6 +108,15 @@ pub struct Limits {
     /// The number of extra messages of one call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emits: Option<u32>,
+    /// The extra messages of one call taken together, topics included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emit_bytes: Option<ByteSize>,
+    /// The number of log lines of one call. What is beyond is counted and dropped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_lines: Option<u32>,
+    /// The log lines of one call taken together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_bytes: Option<ByteSize>,
 }
 
 /// How the model is run.

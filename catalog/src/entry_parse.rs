@@ -88,12 +88,15 @@ pub(crate) fn grants(node: &Node<'_>) -> Option<Vec<Grant>> {
 }
 
 pub(crate) fn limits_of(node: &Node<'_>) -> Option<Limits> {
-    let fields = node.fields(&["memory", "time", "output", "emits"])?;
+    let fields = node.fields(&["memory", "time", "output", "emits", "emit_bytes", "log_lines", "log_bytes"])?;
     Some(Limits {
         memory: fields.optional("memory").and_then(|node| size(&node, limits::ENTRY_MEMORY)),
         time: fields.optional("time").and_then(|node| span(&node)),
         output: fields.optional("output").and_then(|node| size(&node, limits::ENTRY_OUTPUT)),
         emits: fields.optional("emits").and_then(|node| small(&node, limits::ENTRY_EMITS)),
+        emit_bytes: fields.optional("emit_bytes").and_then(|node| size(&node, limits::ENTRY_EMIT_BYTES)),
+        log_lines: fields.optional("log_lines").and_then(|node| small(&node, limits::ENTRY_LOG_LINES)),
+        log_bytes: fields.optional("log_bytes").and_then(|node| size(&node, limits::ENTRY_LOG_BYTES)),
     })
 }
 

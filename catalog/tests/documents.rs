@@ -20,7 +20,8 @@ fn full_entry() -> Value {
         "pre": { "digest": digest("pre"), "size": 21_034, "kind": "module", "language": "rust",
                  "built_by": "inferbus-plugin 0.1.0", "config": { "scale": 0.5, "names": ["a", "b"] }, "grants": ["log"] },
         "post": { "digest": digest("post"), "size": 9_000, "grants": ["log", "emit"] },
-        "limits": { "memory": "64MiB", "time": "50ms", "output": "4MiB", "emits": 16 },
+        "limits": { "memory": "64MiB", "time": "50ms", "output": "4MiB", "emits": 16,
+                    "emit_bytes": "1MiB", "log_lines": 32, "log_bytes": "8KiB" },
         "engine": { "lanes": "auto", "threads": 1, "batch": { "max": 32 } },
         "labels": { "trained_by": "a person" },
     })
@@ -39,6 +40,8 @@ fn a_full_entry_is_read_and_written_back_the_same() {
     let entry = parse(&full_entry()).unwrap();
     assert_eq!(entry.limits.memory.unwrap().bytes(), 64 << 20);
     assert_eq!(entry.limits.time.unwrap().duration().as_millis(), 50);
+    assert_eq!(entry.limits.emit_bytes.unwrap().bytes(), 1 << 20);
+    assert_eq!((entry.limits.log_lines, entry.limits.log_bytes.unwrap().bytes()), (Some(32), 8 << 10));
     assert_eq!(entry.post.as_ref().unwrap().grants, [Grant::Emit, Grant::Log]);
     assert_eq!(entry.engine.lanes(7), 7);
     let roles: Vec<Role> = entry.artifacts().map(|(role, _)| role).collect();
@@ -68,7 +71,8 @@ fn all_problems_are_named_at_once_with_their_paths() {
         "modle": {},
         "pre": { "digest": "sha256:beef", "size": 0, "kind": "component", "grants": ["log", "net", "log"] },
         "post": { "digest": digest("post"), "size": 9, "language": "a\u{1b}[2Jb" },
-        "limits": { "memory": "64MB", "time": "2m", "emits": -1, "cpu": 1 },
+        "limits": { "memory": "64MB", "time": "2m", "emits": -1, "emit_bytes": 7, "log_lines": "many", "log_bytes": "0B",
+                    "cpu": 1 },
         "engine": { "lanes": "many", "threads": 0, "batch": {} },
         "labels": { "a b": 1 },
     }))
@@ -83,7 +87,10 @@ fn all_problems_are_named_at_once_with_their_paths() {
             "engine.threads",
             "labels[\"a b\"]",
             "limits.cpu",
+            "limits.emit_bytes",
             "limits.emits",
+            "limits.log_bytes",
+            "limits.log_lines",
             "limits.memory",
             "limits.time",
             "model",
@@ -113,6 +120,9 @@ fn bounds_hold() {
         ),
         ("/limits/memory", json!("5GiB")),
         ("/limits/time", json!("61s")),
+        ("/limits/emit_bytes", json!("2GiB")),
+        ("/limits/log_lines", json!(1025)),
+        ("/limits/log_bytes", json!("17MiB")),
         ("/engine/batch/max", json!(1_000_000)),
     ] {
         let mut entry = full_entry();

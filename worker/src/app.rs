@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use async_nats::{Client, Event};
 use inferbus_catalog::{Catalog, FollowOptions};
 use inferbus_engine::load_runtime;
-use inferbus_sandbox::{Ceilings, Sandbox};
+use inferbus_sandbox::Sandbox;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use crate::{connect, limits, publish, routes};
 /// What a bundle runs on: the native library, the sandbox, the lanes.
 pub fn loader(compute: &Compute) -> anyhow::Result<Loader> {
     let runtime = load_runtime(compute.ort_library.as_deref())?;
-    let sandbox = Sandbox::new(Ceilings::default())?;
+    let sandbox = Sandbox::new(compute.ceilings.ceilings())?;
     Ok(Loader { runtime, sandbox, lanes: compute.lane_count(), transform: sandboxed })
 }
 

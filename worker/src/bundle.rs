@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use inferbus_catalog::{Digest, Entry, Grant, ModelName, Plugin as PluginEntry, Version};
+use inferbus_catalog::{ByteSize, Digest, Entry, Grant, ModelName, Plugin as PluginEntry, Span, Version};
 use inferbus_engine::{EngineFault, Network as _, OnnxNetwork, Options, Runtime, Signature, warm_up};
-use inferbus_sandbox::{Bounds, Grants, LoadFault, Plugin, Sandbox};
+use inferbus_sandbox::{Bounds, Ceilings, Grants, LoadFault, Plugin, Sandbox};
 
 use crate::job::{Parts, Stage, Transform};
 use crate::metrics::{BundleMetrics, Metrics};
@@ -121,7 +121,7 @@ impl Loader {
             return Ok(None);
         };
         let config = plugin.config.as_ref().map(|config| config.to_string()).unwrap_or_default();
-        Plugin::load(&self.sandbox, wasm, grants(plugin), bounds(entry), config.as_bytes())
+        Plugin::load(&self.sandbox, wasm, grants(plugin), bounds(entry, self.sandbox.ceilings()), config.as_bytes())
             .map(Some)
             .map_err(|fault| BundleFault::Plugin { stage, fault })
     }
@@ -132,22 +132,17 @@ pub fn grants(plugin: &PluginEntry) -> Grants {
 }
 
 /// The entry's limits over the sandbox's defaults.
-pub fn bounds(entry: &Entry) -> Bounds {
-    let mut bounds = Bounds::default();
-    let limits = &entry.limits;
-    if let Some(memory) = limits.memory {
-        bounds.memory = memory.bytes();
+pub fn bounds(entry: &Entry, ceilings: &Ceilings) -> Bounds {
+    let (limits, default) = (&entry.limits, ceilings.defaults());
+    Bounds {
+        memory: limits.memory.map_or(default.memory, ByteSize::bytes),
+        time: limits.time.map_or(default.time, Span::duration),
+        output: limits.output.map_or(default.output, ByteSize::bytes),
+        emits: limits.emits.unwrap_or(default.emits),
+        emit_bytes: limits.emit_bytes.map_or(default.emit_bytes, ByteSize::bytes),
+        log_lines: limits.log_lines.unwrap_or(default.log_lines),
+        log_bytes: limits.log_bytes.map_or(default.log_bytes, ByteSize::bytes),
     }
-    if let Some(time) = limits.time {
-        bounds.time = time.duration();
-    }
-    if let Some(output) = limits.output {
-        bounds.output = output.bytes();
-    }
-    if let Some(emits) = limits.emits {
-        bounds.emits = emits;
-    }
-    bounds
 }
 
 impl Bundle {

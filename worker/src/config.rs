@@ -4,8 +4,12 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use inferbus_catalog::limits::ENTRY_MEMORY;
+use inferbus_catalog::{ByteSize, Span, UnitFault};
+use inferbus_sandbox::{Bounds, Ceilings, limits as sandbox};
 
 use crate::connect::Connection;
 use crate::limits;
@@ -37,6 +41,60 @@ pub struct Compute {
     /// The ONNX Runtime library (libonnxruntime.so) [default: the system's]
     #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
     pub ort_library: Option<PathBuf>,
+    #[command(flatten)]
+    pub ceilings: CeilingSettings,
+}
+
+/// What no plugin gets more of, whatever its entry asks for.
+#[derive(Clone, Debug, Args)]
+pub struct CeilingSettings {
+    /// The most memory that an entry may ask for (limits.memory), reserved for each instance
+    #[arg(long, value_name = "SIZE", env = "INFERBUS_MAX_MEMORY", default_value_t = size(sandbox::MEMORY_CEILING),
+          value_parser = memory_ceiling)]
+    pub max_memory: ByteSize,
+    /// The most processor time of one call that an entry may ask for (limits.time)
+    #[arg(long, value_name = "TIME", env = "INFERBUS_MAX_TIME", default_value_t = span(sandbox::TIME_CEILING))]
+    pub max_time: Span,
+    /// The largest result that an entry may ask for (limits.output)
+    #[arg(long, value_name = "SIZE", env = "INFERBUS_MAX_OUTPUT", default_value_t = size(sandbox::OUTPUT_CEILING))]
+    pub max_output: ByteSize,
+    /// Plugin instances alive at once: one per lane, stage and bundle, and one per load
+    #[arg(long, value_name = "N", env = "INFERBUS_MAX_INSTANCES", default_value_t = sandbox::INSTANCES,
+          value_parser = clap::value_parser!(u32).range(1..=limits::INSTANCES as i64))]
+    pub max_instances: u32,
+}
+
+impl CeilingSettings {
+    pub fn ceilings(&self) -> Ceilings {
+        let ceilings = Ceilings::default();
+        Ceilings {
+            bounds: Bounds {
+                memory: self.max_memory.bytes(),
+                time: self.max_time.duration(),
+                output: self.max_output.bytes(),
+                ..ceilings.bounds
+            },
+            instances: self.max_instances,
+        }
+    }
+}
+
+/// WebAssembly's memory comes in pages of 64 KiB, and a plugin's has addresses of 32 bits.
+fn memory_ceiling(text: &str) -> Result<ByteSize, String> {
+    let size: ByteSize = text.parse().map_err(|fault: UnitFault| fault.to_string())?;
+    if ENTRY_MEMORY.contains(&(size.bytes() as u64)) {
+        return Ok(size);
+    }
+    let (least, most) = (ByteSize::new(*ENTRY_MEMORY.start()), ByteSize::new(*ENTRY_MEMORY.end()));
+    Err(format!("{size} is out of range; allowed: {least} to {most}"))
+}
+
+fn size(bytes: usize) -> ByteSize {
+    ByteSize::new(bytes as u64)
+}
+
+fn span(time: Duration) -> Span {
+    Span::from_micros(u64::try_from(time.as_micros()).unwrap_or(u64::MAX))
 }
 
 impl Compute {

@@ -57,6 +57,22 @@ impl Default for Ceilings {
     }
 }
 
+impl Ceilings {
+    /// What an entry gets where it asks for nothing: the defaults, where a ceiling is not lower.
+    pub fn defaults(&self) -> Bounds {
+        let (bounds, most) = (Bounds::default(), &self.bounds);
+        Bounds {
+            memory: bounds.memory.min(most.memory),
+            time: bounds.time.min(most.time),
+            output: bounds.output.min(most.output),
+            emits: bounds.emits.min(most.emits),
+            emit_bytes: bounds.emit_bytes.min(most.emit_bytes),
+            log_lines: bounds.log_lines.min(most.log_lines),
+            log_bytes: bounds.log_bytes.min(most.log_bytes),
+        }
+    }
+}
+
 impl Bounds {
     pub(crate) fn check_within(&self, ceiling: &Self) -> Result<(), LoadFault> {
         let size = |bytes: usize| Size(bytes as u64).to_string();
@@ -74,13 +90,13 @@ impl Bounds {
             return over("limits.emits", self.emits.to_string(), ceiling.emits.to_string());
         }
         if self.emit_bytes > ceiling.emit_bytes {
-            return over("emit bytes", size(self.emit_bytes), size(ceiling.emit_bytes));
+            return over("limits.emit_bytes", size(self.emit_bytes), size(ceiling.emit_bytes));
         }
         if self.log_lines > ceiling.log_lines {
-            return over("log lines", self.log_lines.to_string(), ceiling.log_lines.to_string());
+            return over("limits.log_lines", self.log_lines.to_string(), ceiling.log_lines.to_string());
         }
         if self.log_bytes > ceiling.log_bytes {
-            return over("log bytes", size(self.log_bytes), size(ceiling.log_bytes));
+            return over("limits.log_bytes", size(self.log_bytes), size(ceiling.log_bytes));
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ impl Sandbox {
         &self.engine
     }
 
-    pub(crate) fn ceilings(&self) -> &Ceilings {
+    pub fn ceilings(&self) -> &Ceilings {
         &self.ceilings
     }
 }

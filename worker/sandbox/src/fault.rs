@@ -30,7 +30,7 @@ pub enum Fault {
     OutputTooLarge { len: u32, limit: usize },
     #[error("emitted more than {limit} messages (limits.emits)")]
     EmitTooMany { limit: u32 },
-    #[error("emitted more than {} in all: emit less", Size(*limit as u64))]
+    #[error("emitted more than {} in all (limits.emit_bytes)", Size(*limit as u64))]
     EmitTooLarge { limit: usize },
     #[error(
         "emitted to the topic `{0}`: a topic is made of tokens between dots, at most {max} bytes of printable ASCII in all; none \

@@ -33,7 +33,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let bundle = Bundle::read(&arguments.folder)?;
-    local::inspect(&bundle)?;
+    local::inspect(&bundle, &arguments.compute.ceilings.ceilings())?;
     let local = local::Local::load(&arguments.compute, &bundle)?;
     let ports = |ports: &[Port]| ports.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (inputs, outputs) = (ports(&local.signature.inputs), ports(&local.signature.outputs));

@@ -10,6 +10,7 @@ use inferbus::connect::Connection;
 use inferbus::dev_server::{DevServer, Settings};
 use inferbus::telemetry::Telemetry;
 use inferbus_catalog::{Bundle, Catalog, PushOptions};
+use inferbus_sandbox::Ceilings;
 
 use super::print::say;
 use super::{local, push, stop};
@@ -49,8 +50,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Connection { server: Some(server.url().to_owned()), no_context: true, timeout, ..Connection::default() };
     say!("nats-server is at {}: export NATS_URL={}", server.url(), server.url());
     let catalog = Catalog::create(config.connection.command().await?).await?;
+    let ceilings = config.compute.ceilings.ceilings();
     for folder in &arguments.bundles {
-        bring(&catalog, folder).await.with_context(|| format!("bundle {}", folder.display()))?;
+        bring(&catalog, folder, &ceilings).await.with_context(|| format!("bundle {}", folder.display()))?;
     }
     let ended = app::run(config, stop).await;
     let _ = tokio::task::spawn_blocking(|| telemetry.finish()).await;
@@ -58,9 +60,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     ended
 }
 
-async fn bring(catalog: &Catalog, folder: &Path) -> anyhow::Result<()> {
+async fn bring(catalog: &Catalog, folder: &Path, ceilings: &Ceilings) -> anyhow::Result<()> {
     let bundle = Bundle::read(folder)?;
-    local::inspect(&bundle)?;
+    local::inspect(&bundle, ceilings)?;
     push::push(catalog, &bundle, PushOptions { force: true }).await?;
     push::activate(catalog, &bundle).await
 }

@@ -19,12 +19,12 @@ pub struct Local {
 }
 
 /// Looks at the plugins without compiling them: what a worker would refuse is refused here, by name.
-pub fn inspect(bundle: &Bundle) -> anyhow::Result<()> {
+pub fn inspect(bundle: &Bundle, ceilings: &Ceilings) -> anyhow::Result<()> {
     for (role, plugin) in [(Role::Pre, &bundle.entry.pre), (Role::Post, &bundle.entry.post)] {
         if let (Some(plugin), Some(wasm)) = (plugin, bundle.file(role)) {
-            let (bounds, ceilings) = (bounds(&bundle.entry), Ceilings::default());
-            examine(wasm, grants(plugin), &bounds, &ceilings, plugin.config.is_some()).with_context(|| {
-                format!("{} {}: every worker would refuse the {} plugin", bundle.name, bundle.version, role.name())
+            let bounds = bounds(&bundle.entry, ceilings);
+            examine(wasm, grants(plugin), &bounds, ceilings, plugin.config.is_some()).with_context(|| {
+                format!("{} {}: a worker would refuse the {} plugin", bundle.name, bundle.version, role.name())
             })?;
         }
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
+use inferbus::config::CeilingSettings;
 use inferbus::connect::Connection;
 use inferbus_catalog::{Activate, Bundle, Catalog, Progress, PushOptions, Step};
 
@@ -24,13 +25,16 @@ pub struct Arguments {
     /// Replace a stored version that has other content
     #[arg(long)]
     force: bool,
+    /// The workers' own, where they are not the defaults
+    #[command(flatten)]
+    ceilings: CeilingSettings,
     #[command(flatten)]
     connection: Connection,
 }
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let bundle = Bundle::read(&arguments.folder)?;
-    local::inspect(&bundle)?;
+    local::inspect(&bundle, &arguments.ceilings.ceilings())?;
     let catalog = Catalog::create(arguments.connection.command().await?).await?;
     push(&catalog, &bundle, PushOptions { force: arguments.force }).await?;
     if arguments.activate {

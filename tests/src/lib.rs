@@ -58,7 +58,12 @@ fn build() -> PathBuf {
     let name = profile.file_name().expect("a profile's folder").to_string_lossy().into_owned();
     let name = if name == "debug" { "dev".to_owned() } else { name };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = std::process::Command::new(cargo)
+    let mut command = std::process::Command::new(cargo);
+    // What cargo tells a test of its package would have build scripts run again, and then again by the next `cargo test`.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_a_package(&name.to_string_lossy())) {
+        command.env_remove(name);
+    }
+    let built = command
         .current_dir(root())
         .args(["build", "--quiet", "--locked", "--offline", "--workspace", "--bin", "inferbus", "--profile", &name])
         // The features that `cargo test --workspace` builds with, so that nothing is built twice.
@@ -67,4 +72,8 @@ fn build() -> PathBuf {
         .expect("cargo runs");
     assert!(built.success(), "the worker does not build");
     profile.join("inferbus")
+}
+
+fn is_of_a_package(name: &str) -> bool {
+    ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|start| name.starts_with(start))
 }

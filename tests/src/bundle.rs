@@ -44,9 +44,14 @@ impl BundleFolder {
     }
 
     /// Adds a plugin written as WebAssembly text; `more` is further TOML of its table.
-    pub fn plugin(mut self, stage: &str, wat: &str, more: &str) -> Self {
+    pub fn plugin(self, stage: &str, wat: &str, more: &str) -> Self {
         let wasm = wat::parse_str(wat).unwrap_or_else(|fault| panic!("{fault}"));
-        self.file(&format!("{stage}.wasm"), &wasm);
+        self.wasm(stage, &wasm, more)
+    }
+
+    /// Adds a plugin of any bytes.
+    pub fn wasm(mut self, stage: &str, wasm: &[u8], more: &str) -> Self {
+        self.file(&format!("{stage}.wasm"), wasm);
         self.manifest.push_str(&format!("[{stage}]\nwasm = \"{stage}.wasm\"\n{more}\n"));
         self
     }

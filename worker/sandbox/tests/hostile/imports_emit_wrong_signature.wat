@@ -1,0 +1,7 @@
+;; emit without its result.
+(module
+  (import "inferbus" "emit" (func (param i32 i32 i32 i32)))
+  (memory (export "memory") 1)
+  (func (export "alloc") (param i32) (result i32) i32.const 1024)
+  (func (export "transform") (param i32 i32) (result i64) i64.const 0)
+)

@@ -1,0 +1,6 @@
+;; Refuses without a word.
+(module
+  (memory (export "memory") 1)
+  (func (export "alloc") (param i32) (result i32) i32.const 1024)
+  (func (export "transform") (param i32 i32) (result i64) i64.const 0x8000_0000_0000_0000)
+)

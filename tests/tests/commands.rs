@@ -6,6 +6,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use inferbus_catalog::Digest;
 use inferbus_tests::{
     BundleFolder, FIRST, IDENTITY_MODEL, Ran, SECOND, Site, ask, connect, digits, heldout, inferbus, program, run,
 };
@@ -96,6 +97,41 @@ async fn activate_rollback_ls_and_show_agree() {
     assert_eq!(shown["history"], serde_json::json!([FIRST, SECOND, FIRST]), "{shown}");
     assert_eq!(site.inferbus(&["show", "digits", SECOND, "--output", "json"]).json()["active"], false);
     assert!(site.inferbus(&["show", "digits", SECOND]).ok().contains("digits 1.1.0 (not active)"));
+}
+
+/// Runs `show` where there is no ONNX Runtime, which it does not need.
+fn show(site: &Site, more: &[&str]) -> Ran {
+    let mut command = Command::new(program());
+    run(command.args(["show", "sensor"]).args(more).env("NATS_URL", site.url()).env("ORT_DYLIB_PATH", "/nowhere"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn show_says_how_each_plugin_is_brought_back_between_messages_and_why() {
+    let site = Site::start().await;
+    let writes_tables = format!("(module {VALID} (table 1 funcref) (func (table.set (i32.const 0) (ref.null func))))");
+    let bundle = BundleFolder::new("sensor", FIRST).plugin("pre", &format!("(module {VALID})"), "");
+    let bundle = bundle.plugin("post", &writes_tables, "");
+    site.activate(&bundle).await;
+    let shown = show(&site, &["--output", "json"]).json();
+    let strategy = |stage: &str| shown["strategies"][stage]["strategy"].as_str().expect("a strategy").to_owned();
+    assert!(strategy("pre").contains("rewind"), "{shown}");
+    assert!(strategy("post").contains("fresh") && strategy("post").contains("table.set"), "{shown}");
+    let said = show(&site, &[]).ok();
+    assert!(said.contains(&strategy("pre")) && said.contains(&strategy("post")), "{said}");
+    let refused = show(&site, &["--max-memory", "64KiB", "--max-time", "1ms", FIRST]).ok();
+    assert!(refused.contains("rewind"), "a lower ceiling is the default: {refused}");
+
+    let mut entry = shown["entry"].clone();
+    entry["pre"]["digest"] = Digest::of(b"nobody has it").to_string().into();
+    entry["post"] = entry["model"].clone();
+    site.put("models", &format!("sensor.{SECOND}"), &entry.to_string()).await;
+    let shown = show(&site, &[SECOND, "--output", "json"]).json();
+    let problem = |stage: &str| shown["strategies"][stage]["problem"].as_str().expect("a problem").to_owned();
+    assert!(problem("pre").contains("is not stored"), "{shown}");
+    assert!(problem("post").contains("is not WebAssembly"), "{shown}");
+    assert_eq!(shown["entry"]["pre"]["digest"], entry["pre"]["digest"], "the entry is shown all the same");
+    let said = show(&site, &[SECOND]).ok();
+    assert!(said.contains(&problem("pre")) && said.contains(&problem("post")), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -120,11 +120,14 @@ impl Loader {
         let (Some(plugin), Some(wasm)) = (plugin, wasm) else {
             return Ok(None);
         };
-        let config = plugin.config.as_ref().map(|config| config.to_string()).unwrap_or_default();
-        Plugin::load(&self.sandbox, wasm, grants(plugin), bounds(entry, self.sandbox.ceilings()), config.as_bytes())
-            .map(Some)
-            .map_err(|fault| BundleFault::Plugin { stage, fault })
+        load_plugin(&self.sandbox, entry, plugin, wasm).map(Some).map_err(|fault| BundleFault::Plugin { stage, fault })
     }
+}
+
+/// Compiles one plugin of an entry and starts it once, with what the entry grants and allows it. Blocks.
+pub fn load_plugin(sandbox: &Sandbox, entry: &Entry, plugin: &PluginEntry, wasm: &[u8]) -> Result<Plugin, LoadFault> {
+    let config = plugin.config.as_ref().map(|config| config.to_string()).unwrap_or_default();
+    Plugin::load(sandbox, wasm, grants(plugin), bounds(entry, sandbox.ceilings()), config.as_bytes())
 }
 
 pub fn grants(plugin: &PluginEntry) -> Grants {

@@ -15,6 +15,7 @@ pub mod status;
 mod local;
 mod print;
 mod stop;
+mod strategy;
 mod worker;
 
 use std::process::ExitCode;

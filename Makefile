@@ -62,14 +62,9 @@ walls: ## Check which part may import which
 	@tools/walls
 
 .PHONY: fuzz
-fuzz: ## Fuzz every target for FUZZ_SECONDS (needs a nightly Rust and cargo-fuzz)
-	@cargo fuzz --version >/dev/null 2>&1 || { echo "fuzz: cargo-fuzz is missing: run 'cargo install cargo-fuzz'." >&2; exit 1; }
-	@for crate in $(patsubst %/fuzz,%,$(wildcard plugin-abi/fuzz worker/*/fuzz)); do \
-		for target in $$(cd $$crate && cargo +nightly fuzz list); do \
-			echo "fuzz: $$target in $$crate for $(FUZZ_SECONDS) seconds"; \
-			(cd $$crate && cargo +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS)); \
-		done; \
-	done
+fuzz: setup ## Fuzz every target for FUZZ_SECONDS each (60 unless told)
+	@tools/setup fuzz
+	@$(WITH_TOOLS) tools/fuzz $(FUZZ_SECONDS)
 
 .PHONY: bench
 bench: setup-tests plugins ## Measure the worker against one file of Python, a bare echo and itself without a sandbox

@@ -1,4 +1,4 @@
-//! Feeds any bytes to the frame's decoder and holds it to its promises. Run: `cargo +nightly fuzz run frame`.
+//! Feeds any bytes to the frame's decoder and holds it to its promises. Run: `make fuzz`.
 
 #![no_main]
 

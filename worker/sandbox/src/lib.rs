@@ -47,6 +47,8 @@ pub mod limits;
 mod live;
 mod load_fault;
 mod log;
+#[cfg(any(test, feature = "oracle"))]
+pub mod oracle;
 mod plugin;
 mod rewrite;
 mod ring;

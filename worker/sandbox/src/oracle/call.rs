@@ -1,0 +1,137 @@
+//! Any bytes, given to a plugin that does what they say with every number of theirs.
+
+use std::time::Duration;
+
+use crate::bounds::{Bounds, Ceilings};
+use crate::call::Instance;
+use crate::engine::Sandbox;
+use crate::fault::Fault;
+use crate::plugin::Plugin;
+use crate::ring::{Emit, Grants};
+
+/// The plugin, as WebAssembly text.
+pub const GUEST: &str = include_str!("guest.wat");
+
+/// A message that is answered with all that the plugin can see of itself.
+const CONFESS: &[u8; 17] = &[7; 17];
+
+/// The mark of a text that was cut off, which comes on top of its bound.
+const CUT: usize = '…'.len_utf8();
+
+/// A plugin on one lane, which gets message after message.
+pub struct Guest {
+    plugin: Plugin,
+    lane: Instance,
+    untouched: Seen,
+}
+
+/// All that a host sees of a call.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    result: Result<(Option<Vec<u8>>, Vec<Emit>), Fault>,
+    log: Vec<String>,
+}
+
+impl Guest {
+    /// Loads [`GUEST`], given as bytes.
+    pub fn load(wasm: &[u8]) -> Self {
+        let loaded = Sandbox::new(Ceilings { instances: 4, ..Ceilings::default() })
+            .map_err(|fault| fault.to_string())
+            .and_then(|sandbox| {
+                let grants = Grants { log: true, emit: true };
+                Plugin::load(&sandbox, wasm, grants, bounds(), b"").map_err(|fault| fault.to_string())
+            });
+        let plugin = loaded.unwrap_or_else(|fault| panic!("the guest cannot be loaded: {fault}"));
+        let untouched = call(&mut plugin.instance(), CONFESS);
+        Self { lane: plugin.instance(), plugin, untouched }
+    }
+
+    /// Panics if a promise is broken for this message, or by it for the next one. Says whether it was answered.
+    pub fn call(&mut self, message: &[u8]) -> bool {
+        let seen = call(&mut self.lane, message);
+        check(&seen);
+        let new = call(&mut self.plugin.instance(), message);
+        assert_eq!(seen, new, "a reused instance does what a new one does");
+        let after = call(&mut self.lane, CONFESS);
+        assert!(after == self.untouched, "nothing of a message is left for the next");
+        seen.result.is_ok()
+    }
+}
+
+/// Small ones, so that a short message can break each.
+fn bounds() -> Bounds {
+    Bounds {
+        memory: 4 << 16,
+        time: Duration::from_secs(10),
+        output: 3 << 16,
+        emits: 3,
+        emit_bytes: 100,
+        log_lines: 3,
+        log_bytes: 60,
+    }
+}
+
+fn call(instance: &mut Instance, message: &[u8]) -> Seen {
+    let mut log = Vec::new();
+    let reply = instance.call(message.len(), &mut |room| room.copy_from_slice(message), &mut |line| {
+        log.push(line.text.to_owned());
+    });
+    let result = reply.map(|reply| (reply.output.map(<[u8]>::to_vec), reply.emits));
+    Seen { result, log }
+}
+
+fn check(seen: &Seen) {
+    let bounds = bounds();
+    // The line that counts what was dropped comes on top.
+    assert!(seen.log.len() <= bounds.log_lines as usize + 1, "{} log lines", seen.log.len());
+    for line in seen.log.iter().take(bounds.log_lines as usize) {
+        assert!(line.len() <= bounds.log_bytes + CUT && !line.contains(|c: char| c.is_control()), "{line:?}");
+    }
+    match &seen.result {
+        Ok((output, emits)) => {
+            assert!(output.as_ref().is_none_or(|output| output.len() <= bounds.output), "the output is bounded");
+            assert!(emits.len() <= bounds.emits as usize, "{} emits", emits.len());
+            let bytes: usize = emits.iter().map(|emit| emit.topic.len() + emit.payload.len()).sum();
+            assert!(bytes <= bounds.emit_bytes, "{bytes} bytes were emitted");
+            emits.iter().for_each(|emit| check_topic(&emit.topic));
+        }
+        // No plugin can bring about a fault of the host's own.
+        Err(Fault::Host(why)) => panic!("{why}"),
+        Err(Fault::NoInstance { limit }) => panic!("{limit} instances are not enough: one was kept"),
+        Err(fault) => assert!(!fault.to_string().contains(|c: char| c.is_control()), "{fault}"),
+    }
+}
+
+/// It ends a subject below the route's output, wherever that is.
+fn check_topic(topic: &str) {
+    assert!(!topic.is_empty() && topic.split('.').all(|token| !token.is_empty() && !token.starts_with('$')), "{topic}");
+    assert!(!topic.contains(|c: char| c.is_whitespace() || c.is_control() || "*>".contains(c)), "{topic}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is answered to one step and the wish for all, without the message itself, which is part of all.
+    fn told(guest: &Guest, step: &[u8]) -> Vec<u8> {
+        const AT: usize = 4096;
+        let mut message = step.to_vec();
+        message.resize(CONFESS.len(), 0);
+        message.extend(CONFESS);
+        let seen = call(&mut guest.plugin.instance(), &message);
+        let mut memory = seen.result.unwrap().0.unwrap();
+        assert_eq!(memory[AT..][..message.len()], message);
+        memory[AT..][..message.len()].fill(0);
+        memory
+    }
+
+    /// A change that it did not tell of could stay unseen.
+    #[test]
+    fn the_guest_tells_of_every_change() {
+        let guest = Guest::load(&wat::parse_str(GUEST).unwrap());
+        let nothing = told(&guest, &[3, 0, 8, 0, 0, 0]);
+        for change in [&[3, 0, 8, 0, 0, 9][..], &[4, 9], &[5, 1]] {
+            assert!(told(&guest, change) != nothing, "{change:?}");
+        }
+    }
+}

@@ -60,7 +60,7 @@ pub struct CeilingSettings {
     pub max_output: ByteSize,
     /// Plugin instances alive at once: one per lane, stage and bundle, and one per load
     #[arg(long, value_name = "N", env = "INFERBUS_MAX_INSTANCES", default_value_t = sandbox::INSTANCES,
-          value_parser = clap::value_parser!(u32).range(1..=limits::INSTANCES as i64))]
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(sandbox::INSTANCES_CEILING)))]
     pub max_instances: u32,
 }
 

@@ -32,9 +32,6 @@ pub const CLIENT_COMMANDS: usize = 2 * IN_FLIGHT;
 /// Compute threads of one worker.
 pub const LANES: usize = 256;
 
-/// Plugin instances that a worker may be told to allow.
-pub const INSTANCES: u32 = 1 << 16;
-
 /// Bundles that are fetched, compiled and warmed up at the same time.
 pub const LOADS: usize = 2;
 

@@ -29,6 +29,8 @@ pub const LOG_BYTES_CEILING: usize = 1 << 20;
 
 /// Instances that may be alive at once in one process: one per lane, stage and bundle, and one per load.
 pub const INSTANCES: u32 = 4096;
+/// The most that an operator may ask for.
+pub const INSTANCES_CEILING: u32 = 8192;
 
 /// How often running plugins look at the clock. Time limits are kept to within one or two of these. Waking up for it
 /// every millisecond was 6 % of a busy worker's processor time.
@@ -64,7 +66,7 @@ pub const WATCH_TRIPS_PER_SIZE: u32 = 4;
 pub const WATCH_RANGES: usize = 16;
 /// Times that the memories of one process may be cut into one more mapping. Linux allows 65,530 mappings in all unless it
 /// is told otherwise, and a process that has used them up cannot even allocate.
-pub const WATCH_CUTS: usize = 40_000;
+pub const WATCH_CUTS: usize = 30_000;
 
 /// Address space of each memory: all that 32 bits can name, so that compiled code needs no check before it reads or writes.
 pub const RESERVATION: u64 = 4 << 30;
@@ -88,8 +90,11 @@ const _: () = {
     assert!(2 * STACK <= THREAD_STACK, "host functions need room beneath a plugin's frames");
     assert!(FUNCTION_BYTES <= MODULE_BYTES);
     assert!(65_536_usize.is_multiple_of(REWIND_CHUNK), "a memory is whole chunks");
-    assert!(WATCH_CUTS + 3 * INSTANCES as usize <= 60_000, "cuts, and a memory with its guard and its table each");
+    assert!(
+        INSTANCES <= INSTANCES_CEILING && WATCH_CUTS + 3 * INSTANCES_CEILING as usize <= 60_000,
+        "cuts, and a memory with its guard and its table each"
+    );
     assert!(MEMORY_CEILING as u64 <= RESERVATION);
     // Processes have 47 bits of addresses where the worker runs, and it has other uses for them.
-    assert!(INSTANCES as u64 * (RESERVATION + GUARD) <= 1 << 45);
+    assert!(INSTANCES_CEILING as u64 * (RESERVATION + GUARD) <= 1 << 46);
 };

@@ -10,6 +10,7 @@ use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAl
 use crate::bounds::Ceilings;
 use crate::limits;
 use crate::load_fault::SandboxFault;
+use crate::machine_code::{Cache, Compiler};
 
 /// The WebAssembly that a plugin may be made of. Inspection and compilation go by this one list.
 pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
@@ -29,15 +30,28 @@ pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
 pub struct Sandbox {
     engine: Engine,
     ceilings: Ceilings,
+    compiler: Compiler,
+    cache: Option<Cache>,
 }
 
 impl Sandbox {
+    /// Compiles in this process and caches nothing, until told otherwise.
     pub fn new(ceilings: Ceilings) -> Result<Self, SandboxFault> {
         let engine = Engine::new(&config(&ceilings))
             .map_err(|error| SandboxFault::Engine { instances: ceilings.instances, why: format!("{error:#}") })?;
         let clock = engine.weak();
         thread::Builder::new().name("sandbox-clock".into()).spawn(move || tick(&clock)).map_err(SandboxFault::Clock)?;
-        Ok(Self { engine, ceilings })
+        Ok(Self { engine, ceilings, compiler: Compiler::InProcess, cache: None })
+    }
+
+    #[must_use]
+    pub fn compiling_with(self, compiler: Compiler) -> Self {
+        Self { compiler, ..self }
+    }
+
+    #[must_use]
+    pub fn caching_in(self, cache: Cache) -> Self {
+        Self { cache: Some(cache), ..self }
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -46,6 +60,14 @@ impl Sandbox {
 
     pub fn ceilings(&self) -> &Ceilings {
         &self.ceilings
+    }
+
+    pub(crate) fn compiler(&self) -> &Compiler {
+        &self.compiler
+    }
+
+    pub(crate) fn cache(&self) -> Option<&Cache> {
+        self.cache.as_ref()
     }
 }
 
@@ -59,6 +81,13 @@ fn tick(clock: &EngineWeak) {
 }
 
 fn config(ceilings: &Ceilings) -> Config {
+    let mut config = code_config();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(ceilings)));
+    config
+}
+
+/// Every setting that machine code depends on.
+pub(crate) fn code_config() -> Config {
     let mut config = Config::new();
     config.wasm_features(!FEATURES, false);
     config.wasm_features(FEATURES, true);
@@ -72,7 +101,6 @@ fn config(ceilings: &Ceilings) -> Config {
     config.native_unwind_info(false);
     config.memory_reservation(limits::RESERVATION);
     config.memory_guard_size(limits::GUARD);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(ceilings)));
     config
 }
 
@@ -89,4 +117,27 @@ fn pool(ceilings: &Ceilings) -> PoolingAllocationConfig {
     pool.linear_memory_keep_resident(limits::KEEP_RESIDENT);
     pool.table_keep_resident(limits::KEEP_RESIDENT);
     pool
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+    use super::*;
+
+    fn hash(config: &Config) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        Engine::new(config).unwrap().precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
+    }
+
+    #[test]
+    fn the_compiler_needs_no_pool_to_make_code_that_fits() {
+        let ceilings = Ceilings { instances: 1, ..Ceilings::default() };
+        let pooled = hash(&config(&ceilings));
+        assert_eq!(hash(&code_config()), pooled);
+        let mut other = code_config();
+        other.memory_guard_size(2 * limits::GUARD);
+        assert_ne!(hash(&other), pooled);
+    }
 }

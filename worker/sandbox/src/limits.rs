@@ -46,6 +46,27 @@ pub const MODULE_BYTES: usize = 32 << 20;
 pub const FUNCTIONS: u32 = 50_000;
 pub const FUNCTION_BYTES: usize = 1 << 20;
 
+/// Address space of the compiler process, its processor time and, however busy the machine is, its time from start to end;
+/// the machine code that it may make.
+pub const COMPILE_MEMORY: u64 = 2 << 30;
+pub const COMPILE_PROCESSOR_TIME: Duration = Duration::from_secs(60);
+pub const COMPILE_TIME: Duration = Duration::from_secs(110);
+pub const COMPILED_BYTES: usize = 256 << 20;
+/// The stack on which it compiles.
+pub const COMPILE_STACK: usize = 16 << 20;
+/// How far it steps back behind the lanes: on processors that they keep busy it still gets a tenth of one. With 19 it gets a
+/// seventieth, and a plugin that compiles in 0.1 s took 16 s.
+pub const COMPILE_NICENESS: i32 = 10;
+/// Bytes that are read from it at a time, and bytes that are kept of its error output.
+pub const COMPILER_READ: usize = 64 << 10;
+pub const COMPILER_WORDS: usize = 4 << 10;
+
+/// Bytes and files of compiled code that are kept on disk.
+pub const CACHE_BYTES: u64 = 1 << 30;
+pub const CACHE_FILES: usize = 4096;
+/// How often the use of a cached file is noted, for the order in which they are evicted.
+pub const CACHE_TOUCH: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Tables of one module and elements of one table.
 pub const TABLES: u32 = 4;
 pub const TABLE_ELEMENTS: u32 = 20_000;
@@ -97,4 +118,8 @@ const _: () = {
     assert!(MEMORY_CEILING as u64 <= RESERVATION);
     // Processes have 47 bits of addresses where the worker runs, and it has other uses for them.
     assert!(INSTANCES_CEILING as u64 * (RESERVATION + GUARD) <= 1 << 46);
+    assert!(4 * MODULE_BYTES <= COMPILED_BYTES, "machine code is larger than what it is made from");
+    assert!(4 * COMPILED_BYTES as u64 <= COMPILE_MEMORY, "the compiler holds code more than once");
+    assert!(COMPILE_PROCESSOR_TIME.as_millis() < COMPILE_TIME.as_millis(), "on an idle machine the module is at fault");
+    assert!(COMPILED_BYTES as u64 <= CACHE_BYTES, "whatever was compiled can be cached");
 };

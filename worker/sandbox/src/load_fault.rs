@@ -1,5 +1,7 @@
 //! Every way in which a plugin can be unfit to be loaded, and in which the sandbox itself cannot start.
 
+use std::time::Duration;
+
 use crate::fault::Fault;
 use crate::limits;
 use crate::text::Size;
@@ -45,6 +47,20 @@ pub enum LoadFault {
     UnusedConfig,
     #[error("could not be compiled: {0}")]
     Compile(String),
+    #[error("took more than {} s of processor time to compile: make the module smaller or split its functions", limit.as_secs())]
+    CompilerOutOfTime { limit: Duration },
+    #[error("took more than {} of memory to compile: make the module smaller or split its functions", Size(*limit))]
+    CompilerOutOfMemory { limit: u64 },
+    #[error("was not compiled within {} s: give the worker more processor time", limit.as_secs())]
+    CompilerTooSlow { limit: Duration },
+    #[error("becomes more than {} of machine code: make the module smaller", Size(*limit as u64))]
+    CompiledTooLarge { limit: usize },
+    #[error("ended the compiler by signal {signal}: change the module{}", said_compiler(words))]
+    CompilerKilled { signal: i32, words: String },
+    #[error("could not be compiled: the compiler process {why}")]
+    CompilerBroken { why: String },
+    #[error("could not be compiled: the compiler process could not be started: {why}")]
+    NoCompiler { why: String },
     #[error("failed when its instance was made, in its start function or its data: it {0}")]
     Start(Fault),
     #[error("failed in init: it {fault}{}", said(last_words.as_deref()))]
@@ -53,6 +69,13 @@ pub enum LoadFault {
         /// The last line that it logged.
         last_words: Option<String>,
     },
+}
+
+impl LoadFault {
+    /// Whether the same module may be loaded at another time: the machine is at fault, not the module.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::NoCompiler { .. } | Self::CompilerTooSlow { .. })
+    }
 }
 
 /// Why there is no sandbox.
@@ -70,4 +93,8 @@ pub enum SandboxFault {
 
 fn said(last_words: Option<&str>) -> String {
     last_words.map(|line| format!("; the last line that it logged: {line}")).unwrap_or_default()
+}
+
+fn said_compiler(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!("; the compiler said: {words}") }
 }

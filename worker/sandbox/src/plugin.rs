@@ -12,6 +12,7 @@ use crate::inspect::{Inspection, inspect, invalid};
 use crate::live::{Live, Start};
 use crate::load_fault::LoadFault;
 use crate::log::{LogLevel, LogLine, borrowed};
+use crate::machine_code::{self, Compiler, Origin, Source};
 use crate::rewrite;
 use crate::ring::{self, Grants};
 use crate::state::State;
@@ -29,6 +30,7 @@ pub(crate) struct Loaded {
     pub(crate) reset: Reset,
     inspection: Inspection,
     init_log: Vec<(LogLevel, String)>,
+    origin: Origin,
 }
 
 /// What instances are made from.
@@ -73,6 +75,21 @@ pub fn examine(
     Ok(inspection)
 }
 
+/// [`examine`], and then compiles the module as [`Plugin::load`] would, to see whether that ends well.
+pub fn try_compile(
+    wasm: &[u8],
+    grants: Grants,
+    bounds: &Bounds,
+    ceilings: &Ceilings,
+    has_config: bool,
+    compiler: &Compiler,
+) -> Result<Inspection, LoadFault> {
+    let inspection = examine(wasm, grants, bounds, ceilings, has_config)?;
+    let plan = plan(wasm).map_err(invalid)?;
+    compiler.compile(&rewritten(wasm, &plan)?)?;
+    Ok(inspection)
+}
+
 impl Plugin {
     /// Inspects, compiles, and runs the start function and `init` once. `config` is JSON, or empty where the
     /// entry has none. This takes as long as the compiler does: never call it where messages wait.
@@ -85,13 +102,13 @@ impl Plugin {
     ) -> Result<Self, LoadFault> {
         let inspection = examine(wasm, grants, &bounds, sandbox.ceilings(), !config.is_empty())?;
         let plan = plan(wasm).map_err(invalid)?;
-        let compiled = compile(sandbox, wasm, &plan, grants, bounds)?;
+        let (compiled, origin) = compile(sandbox, wasm, config, &plan, grants, bounds)?;
         let (mut live, init_log) = start_once(&compiled, config)?;
         let reset = match plan {
             Plan::Rewind(_) => Reset::Rewind(Start { image: live.image(), learned: Learned::default() }),
             Plan::Fresh(because) => Reset::Fresh(because),
         };
-        Ok(Self(Arc::new(Loaded { compiled, config: config.to_vec(), reset, inspection, init_log })))
+        Ok(Self(Arc::new(Loaded { compiled, config: config.to_vec(), reset, inspection, init_log, origin })))
     }
 
     /// What one lane uses for one stage. It takes memory with its first call.
@@ -101,6 +118,11 @@ impl Plugin {
 
     pub fn inspection(&self) -> &Inspection {
         &self.0.inspection
+    }
+
+    /// Whether it had to be compiled.
+    pub fn origin(&self) -> Origin {
+        self.0.origin
     }
 
     /// What happens between two messages of a lane, and why.
@@ -119,21 +141,28 @@ impl Plugin {
     }
 }
 
-fn compile(sandbox: &Sandbox, wasm: &[u8], plan: &Plan, grants: Grants, bounds: Bounds) -> Result<Compiled, LoadFault> {
-    let (wasm, globals) = match plan {
-        Plan::Rewind(globals) => (Cow::Owned(rewrite::export(wasm, globals).map_err(invalid)?), globals.as_slice()),
-        Plan::Fresh(_) => (Cow::Borrowed(wasm), [].as_slice()),
-    };
-    let module = link(sandbox, &wasm, grants).map_err(|error| LoadFault::Compile(host_text(&error)))?;
-    let exports = Exports::of(module.module(), globals)?;
-    Ok(Compiled { exports, module, bounds, instances: sandbox.ceilings().instances })
+fn compile(
+    sandbox: &Sandbox,
+    wasm: &[u8],
+    config: &[u8],
+    plan: &Plan,
+    grants: Grants,
+    bounds: Bounds,
+) -> Result<(Compiled, Origin), LoadFault> {
+    let source = Source { wasm, config, globals: plan.globals() };
+    let (module, origin) = machine_code::module(sandbox, &source, || rewritten(wasm, plan))?;
+    let linked = ring::linker(sandbox.engine(), grants).and_then(|linker| linker.instantiate_pre(&module));
+    let linked = linked.map_err(|error| LoadFault::Compile(host_text(&error)))?;
+    let exports = Exports::of(&module, plan.globals().unwrap_or_default())?;
+    Ok((Compiled { exports, module: linked, bounds, instances: sandbox.ceilings().instances }, origin))
 }
 
-/// `Module::new` reads WebAssembly only. Compiled code has a door of its own, which is `unsafe` and not opened
-/// here.
-fn link(sandbox: &Sandbox, wasm: &[u8], grants: Grants) -> wasmtime::Result<InstancePre<State>> {
-    let module = Module::new(sandbox.engine(), wasm)?;
-    ring::linker(sandbox.engine(), grants)?.instantiate_pre(&module)
+/// What goes into the compiler.
+fn rewritten<'a>(wasm: &'a [u8], plan: &Plan) -> Result<Cow<'a, [u8]>, LoadFault> {
+    Ok(match plan.globals() {
+        Some(globals) => Cow::Owned(rewrite::export(wasm, globals).map_err(invalid)?),
+        None => Cow::Borrowed(wasm),
+    })
 }
 
 fn start_once(compiled: &Compiled, config: &[u8]) -> Result<(Live, Vec<(LogLevel, String)>), LoadFault> {

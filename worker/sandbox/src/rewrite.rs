@@ -8,6 +8,9 @@ use wasmtime::wasmparser::{ExportSectionReader, ExternalKind, Payload, Result};
 
 use crate::inspect::payloads;
 
+/// To be raised with every change to what a rewritten module is, so that no cache takes the one for the other.
+pub(crate) const VERSION: u32 = 1;
+
 /// What the private names begin with. A module with such an export of its own is not rewritten.
 pub(crate) const PREFIX: &str = "inferbus.rewind.";
 

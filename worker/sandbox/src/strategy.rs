@@ -63,6 +63,16 @@ pub(crate) enum Plan {
     Fresh(Because),
 }
 
+impl Plan {
+    /// What a rewritten module exports; `None` where the module stays as it is.
+    pub(crate) fn globals(&self) -> Option<&[u32]> {
+        match self {
+            Self::Rewind(globals) => Some(globals),
+            Self::Fresh(_) => None,
+        }
+    }
+}
+
 /// Plans for a module that inspection found valid.
 pub(crate) fn plan(wasm: &[u8]) -> Result<Plan> {
     let mut globals = Vec::new();

@@ -2,10 +2,15 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
+pub(crate) mod bombs;
+
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use inferbus_sandbox::{Bounds, Ceilings, Emit, Fault, Grants, Instance, LoadFault, LogLevel, Plugin, Sandbox};
+use inferbus_sandbox::{
+    Bounds, Ceilings, ChildProcess, CompileBounds, Compiler, Emit, Fault, Grants, Instance, LoadFault, LogLevel,
+    Plugin, Sandbox,
+};
 
 pub(crate) const ALL: Grants = Grants { log: true, emit: true };
 pub(crate) const NONE: Grants = Grants { log: false, emit: false };
@@ -13,6 +18,12 @@ pub(crate) const NONE: Grants = Grants { log: false, emit: false };
 pub(crate) fn sandbox() -> &'static Sandbox {
     static SANDBOX: OnceLock<Sandbox> = OnceLock::new();
     SANDBOX.get_or_init(|| Sandbox::new(Ceilings::default()).unwrap())
+}
+
+/// The real compiler process.
+pub(crate) fn compiler(bounds: CompileBounds) -> Compiler {
+    let program = env!("CARGO_BIN_EXE_inferbus-compile-plugin").into();
+    Compiler::Child(ChildProcess { program, arguments: Vec::new(), bounds })
 }
 
 /// The defaults, with so much time that only what never ends runs out of it, however busy the machine is.

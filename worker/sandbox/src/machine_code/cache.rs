@@ -1,0 +1,198 @@
+//! Compiled code on local disk, so that a worker starts without compiling.
+//!
+//! Promises: what [`Cache::get`] gives is what [`Cache::put`] was given for that key by a process of this user, to the bit:
+//! each file carries a MAC over the key and the code, and is not looked at otherwise before that is right. Nothing that is
+//! wrong with a cache keeps a plugin from being loaded; it is told in the log, removed, and compiled anew.
+
+use std::fmt::Write as _;
+use std::hash::{Hash as _, Hasher};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use rustix::rand::{GetRandomFlags, getrandom};
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+
+use super::folder::{CacheFault, Folder, touch};
+use super::{MachineCode, Source};
+use crate::limits;
+use crate::rewrite;
+
+/// A folder of compiled code that is private to one user; clones share it.
+#[derive(Clone, Debug)]
+pub struct Cache(Arc<Opened>);
+
+#[derive(Debug)]
+struct Opened {
+    folder: Folder,
+    path: PathBuf,
+    secret: Secret,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct Secret([u8; SECRET]);
+
+/// What code depends on, hashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key([u8; 32]);
+
+/// Says what a file is and how it is laid out: this, the MAC, the code.
+const MAGIC: [u8; 8] = *b"ibcode\0\x01";
+const MAC: usize = 32;
+const HEADER: usize = MAGIC.len() + MAC;
+const SECRET: usize = 32;
+const SECRET_NAME: &str = "key";
+
+impl Cache {
+    /// Opens the cache in this folder, which is made where it is missing.
+    pub fn open(path: &Path) -> Result<Self, CacheFault> {
+        let folder = Folder::open(path)?;
+        let secret = secret(&folder).map_err(|why| CacheFault::Key { folder: path.to_owned(), why })?;
+        Ok(Self(Arc::new(Opened { folder, path: path.to_owned(), secret })))
+    }
+
+    pub(super) fn get(&self, key: &Key) -> Option<MachineCode> {
+        let Opened { folder, secret, .. } = &*self.0;
+        let (bytes, file) = match folder.read(&key.name(), HEADER + limits::COMPILED_BYTES) {
+            Ok(Some(found)) => found,
+            Ok(None) => return None,
+            Err(fault) => {
+                self.forget(key, &fault.to_string());
+                return None;
+            }
+        };
+        if !secret.vouches(key, &bytes) {
+            self.forget(key, "it is not as it was written");
+            return None;
+        }
+        // Being evicted too early costs a compilation.
+        let _ = touch(&file, limits::CACHE_TOUCH);
+        Some(MachineCode { bytes, header: HEADER })
+    }
+
+    pub(super) fn put(&self, key: &Key, code: &MachineCode) {
+        let Opened { folder, secret, path } = &*self.0;
+        let code = code.code();
+        let mac = secret.mac(key, code).finalize().into_bytes();
+        let stored = folder.replace(&key.name(), &[&MAGIC, &mac, code]).and_then(|()| self.evict());
+        if let Err(fault) = stored {
+            tracing::warn!(folder = %path.display(), "a compiled plugin could not be cached: {fault}");
+        }
+    }
+
+    /// Removes a file that cannot be used.
+    pub(super) fn forget(&self, key: &Key, why: &str) {
+        let Opened { folder, path, .. } = &*self.0;
+        let file = path.join(key.name());
+        tracing::warn!(file = %file.display(), "a cached plugin is not used, {why}: it is removed and compiled anew");
+        if let Err(fault) = folder.remove(&key.name()) {
+            tracing::warn!(file = %file.display(), "it could not be removed: {fault}");
+        }
+    }
+
+    /// Removes what was not used for longest until the rest is within bounds.
+    fn evict(&self) -> std::io::Result<()> {
+        let mut files = self.0.folder.list()?;
+        files.retain(|file| file.name != SECRET_NAME);
+        files.sort_unstable_by_key(|file| file.used);
+        let mut count = files.len();
+        let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        for file in files {
+            if count <= limits::CACHE_FILES && bytes <= limits::CACHE_BYTES {
+                break;
+            }
+            self.0.folder.remove(&file.name)?;
+            count -= 1;
+            bytes = bytes.saturating_sub(file.bytes);
+        }
+        Ok(())
+    }
+}
+
+/// The folder's secret, made where there is none that is fit.
+fn secret(folder: &Folder) -> std::io::Result<Secret> {
+    let read = || {
+        let bytes = folder.read(SECRET_NAME, SECRET + 1)?.map(|(bytes, _)| <[u8; SECRET]>::try_from(bytes));
+        bytes.transpose().map_err(|_| std::io::Error::other("it has another length"))
+    };
+    match read() {
+        Ok(Some(secret)) => return Ok(Secret(secret)),
+        Ok(None) => {}
+        Err(fault) => {
+            tracing::warn!("the key of the plugin cache is not fit, {fault}: a new one is made");
+            folder.remove(SECRET_NAME)?;
+        }
+    }
+    let mut fresh = [0; SECRET];
+    let filled = getrandom(&mut fresh[..], GetRandomFlags::empty())?;
+    if filled != SECRET {
+        return Err(std::io::Error::other("the operating system gave too little randomness"));
+    }
+    folder.create(SECRET_NAME, &fresh)?;
+    // Another process may have been first.
+    read()?.map(Secret).ok_or_else(|| std::io::Error::other("it was removed at once"))
+}
+
+impl Secret {
+    fn mac(&self, key: &Key, code: &[u8]) -> Hmac<Sha256> {
+        // HMAC itself fills a key that is shorter than a block with zeroes.
+        let mut block = [0; 2 * SECRET];
+        block[..SECRET].copy_from_slice(&self.0);
+        let mut mac = Hmac::<Sha256>::new(&block.into());
+        mac.update(&key.0);
+        mac.update(code);
+        mac
+    }
+
+    /// Whether these bytes are a file that a process with this secret wrote for this key.
+    fn vouches(&self, key: &Key, file: &[u8]) -> bool {
+        let Some((magic, rest)) = file.split_first_chunk::<{ MAGIC.len() }>() else {
+            return false;
+        };
+        let Some((mac, code)) = rest.split_first_chunk::<MAC>() else {
+            return false;
+        };
+        // The comparison takes the same time wherever the first difference is.
+        *magic == MAGIC && self.mac(key, code).verify(mac.into()).is_ok()
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Key {
+    pub(super) fn of(engine: &Engine, source: &Source<'_>) -> Self {
+        let Source { wasm, config, globals } = source;
+        let mut hash = Fed(Sha256::new());
+        (Sha256::digest(wasm).as_slice(), Sha256::digest(config).as_slice()).hash(&mut hash);
+        (rewrite::VERSION, globals).hash(&mut hash);
+        // Wasmtime's version, the processor's features and every setting that code depends on.
+        engine.precompile_compatibility_hash().hash(&mut hash);
+        Self(hash.0.finalize().into())
+    }
+
+    fn name(&self) -> String {
+        self.0.iter().fold(String::with_capacity(64), |mut name, byte| {
+            let _ = write!(name, "{byte:02x}");
+            name
+        })
+    }
+}
+
+/// Takes what is hashed, however it is cut, into a hash that nobody can find a second input for.
+struct Fed(Sha256);
+
+impl Hasher for Fed {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Not asked for.
+    fn finish(&self) -> u64 {
+        0
+    }
+}

@@ -1,0 +1,79 @@
+//! The compiler process: one module in, its machine code out, within limits that it first puts on itself.
+//!
+//! Promises: it reads standard input, writes standard output, and does nothing else; whatever a module makes of the compiler,
+//! the operating system ends this process and not the worker.
+
+use std::io::{self, Read as _, Write as _};
+use std::process::ExitCode;
+use std::thread;
+
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit};
+use wasmtime::{Engine, OutOfMemory};
+
+use super::wire::{Answer, Job};
+use crate::engine::code_config;
+use crate::limits;
+use crate::text::host_text;
+
+/// The whole of the compiler process. Call it first thing in `main`: it wants no other threads, and takes over standard
+/// input and output.
+pub fn compile_child() -> ExitCode {
+    match answer() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(fault) => {
+            // A parent that went away wants to hear nothing.
+            let _ = writeln!(io::stderr(), "{fault}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn answer() -> io::Result<()> {
+    let mut input = io::stdin().lock();
+    let job = Job::read(&mut input)?;
+    confine(&job)?;
+    let mut wasm = vec![0; job.module];
+    input.read_exact(&mut wasm)?;
+    // With a stack of its own, deep recursion in the compiler does not depend on who started the process.
+    let compiler = thread::Builder::new().stack_size(limits::COMPILE_STACK);
+    let compiler = compiler.spawn(move || compile(&job, &wasm))?;
+    let (answer, body) = compiler.join().map_err(|_| io::Error::other("the compiler panicked"))?;
+    answer.write(&body, &mut io::stdout().lock())
+}
+
+/// Gives up what compiling one module does not need.
+fn confine(job: &Job) -> io::Result<()> {
+    let limit = |resource, current: u64, maximum: u64| {
+        // Only a privileged process could raise what was set before.
+        let hardest = getrlimit(resource).maximum.unwrap_or(u64::MAX);
+        let [current, maximum] = [current, maximum].map(|limit| Some(limit.min(hardest)));
+        setrlimit(resource, Rlimit { current, maximum })
+    };
+    limit(Resource::As, job.memory, job.memory)?;
+    let seconds = job.processor_time.as_secs();
+    // The softer signal comes first, so that its number tells what happened.
+    limit(Resource::Cpu, seconds, seconds.saturating_add(1))?;
+    limit(Resource::Core, 0, 0)?;
+    limit(Resource::Fsize, 0, 0)?;
+    // Nobody waits for the machine code of a worker that is gone.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // Messages go first.
+    nice(limits::COMPILE_NICENESS)?;
+    Ok(())
+}
+
+fn compile(job: &Job, wasm: &[u8]) -> (Answer, Vec<u8>) {
+    match precompile(false, wasm) {
+        Ok(code) if code.len() > job.output => (Answer::TooLarge, Vec::new()),
+        Ok(code) => (Answer::Code, code),
+        Err(error) if error.is::<OutOfMemory>() => (Answer::OutOfMemory, Vec::new()),
+        Err(error) => (Answer::Refused, host_text(&error).into_bytes()),
+    }
+}
+
+/// Compiles with the settings that every sandbox takes its code from.
+pub(super) fn precompile(parallel: bool, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
+    let mut config = code_config();
+    config.parallel_compilation(parallel);
+    Engine::new(&config)?.precompile_module(wasm)
+}

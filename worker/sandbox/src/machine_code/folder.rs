@@ -1,0 +1,158 @@
+//! A folder that only this user can write, held open: what stands at its path later does not matter.
+//!
+//! Promises: a file that is read here is a plain file of this user that nobody else can write, is no larger than asked, and
+//! is in this process's own memory before anybody looks at it. What is written appears whole or not at all.
+
+use std::fs::{DirBuilder, File};
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, linkat, openat, renameat, statat, unlinkat};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+/// Why there is no cache. Plugins are then compiled at each start.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheFault {
+    #[error("the folder {} cannot be used: {why}", folder.display())]
+    Folder { folder: PathBuf, why: io::Error },
+    #[error("the folder {} belongs to user {owner}: give one of your own", folder.display())]
+    NotOurs { folder: PathBuf, owner: u32 },
+    #[error("others can write the folder {} (mode {mode:o}): take that right away (`chmod 700`)", folder.display())]
+    Shared { folder: PathBuf, mode: u32 },
+    #[error("its key in {} can be neither read nor made: {why}", folder.display())]
+    Key { folder: PathBuf, why: io::Error },
+}
+
+#[derive(Debug)]
+pub(super) struct Folder(OwnedFd);
+
+/// What an eviction needs to know of a file.
+pub(super) struct Listed {
+    pub(super) name: String,
+    pub(super) bytes: u64,
+    /// Seconds and nanoseconds.
+    pub(super) used: (i64, u64),
+}
+
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+const PERMISSIONS: u32 = 0o7777;
+const PRIVATE_FOLDER: u32 = 0o700;
+const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+impl Folder {
+    /// Makes the folder where it is missing.
+    pub(super) fn open(path: &Path) -> Result<Self, CacheFault> {
+        let unusable = |why| CacheFault::Folder { folder: path.to_owned(), why };
+        DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path).map_err(unusable)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = openat(CWD, path, flags, Mode::empty()).map_err(|fault| unusable(fault.into()))?;
+        let folder = File::from(folder);
+        let metadata = folder.metadata().map_err(unusable)?;
+        if metadata.uid() != geteuid().as_raw() {
+            return Err(CacheFault::NotOurs { folder: path.to_owned(), owner: metadata.uid() });
+        }
+        if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
+            return Err(CacheFault::Shared { folder: path.to_owned(), mode: metadata.mode() & PERMISSIONS });
+        }
+        Ok(Self(folder.into()))
+    }
+
+    /// The file's bytes; `None` where there is no such file.
+    pub(super) fn read(&self, name: &str, most: usize) -> io::Result<Option<(Vec<u8>, File)>> {
+        // Whatever stands there, opening it must neither follow it nor wait for it.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let mut file = match openat(&self.0, name, flags, Mode::empty()) {
+            Ok(file) => File::from(file),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::LOOP) => return Err(io::Error::other("it is a link")),
+            Err(fault) => return Err(fault.into()),
+        };
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
+        if metadata.uid() != geteuid().as_raw() || metadata.mode() & WRITABLE_BY_OTHERS != 0 {
+            return Err(io::Error::other("others can write it"));
+        }
+        let most = u64::try_from(most).unwrap_or(u64::MAX);
+        if metadata.len() > most {
+            return Err(io::Error::other("it is too large"));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        // It can have grown since.
+        (&mut file).take(most).read_to_end(&mut bytes)?;
+        Ok(Some((bytes, file)))
+    }
+
+    /// Puts a file in place of whatever has its name.
+    pub(super) fn replace(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+        let new = self.write_new(parts)?;
+        renameat(&self.0, &new, &self.0, name).map_err(|fault| self.given_up(&new, fault.into()))
+    }
+
+    /// Makes a file unless there is one of that name.
+    pub(super) fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let new = self.write_new(&[bytes])?;
+        let made = match linkat(&self.0, &new, &self.0, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(fault) => Err(fault.into()),
+        };
+        self.remove(&new)?;
+        made
+    }
+
+    /// Writes a file under a name that nobody looks for, and gives that name.
+    fn write_new(&self, parts: &[&[u8]]) -> io::Result<String> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("{}.{}.new", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        // What a process of the same number left behind.
+        let _ = self.remove(&name);
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut file = File::from(openat(&self.0, &name, flags, PRIVATE_FILE)?);
+        match parts.iter().try_for_each(|part| file.write_all(part)) {
+            Ok(()) => Ok(name),
+            Err(fault) => Err(self.given_up(&name, fault)),
+        }
+    }
+
+    fn given_up(&self, new: &str, fault: io::Error) -> io::Error {
+        // The first fault is the one to tell.
+        let _ = self.remove(new);
+        fault
+    }
+
+    /// Removes a file, or an empty folder in its place.
+    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+        match unlinkat(&self.0, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::ISDIR) => Ok(unlinkat(&self.0, name, AtFlags::REMOVEDIR)?),
+            Err(fault) => Err(fault.into()),
+        }
+    }
+
+    pub(super) fn list(&self) -> io::Result<Vec<Listed>> {
+        let mut files = Vec::new();
+        for entry in Dir::read_from(self.0.as_fd())? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().to_str() else { continue };
+            let Ok(stat) = statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+            if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
+                let bytes = u64::try_from(stat.st_size).unwrap_or_default();
+                files.push(Listed { name: name.to_owned(), bytes, used: (stat.st_mtime, stat.st_mtime_nsec) });
+            }
+        }
+        Ok(files)
+    }
+}
+
+/// Marks a file as used now, at most once in a while.
+pub(super) fn touch(file: &File, rarely: std::time::Duration) -> io::Result<()> {
+    let now = SystemTime::now();
+    let used = file.metadata()?.modified()?;
+    if now.duration_since(used).is_ok_and(|since| since < rarely) { Ok(()) } else { file.set_modified(now) }
+}

@@ -4,12 +4,13 @@ use inferbus::app;
 use inferbus::bundle::Loader;
 use inferbus::config::WorkerConfig;
 use inferbus::telemetry::Telemetry;
+use inferbus_sandbox::Compiler;
 use tokio_util::sync::CancellationToken;
 
 /// Serves until the process is killed. `change` says what the stages run on.
 pub async fn run(config: WorkerConfig, change: impl FnOnce(&mut Loader)) -> anyhow::Result<()> {
     let _telemetry = Telemetry::start(&config.log)?;
-    let mut loader = app::loader(&config.compute)?;
+    let mut loader = app::loader(&config.compute, Compiler::InProcess)?;
     change(&mut loader);
     app::run_with(config, loader, CancellationToken::new()).await
 }

@@ -40,7 +40,7 @@ pub fn run(command: &mut Command) -> Ran {
 
 /// Runs `inferbus` against a server.
 pub fn inferbus<S: AsRef<OsStr>>(url: &str, arguments: &[S]) -> Ran {
-    run(Command::new(program()).args(arguments).env("NATS_URL", url))
+    run(Command::new(program()).args(arguments).env("NATS_URL", url).env("INFERBUS_CACHE", "off"))
 }
 
 /// A command for the real `nats` program, or `None` where it could not be built.

@@ -49,7 +49,8 @@ impl Worker {
         if let Some(name) = &options.name {
             command.args(["--name", name]);
         }
-        command.args(&options.arguments).envs(options.environment);
+        // What one test compiles is no business of another, nor of the user's own workers.
+        command.env("INFERBUS_CACHE", "off").args(&options.arguments).envs(options.environment);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the worker starts");
         let log = Arc::new(Log::default());
         let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));

@@ -31,7 +31,11 @@ fn text(path: &Path) -> &str {
 
 /// Runs `inferbus` with nothing in its environment that says where NATS is.
 fn alone<S: AsRef<OsStr>>(arguments: &[S]) -> Ran {
-    run(Command::new(program()).args(arguments).env_remove("NATS_URL").env_remove("NATS_CONTEXT"))
+    run(Command::new(program())
+        .args(arguments)
+        .env_remove("NATS_URL")
+        .env_remove("NATS_CONTEXT")
+        .env("INFERBUS_CACHE", "off"))
 }
 
 #[track_caller]

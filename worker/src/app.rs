@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use async_nats::{Client, Event};
 use inferbus_catalog::{Catalog, FollowOptions};
 use inferbus_engine::load_runtime;
-use inferbus_sandbox::Sandbox;
+use inferbus_sandbox::{Cache, Compiler, Sandbox};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Admin};
 use crate::bundle::{Loader, sandboxed};
 use crate::bus::Bus;
-use crate::config::{Compute, WorkerConfig};
+use crate::config::{CacheFolder, CacheSetting, Compute, WorkerConfig};
 use crate::lane::Lanes;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -27,16 +27,33 @@ use crate::resolve::{self, Following};
 use crate::service::Service;
 use crate::{connect, limits, publish, routes};
 
-/// What a bundle runs on: the native library, the sandbox, the lanes.
-pub fn loader(compute: &Compute) -> anyhow::Result<Loader> {
+/// What a bundle runs on: the native library, the sandbox with its compiler, the lanes.
+pub fn loader(compute: &Compute, compiler: Compiler) -> anyhow::Result<Loader> {
     let runtime = load_runtime(compute.ort_library.as_deref())?;
-    let sandbox = Sandbox::new(compute.ceilings.ceilings())?;
+    let mut sandbox = Sandbox::new(compute.ceilings.ceilings())?.compiling_with(compiler);
+    if let Some(cache) = cache(&compute.cache) {
+        sandbox = sandbox.caching_in(cache);
+    }
     Ok(Loader { runtime, sandbox, lanes: compute.lane_count(), transform: sandboxed })
 }
 
+/// Nothing that is wrong with the cache keeps a worker from working.
+fn cache(setting: &CacheSetting) -> Option<Cache> {
+    let folder = match setting.folder() {
+        CacheFolder::Off => return None,
+        CacheFolder::Unknown => {
+            tracing::warn!("compiled plugins are not cached: there is no home folder, so name one with --cache");
+            return None;
+        }
+        CacheFolder::At(folder) => folder,
+    };
+    let opened = Cache::open(&folder);
+    opened.inspect_err(|fault| tracing::warn!("compiled plugins are not cached: {fault}")).ok()
+}
+
 /// Runs a worker until `stop`, then finishes what is in hand and leaves.
-pub async fn run(config: WorkerConfig, stop: CancellationToken) -> anyhow::Result<()> {
-    let loader = loader(&config.compute)?;
+pub async fn run(config: WorkerConfig, compiler: Compiler, stop: CancellationToken) -> anyhow::Result<()> {
+    let loader = loader(&config.compute, compiler)?;
     run_with(config, loader, stop).await
 }
 

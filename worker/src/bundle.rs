@@ -54,6 +54,16 @@ pub enum BundleFault {
     Model(#[from] EngineFault),
 }
 
+impl BundleFault {
+    /// Whether the same bundle may be loaded at another time.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Plugin { fault, .. } => fault.may_pass(),
+            Self::Model(_) => false,
+        }
+    }
+}
+
 /// What loading needs from the process: made once, shared by all bundles.
 pub struct Loader {
     pub runtime: Runtime,
@@ -95,6 +105,8 @@ impl Loader {
         for (stage, plugin) in [(Stage::Pre, &pre), (Stage::Post, &post)] {
             let Some(plugin) = plugin else { continue };
             strategies.push((stage, plugin.strategy().to_string()));
+            let Identity { model, version, .. } = &identity;
+            tracing::info!(%model, %version, stage = stage.name(), origin = plugin.origin().name(), "a plugin is ready");
             plugin.init_log().for_each(|line| log_gate.write(&identity, stage, &line));
         }
         Ok(Bundle {

@@ -3,7 +3,9 @@
 use clap::{Parser, Subcommand, ValueEnum};
 use inferbus::config::WorkerConfig;
 
-use crate::commands::{activate, check, completions, dev, infer, list, push, rollback, route, show, status};
+use crate::commands::{
+    activate, check, compile_plugin, completions, dev, infer, list, push, rollback, route, show, status,
+};
 use crate::exit;
 
 /// Inference on NATS: raw bytes in, application results out, each model version with its own sandboxed pre- and postprocessing.
@@ -41,6 +43,9 @@ pub enum Command {
     Route(route::Arguments),
     /// Try things out: a private nats-server and a worker, until Ctrl-C
     Dev(Box<dev::Arguments>),
+    /// Compile one plugin, for another command of this program
+    #[command(name = compile_plugin::NAME, hide = true)]
+    CompilePlugin,
     /// Print a completion script for a shell
     Completions(completions::Arguments),
 }

@@ -43,6 +43,36 @@ pub struct Compute {
     pub ort_library: Option<PathBuf>,
     #[command(flatten)]
     pub ceilings: CeilingSettings,
+    #[command(flatten)]
+    pub cache: CacheSetting,
+}
+
+/// Where compiled plugins are kept from one start to the next.
+#[derive(Clone, Debug, Args)]
+pub struct CacheSetting {
+    /// Folder of your own for compiled plugins, or `off` [default: inferbus/plugins in $XDG_CACHE_HOME or ~/.cache]
+    #[arg(long, value_name = "FOLDER", env = "INFERBUS_CACHE")]
+    pub cache: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheFolder {
+    Off,
+    /// Nobody named one, and there is no home folder.
+    Unknown,
+    At(PathBuf),
+}
+
+impl CacheSetting {
+    pub fn folder(&self) -> CacheFolder {
+        let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
+        let default = || absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
+        match &self.cache {
+            Some(folder) if folder.as_os_str() == "off" => CacheFolder::Off,
+            Some(folder) => CacheFolder::At(folder.clone()),
+            None => default().map_or(CacheFolder::Unknown, |folder| CacheFolder::At(folder.join("inferbus/plugins"))),
+        }
+    }
 }
 
 /// What no plugin gets more of, whatever its entry asks for.

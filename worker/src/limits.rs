@@ -82,5 +82,9 @@ const _: () = {
     assert!(IN_FLIGHT_BYTES.is_multiple_of(BYTES_PER_PERMIT), "bytes are counted in whole permits");
     assert!(IN_FLIGHT_BYTES / BYTES_PER_PERMIT <= u32::MAX as usize, "permits are counted in u32");
     assert!(4 * ERROR_TEXT + 2 * TRACE_HEADER + 1024 <= HEADER_ROOM, "an error's text must fit into the headers");
+    assert!(
+        inferbus_sandbox::limits::COMPILE_TIME.as_millis() < LOAD.as_millis(),
+        "a load must hear how its compiler ended"
+    );
     assert!(RETRY_FIRST.as_millis() < RETRY_LONGEST.as_millis(), "the pause must be able to grow");
 };

@@ -11,6 +11,9 @@ use clap::Parser as _;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
+    if let cli::Command::CompilePlugin = cli.command {
+        return commands::compile_plugin::run();
+    }
     // One thread for all that waits: messages need no other, and handing them between threads costs more than it gains.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -49,7 +49,8 @@ impl Fault {
         match self {
             Self::Catalog(fault) => fault.is_transient(),
             Self::TooSlow { .. } => true,
-            Self::Lost | Self::Pointer(_) | Self::OtherDigest { .. } | Self::Bundle { .. } | Self::Broken(_) => false,
+            Self::Bundle { fault, .. } => fault.may_pass(),
+            Self::Lost | Self::Pointer(_) | Self::OtherDigest { .. } | Self::Broken(_) => false,
         }
     }
 }

@@ -13,7 +13,7 @@ use inferbus_catalog::{Bundle, Catalog, PushOptions};
 use inferbus_sandbox::Ceilings;
 
 use super::print::say;
-use super::{local, push, stop};
+use super::{compile_plugin, local, push, stop};
 
 #[derive(Debug, Args)]
 #[command(
@@ -54,7 +54,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     for folder in &arguments.bundles {
         bring(&catalog, folder, &ceilings).await.with_context(|| format!("bundle {}", folder.display()))?;
     }
-    let ended = app::run(config, stop).await;
+    let ended = app::run(config, compile_plugin::compiler()?, stop).await;
     let _ = tokio::task::spawn_blocking(|| telemetry.finish()).await;
     server.stop().await;
     ended
@@ -62,7 +62,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 
 async fn bring(catalog: &Catalog, folder: &Path, ceilings: &Ceilings) -> anyhow::Result<()> {
     let bundle = Bundle::read(folder)?;
-    local::inspect(&bundle, ceilings)?;
+    local::compile(&bundle, ceilings)?;
     push::push(catalog, &bundle, PushOptions { force: true }).await?;
     push::activate(catalog, &bundle).await
 }

@@ -10,7 +10,9 @@ use inferbus::job::{self, Done, Failure, Stage, StageTimes, Surroundings};
 use inferbus::metrics::Metrics;
 use inferbus_catalog::{Bundle, Role};
 use inferbus_engine::Signature;
-use inferbus_sandbox::{Ceilings, LogLine, examine};
+use inferbus_sandbox::{Bounds, Ceilings, Grants, Inspection, LoadFault, LogLine, examine, try_compile};
+
+use super::compile_plugin;
 
 pub struct Local {
     pub signature: Signature,
@@ -20,10 +22,26 @@ pub struct Local {
 
 /// Looks at the plugins without compiling them: what a worker would refuse is refused here, by name.
 pub fn inspect(bundle: &Bundle, ceilings: &Ceilings) -> anyhow::Result<()> {
+    each_plugin(bundle, ceilings, examine)
+}
+
+/// [`inspect`], and then compiles them within a worker's bounds.
+pub fn compile(bundle: &Bundle, ceilings: &Ceilings) -> anyhow::Result<()> {
+    let compiler = compile_plugin::compiler()?;
+    each_plugin(bundle, ceilings, |wasm, grants, bounds, ceilings, has_config| {
+        try_compile(wasm, grants, bounds, ceilings, has_config, &compiler)
+    })
+}
+
+fn each_plugin(
+    bundle: &Bundle,
+    ceilings: &Ceilings,
+    look: impl Fn(&[u8], Grants, &Bounds, &Ceilings, bool) -> Result<Inspection, LoadFault>,
+) -> anyhow::Result<()> {
     for (role, plugin) in [(Role::Pre, &bundle.entry.pre), (Role::Post, &bundle.entry.post)] {
         if let (Some(plugin), Some(wasm)) = (plugin, bundle.file(role)) {
             let bounds = bounds(&bundle.entry, ceilings);
-            examine(wasm, grants(plugin), &bounds, ceilings, plugin.config.is_some()).with_context(|| {
+            look(wasm, grants(plugin), &bounds, ceilings, plugin.config.is_some()).with_context(|| {
                 format!("{} {}: a worker would refuse the {} plugin", bundle.name, bundle.version, role.name())
             })?;
         }
@@ -33,7 +51,7 @@ pub fn inspect(bundle: &Bundle, ceilings: &Ceilings) -> anyhow::Result<()> {
 
 impl Local {
     pub fn load(compute: &Compute, bundle: &Bundle) -> anyhow::Result<Self> {
-        let loader = app::loader(&Compute { lanes: Some(1), ..compute.clone() })?;
+        let loader = app::loader(&Compute { lanes: Some(1), ..compute.clone() }, compile_plugin::compiler()?)?;
         let identity =
             Identity { model: bundle.name.clone(), version: bundle.version.clone(), digest: bundle.entry.digest() };
         let file = |role| bundle.file(role).cloned();

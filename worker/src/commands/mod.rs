@@ -2,6 +2,7 @@
 
 pub mod activate;
 pub mod check;
+pub mod compile_plugin;
 pub mod completions;
 pub mod dev;
 pub mod infer;
@@ -39,6 +40,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Route(arguments) => route::run(arguments).await?,
         Command::Dev(arguments) => dev::run(*arguments).await?,
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::CompilePlugin => return Ok(compile_plugin::run()),
     }
     Ok(ExitCode::SUCCESS)
 }

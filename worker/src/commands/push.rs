@@ -34,7 +34,7 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let bundle = Bundle::read(&arguments.folder)?;
-    local::inspect(&bundle, &arguments.ceilings.ceilings())?;
+    local::compile(&bundle, &arguments.ceilings.ceilings())?;
     let catalog = Catalog::create(arguments.connection.command().await?).await?;
     push(&catalog, &bundle, PushOptions { force: arguments.force }).await?;
     if arguments.activate {

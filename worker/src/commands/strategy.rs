@@ -5,6 +5,8 @@ use inferbus_catalog::{Catalog, Entry, Plugin, Role};
 use inferbus_sandbox::{Ceilings, Sandbox};
 use serde_json::{Map, Value, json};
 
+use super::compile_plugin;
+
 /// What is found out about one plugin, or why it cannot be.
 pub struct Found {
     pub role: Role,
@@ -26,7 +28,8 @@ async fn strategy(catalog: &Catalog, entry: &Entry, plugin: &Plugin, ceilings: &
     let wasm = catalog.artifact(&plugin.artifact()).await.map_err(|fault| fault.to_string())?;
     let (entry, plugin, ceilings) = (entry.clone(), plugin.clone(), ceilings.clone());
     let load = move || {
-        let sandbox = Sandbox::new(ceilings).map_err(|fault| fault.to_string())?;
+        let compiler = compile_plugin::compiler().map_err(|fault| fault.to_string())?;
+        let sandbox = Sandbox::new(ceilings).map_err(|fault| fault.to_string())?.compiling_with(compiler);
         let loaded = load_plugin(&sandbox, &entry, &plugin, &wasm).map_err(|fault| format!("the plugin {fault}"))?;
         Ok(loaded.strategy().to_string())
     };

@@ -4,12 +4,12 @@ use inferbus::app;
 use inferbus::config::WorkerConfig;
 use inferbus::telemetry::Telemetry;
 
-use super::stop;
+use super::{compile_plugin, stop};
 
 pub async fn run(config: WorkerConfig) -> anyhow::Result<()> {
     let telemetry = Telemetry::start(&config.log)?;
     let stop = stop::on_signal()?;
-    let ended = app::run(config, stop).await;
+    let ended = app::run(config, compile_plugin::compiler()?, stop).await;
     // Sending the last spans blocks.
     let _ = tokio::task::spawn_blocking(|| telemetry.finish()).await;
     ended

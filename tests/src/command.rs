@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::{program, root};
+use crate::{plugin_cache, program, root};
 
 /// What a program said and how it ended.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub fn run(command: &mut Command) -> Ran {
 
 /// Runs `inferbus` against a server.
 pub fn inferbus<S: AsRef<OsStr>>(url: &str, arguments: &[S]) -> Ran {
-    run(Command::new(program()).args(arguments).env("NATS_URL", url).env("INFERBUS_CACHE", "off"))
+    run(Command::new(program()).args(arguments).env("NATS_URL", url).env("INFERBUS_CACHE", plugin_cache()))
 }
 
 /// A command for the real `nats` program, or `None` where it could not be built.

@@ -45,6 +45,12 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository")
 }
 
+/// Where every program under test keeps compiled plugins, because compiling them is not what most tests are about: beside the
+/// build, and not where the user's own are.
+pub fn plugin_cache() -> PathBuf {
+    root().join("target/plugin-cache")
+}
+
 /// The program under test, built by the same profile as the tests, never stale.
 pub fn program() -> PathBuf {
     static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use crate::{PATIENCE, program};
+use crate::{PATIENCE, plugin_cache, program};
 
 #[derive(Clone, Debug, Default)]
 pub struct WorkerOptions {
@@ -49,8 +49,7 @@ impl Worker {
         if let Some(name) = &options.name {
             command.args(["--name", name]);
         }
-        // What one test compiles is no business of another, nor of the user's own workers.
-        command.env("INFERBUS_CACHE", "off").args(&options.arguments).envs(options.environment);
+        command.env("INFERBUS_CACHE", plugin_cache()).args(&options.arguments).envs(options.environment);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the worker starts");
         let log = Arc::new(Log::default());
         let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));

@@ -8,7 +8,8 @@ use std::process::{Child, Command, Stdio};
 
 use inferbus_catalog::Digest;
 use inferbus_tests::{
-    BundleFolder, FIRST, IDENTITY_MODEL, Ran, SECOND, Site, ask, connect, digits, heldout, inferbus, program, run,
+    BundleFolder, FIRST, IDENTITY_MODEL, Ran, SECOND, Site, ask, connect, digits, heldout, inferbus, plugin_cache,
+    program, run,
 };
 use serde_json::Value;
 
@@ -35,7 +36,7 @@ fn alone<S: AsRef<OsStr>>(arguments: &[S]) -> Ran {
         .args(arguments)
         .env_remove("NATS_URL")
         .env_remove("NATS_CONTEXT")
-        .env("INFERBUS_CACHE", "off"))
+        .env("INFERBUS_CACHE", plugin_cache()))
 }
 
 #[track_caller]

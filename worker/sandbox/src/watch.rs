@@ -227,7 +227,7 @@ mod tests {
         let open = [1, 2, 5, 9];
         assert_eq!(ranges(10, 1, |page| open.contains(&page)), [1..3, 5..6, 9..10]);
         assert_eq!(ranges(10, 3, |page| open.contains(&page)), [1..6, 9..10]);
-        assert_eq!(ranges(10, 4, |page| open.contains(&page)), [1..10]);
+        assert_eq!(ranges(12, 4, |page| [1, 5, 11].contains(&page)), [1..6, 11..12]);
     }
 
     #[test]

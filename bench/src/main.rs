@@ -6,6 +6,11 @@
 #![forbid(unsafe_code)]
 
 mod allocations;
+mod bomb;
+#[path = "../../worker/sandbox/tests/support/bombs.rs"]
+#[allow(dead_code, reason = "one of them is enough here")]
+mod bombs;
+mod cached;
 mod clock;
 mod contestant;
 mod figures;
@@ -122,6 +127,7 @@ async fn workers(arguments: &Arguments, figures: &mut Figures) -> anyhow::Result
     let worker = versus::measure(&load, server.url(), arguments.rounds, floor, figures).await?;
     allocations::measure(&load, server.url()).await?.into_iter().for_each(|figure| figures.add(figure));
     figures.add(swap::measure(&load, &worker, arguments.bumps).await?);
+    figures.add(bomb::measure(&load, &worker, arguments.rounds).await?);
     worker.stop().await?;
     server.stop().await;
     Ok(())

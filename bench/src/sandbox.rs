@@ -10,6 +10,7 @@ use bench_kernels::{image, tiny};
 use inferbus_abi::frame::Frame;
 use inferbus_sandbox::{Bounds, Ceilings, Grants, Instance, Plugin, Sandbox};
 
+use crate::cached;
 use crate::clock::{micros, micros_at_once};
 use crate::figures::{Figure, Figures};
 use crate::load::Load;
@@ -25,13 +26,13 @@ const LANES: [(usize, &str); 2] = [(1, ""), (2, ".2_lanes")];
 /// Instances whose memory is measured.
 const WARM: usize = 100;
 
-/// A figure for `sandbox.cached_load_ms` belongs here as soon as plugins are loaded from a cache.
 pub fn measure(figures: &mut Figures) -> anyhow::Result<()> {
     let sandbox = Sandbox::new(Ceilings::default())?;
     stage(&sandbox, figures)?;
     digits(&sandbox, figures)?;
     picture(&sandbox, figures)?;
     figures.add(instance_memory()?);
+    figures.add(cached::measure()?);
     Ok(())
 }
 

@@ -26,6 +26,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use inferbus::app;
 use inferbus::config::WorkerConfig;
 use inferbus::dev_server::{DevServer, Settings};
 use inferbus_bench::{echo, native, serve};
@@ -70,14 +71,19 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let mut arguments = Arguments::parse();
-    if let Err(fault) = run(arguments.command.take(), &arguments).await {
+    let command = arguments.command.take();
+    // The native worker runs on what the worker runs on; who makes the load may use more than one thread.
+    let runtime = match command {
+        Some(Command::NativeWorker(_)) => app::runtime(),
+        _ => tokio::runtime::Runtime::new(),
+    };
+    let ended = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(command, &arguments)));
+    if let Err(fault) = &ended {
         eprintln!("bench: {fault:#}");
-        return ExitCode::FAILURE;
     }
-    ExitCode::SUCCESS
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<()> {

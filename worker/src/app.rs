@@ -27,6 +27,11 @@ use crate::resolve::{self, Following};
 use crate::service::Service;
 use crate::{connect, limits, publish, routes};
 
+/// One thread for all that waits: messages need no other, and handing them between threads costs more than it gains.
+pub fn runtime() -> std::io::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
 /// What a bundle runs on: the native library, the sandbox with its compiler, the lanes.
 pub fn loader(compute: &Compute, compiler: Compiler) -> anyhow::Result<Loader> {
     let runtime = load_runtime(compute.ort_library.as_deref())?;

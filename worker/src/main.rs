@@ -8,14 +8,14 @@ mod exit;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use inferbus::app;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     if let cli::Command::CompilePlugin = cli.command {
         return commands::compile_plugin::run();
     }
-    // One thread for all that waits: messages need no other, and handing them between threads costs more than it gains.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match app::runtime() {
         Ok(runtime) => runtime,
         Err(fault) => {
             return exit::report(&anyhow::anyhow!("the async runtime cannot be started: {fault}"));

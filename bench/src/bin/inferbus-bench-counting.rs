@@ -10,6 +10,7 @@ use std::io::{BufRead as _, stdin};
 use std::process::ExitCode;
 
 use clap::Parser;
+use inferbus::app;
 use inferbus::config::WorkerConfig;
 use inferbus_bench::{echo, serve};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -24,13 +25,16 @@ enum Command {
     Echo { server: String, subject: String },
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     std::thread::spawn(answer);
-    let ended = match Command::parse() {
-        Command::Worker(config) => serve::run(config, |_| ()).await,
-        Command::Echo { server, subject } => echo::run(&server, &subject).await,
-    };
+    let ended = app::runtime().map_err(Into::into).and_then(|runtime| {
+        runtime.block_on(async {
+            match Command::parse() {
+                Command::Worker(config) => serve::run(config, |_| ()).await,
+                Command::Echo { server, subject } => echo::run(&server, &subject).await,
+            }
+        })
+    });
     if let Err(fault) = &ended {
         eprintln!("bench: {fault:#}");
     }

@@ -62,6 +62,8 @@ impl Contestant {
         let model = root().join("plugins/digits/model/digits.onnx");
         let mut command = Command::new(&python);
         command.arg(root().join("bench/peers/one_file_worker.py")).args([server, "peer.digits"]).arg(model);
+        // Threads of numpy's own would wait in a loop, which counts.
+        command.env("OPENBLAS_NUM_THREADS", "1");
         Self::spawn("python", "peer.digits", true, &mut command, &python).await
     }
 

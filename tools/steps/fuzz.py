@@ -1,6 +1,7 @@
 """cargo-fuzz, compiled from crates.io at one version into .tools/bin; the targets themselves need no special Rust.
 
-Without sanitizers, which need a nightly compiler: what is fuzzed forbids unsafe code, and Wasmtime has fuzzers of its own.
+Without sanitizers, which need a nightly compiler: what is fuzzed has next to no unsafe code (the protection of pages, of which
+a sanitizer knows nothing), and Wasmtime has fuzzers of its own.
 """
 
 from __future__ import annotations

@@ -87,7 +87,11 @@ pub const WATCH_TRIPS_PER_SIZE: u32 = 4;
 pub const WATCH_RANGES: usize = 16;
 /// Times that the memories of one process may be cut into one more mapping. Linux allows 65,530 mappings in all unless it
 /// is told otherwise, and a process that has used them up cannot even allocate.
-pub const WATCH_CUTS: usize = 30_000;
+pub const WATCH_CUTS: usize = 20_000;
+/// A lane's watch over more bytes than are put back in no time begins anew after so many messages, so that one message that
+/// wrote everywhere does not cost every later one.
+pub const WATCH_SMALL: usize = 256 << 10;
+pub const WATCH_MESSAGES: u32 = 4096;
 
 /// Address space of each memory: all that 32 bits can name, so that compiled code needs no check before it reads or writes.
 pub const RESERVATION: u64 = 4 << 30;
@@ -112,8 +116,8 @@ const _: () = {
     assert!(FUNCTION_BYTES <= MODULE_BYTES);
     assert!(65_536_usize.is_multiple_of(REWIND_CHUNK), "a memory is whole chunks");
     assert!(
-        INSTANCES <= INSTANCES_CEILING && WATCH_CUTS + 3 * INSTANCES_CEILING as usize <= 60_000,
-        "cuts, and a memory with its guard and its table each"
+        INSTANCES <= INSTANCES_CEILING && WATCH_CUTS + 5 * INSTANCES_CEILING as usize <= 61_000,
+        "cuts, and a memory's data, its image, what is around them, and its guard"
     );
     assert!(MEMORY_CEILING as u64 <= RESERVATION);
     // Processes have 47 bits of addresses where the worker runs, and it has other uses for them.

@@ -22,7 +22,7 @@ pub(crate) struct Start {
 }
 
 pub(crate) struct Live {
-    /// Before the store, so that it ends first.
+    /// Must stay before the store, so that it ends first: `watch.rs` depends on it.
     watch: Option<Watch>,
     store: Store<State>,
     memory: Memory,
@@ -70,9 +70,12 @@ impl Live {
     /// second time, because its first message grew memory, never pays for a watch.
     pub(crate) fn rewound(self, start: &Start) -> Result<Option<Self>, Fault> {
         let Some(mut live) = self.put_back(start)? else { return Ok(None) };
+        if live.watch.as_ref().is_some_and(Watch::is_stale) {
+            start.learned.forget();
+            live.watch = None;
+        }
         if live.watch.is_none() {
-            let memory = (live.memory.data_ptr(&live.store), live.memory_bytes());
-            live.watch = Watch::begin(&mut live.store, memory, &start.learned);
+            live.watch = Watch::begin(&mut live.store, live.memory, &start.learned);
         }
         Ok(Some(live))
     }
@@ -145,8 +148,8 @@ impl Live {
         }
         let end = start.checked_add(len).ok_or(bad.clone())?;
         let room = self.memory.data_mut(&mut self.store).get_mut(start..end).ok_or(bad)?;
-        if let Some(watch) = &self.watch {
-            watch.open(start..end);
+        if self.watch.as_ref().is_some_and(|watch| !watch.open(start..end)) {
+            return Err(Fault::Host("the system did not let its memory be written to".into()));
         }
         fill(room);
         Ok((ptr, guest_len))

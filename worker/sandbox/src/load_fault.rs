@@ -74,7 +74,13 @@ pub enum LoadFault {
 impl LoadFault {
     /// Whether the same module may be loaded at another time: the machine is at fault, not the module.
     pub fn may_pass(&self) -> bool {
-        matches!(self, Self::NoCompiler { .. } | Self::CompilerTooSlow { .. })
+        // Signals that people and the kernel send to end a process, of which no module is the cause.
+        const FROM_OUTSIDE: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGKILL, libc::SIGTERM];
+        match self {
+            Self::NoCompiler { .. } | Self::CompilerTooSlow { .. } => true,
+            Self::CompilerKilled { signal, .. } => FROM_OUTSIDE.contains(signal),
+            _ => false,
+        }
     }
 }
 

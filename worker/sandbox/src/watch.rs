@@ -11,12 +11,13 @@
 use std::ffi::c_void;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rustix::mm::{MprotectFlags, mprotect};
-use wasmtime::Store;
+use rustix::process::{Resource, getrlimit};
+use wasmtime::{Memory, Store};
 
-use crate::limits::{WATCH_CUTS, WATCH_RANGES, WATCH_TRIPS, WATCH_TRIPS_PER_SIZE};
+use crate::limits::{WATCH_CUTS, WATCH_MESSAGES, WATCH_RANGES, WATCH_SMALL, WATCH_TRIPS, WATCH_TRIPS_PER_SIZE};
 use crate::state::State;
 
 const READ_WRITE: MprotectFlags = MprotectFlags::READ.union(MprotectFlags::WRITE);
@@ -27,6 +28,8 @@ pub(crate) struct Watch {
     /// What [`Watch::written`] said when there had been this many trips.
     ranges: Vec<Range<usize>>,
     trips: u32,
+    /// Put back since it began.
+    messages: u32,
 }
 
 /// What the messages of one plugin have written so far, on any lane: where a new watch begins.
@@ -50,36 +53,38 @@ struct Pages {
 impl Watch {
     /// Makes the memory read-only but for what the plugin is known to write. `None` where the system does not let us: then
     /// every page counts as written.
-    pub(crate) fn begin(store: &mut Store<State>, memory: (*mut u8, usize), learned: &Learned) -> Option<Self> {
-        // Elsewhere Wasmtime may learn of a fault by other means than a signal.
-        cfg!(target_os = "linux").then_some(())?;
-        let (start, bytes) = memory;
-        let pages = Arc::new(Pages::closed(start as usize, bytes)?);
-        let mut watch = Watch { pages: Arc::clone(&pages), ranges: Vec::new(), trips: 0 };
+    pub(crate) fn begin(store: &mut Store<State>, memory: Memory, learned: &Learned) -> Option<Self> {
+        may_watch().then_some(())?;
+        let pages = Arc::new(Pages::closed(memory.data_ptr(&*store) as usize, memory.data_size(&*store))?);
+        let mut watch = Watch { pages: Arc::clone(&pages), ranges: Vec::new(), trips: 0, messages: 0 };
+        let known = learned.ranges(pages.count);
+        // Before the first system call, so that a process with too many cuts pays for none.
+        known.iter().all(|_| pages.cut()).then_some(())?;
         pages.protect(0..pages.count, MprotectFlags::READ).then_some(())?;
-        for range in learned.ranges(pages.count) {
-            (pages.cut() && pages.unlock(range)).then_some(())?;
+        for range in known {
+            pages.unlock(range).then_some(())?;
         }
         watch.ranges = pages.ranges();
         notice(store, pages);
         Some(watch)
     }
 
-    /// Must come before the host writes there.
-    pub(crate) fn open(&self, bytes: Range<usize>) {
-        if bytes.is_empty() {
-            return;
-        }
+    /// Must come before the host writes there, who must not if the answer is no. What lies beyond the watched pages, because
+    /// memory has grown, is not read-only.
+    pub(crate) fn open(&self, bytes: Range<usize>) -> bool {
         let pages = &self.pages;
-        for page in bytes.start / pages.size..=(bytes.end - 1) / pages.size {
-            if !pages.is_open(page) {
-                pages.trip(page);
-            }
-        }
+        let end = bytes.end.div_ceil(pages.size).min(pages.count);
+        (bytes.start / pages.size..end).all(|page| pages.is_open(page) || pages.trip(page))
+    }
+
+    /// Whether what is known may hold far more than messages still write: it only ever grows.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.messages >= WATCH_MESSAGES && self.ranges.iter().map(Range::len).sum::<usize>() > WATCH_SMALL
     }
 
     /// Every byte that may have been written to, in whole pages.
     pub(crate) fn written(&mut self, learned: &Learned) -> &[Range<usize>] {
+        self.messages = self.messages.saturating_add(1);
         let trips = self.pages.trips.load(Ordering::Relaxed);
         if trips != self.trips {
             self.trips = trips;
@@ -93,16 +98,31 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let pages = &self.pages;
-        // Wasmtime writes to a memory that it takes back. Opening all of it splits no mapping, so it cannot fail for want
-        // of any; a process in which it does all the same must not go on.
-        if !pages.protect(0..pages.count, READ_WRITE) {
+        // Wasmtime writes to a memory that it takes back. Opening all of it splits no mapping, and where memory itself could
+        // be refused there is no watch (see `may_watch`), so this does not fail; a process in which it does all the same must
+        // not go on.
+        if !pages.unlock_all() {
             std::process::abort();
         }
-        CUTS.fetch_sub(pages.cuts.load(Ordering::Relaxed), Ordering::Relaxed);
     }
 }
 
+/// Elsewhere Wasmtime may learn of a fault by other means than a signal. And with a limit on data, or where the kernel promises
+/// no more memory than it has, making a page writable again could be refused.
+fn may_watch() -> bool {
+    static MAY: OnceLock<bool> = OnceLock::new();
+    *MAY.get_or_init(|| {
+        let strict = std::fs::read_to_string("/proc/sys/vm/overcommit_memory").is_ok_and(|mode| mode.trim() == "2");
+        cfg!(target_os = "linux") && !strict && getrlimit(Resource::Data).current.is_none()
+    })
+}
+
 impl Learned {
+    /// Lets the plugin be learned anew.
+    pub(crate) fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn add(&self, pages: &Pages) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.resize(pages.open.len(), 0);
@@ -155,16 +175,28 @@ impl Pages {
         let block = 1_usize << (trips / WATCH_TRIPS_PER_SIZE).min(usize::BITS - 1);
         let first = page - page % block;
         let few = first..first.saturating_add(block).min(self.count);
-        (trips < WATCH_TRIPS && self.cut() && self.unlock(few)) || self.unlock(0..self.count)
+        (trips < WATCH_TRIPS && self.cut() && self.unlock(few)) || self.unlock_all()
     }
 
     /// Takes leave to open some pages between closed ones.
     fn cut(&self) -> bool {
         const BOTH_ENDS: usize = 2;
         let allowed = CUTS.fetch_add(BOTH_ENDS, Ordering::Relaxed) < WATCH_CUTS;
-        // It is given back with the rest, whether it was used or not.
-        self.cuts.fetch_add(BOTH_ENDS, Ordering::Relaxed);
+        if allowed {
+            self.cuts.fetch_add(BOTH_ENDS, Ordering::Relaxed);
+        } else {
+            CUTS.fetch_sub(BOTH_ENDS, Ordering::Relaxed);
+        }
         allowed
+    }
+
+    /// Makes one mapping of it again, and gives its cuts back.
+    fn unlock_all(&self) -> bool {
+        let unlocked = self.unlock(0..self.count);
+        if unlocked {
+            CUTS.fetch_sub(self.cuts.swap(0, Ordering::Relaxed), Ordering::Relaxed);
+        }
+        unlocked
     }
 
     fn unlock(&self, pages: Range<usize>) -> bool {

@@ -42,7 +42,7 @@ impl Site {
     /// The cached plugins' files.
     fn files(&self) -> Vec<PathBuf> {
         let files = fs::read_dir(&self.folder).unwrap().map(|entry| entry.unwrap().path());
-        files.filter(|file| !file.ends_with("key")).collect()
+        files.filter(|file| !file.ends_with("inferbus-cache.key")).collect()
     }
 
     fn file(&self) -> PathBuf {
@@ -175,7 +175,7 @@ fn what_is_no_plain_file_of_ours_is_replaced() {
 
 #[test]
 fn another_key_makes_all_code_strange() {
-    let key = |site: &Site| site.folder.join("key");
+    let key = |site: &Site| site.folder.join("inferbus-cache.key");
     type Touch = fn(&Path);
     let touches: [(&str, Touch); 6] = [
         ("another key", |key| fs::write(key, [7; 32]).unwrap()),
@@ -246,15 +246,19 @@ fn what_was_not_used_for_longest_makes_room() {
         file.set_len(bytes).unwrap();
         file.set_modified(SystemTime::now() - age).unwrap();
     };
+    // Somebody else's, and the oldest of all.
+    filler("notes", 1, 3 * limits::CACHE_TOUCH);
+    let name = |number: usize| format!("{number:064x}");
     // Holes take no room on disk.
-    filler("filler", limits::CACHE_BYTES - 10_000, limits::CACHE_TOUCH / 2);
+    filler(&name(usize::MAX), limits::CACHE_BYTES - 10_000, limits::CACHE_TOUCH / 2);
     assert_eq!(site.load(&other(2)), Origin::Compiled);
-    assert!(used.exists() && !unused.exists() && !site.folder.join("filler").exists());
+    assert!(used.exists() && !unused.exists() && !site.folder.join(name(usize::MAX)).exists());
     for number in 0..limits::CACHE_FILES {
-        filler(&format!("filler-{number}"), 1, limits::CACHE_TOUCH / 2);
+        filler(&name(number), 1, limits::CACHE_TOUCH / 2);
     }
     assert_eq!(site.load(&other(3)), Origin::Compiled);
-    assert_eq!(site.files().len(), limits::CACHE_FILES);
-    assert!(used.exists() && site.folder.join("key").exists());
+    assert_eq!(site.files().len(), limits::CACHE_FILES + 1);
+    assert!(site.folder.join("notes").exists());
+    assert!(used.exists() && site.folder.join("inferbus-cache.key").exists());
     assert_eq!([site.load(ECHO), site.load(&other(3))], [Origin::Cached; 2]);
 }

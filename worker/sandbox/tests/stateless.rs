@@ -2,7 +2,7 @@
 
 mod support;
 
-use inferbus_sandbox::{Instance, Strategy};
+use inferbus_sandbox::{Instance, Strategy, limits};
 use support::{NONE, call, load};
 
 /// Answers with all it can observe of its own state, then destroys all of it; traps if the message says so.
@@ -118,5 +118,29 @@ fn another_plugin_does_not_see_it_either() {
         for mode in [PLAIN, GROWS, PLAIN, GROWS] {
             assert_eq!(hits(&mut spy.instance(), mode).unwrap(), 0_u32.to_le_bytes(), "hits in round {round}");
         }
+    }
+}
+
+/// Writes all of its memory when the message says so, and answers with the sum of some of it.
+#[test]
+fn what_one_message_wrote_everywhere_is_forgotten_in_time_and_put_back_all_along() {
+    const WIDE: &str = r#"(module
+      (memory (export "memory") 16)
+      (func (export "alloc") (param i32) (result i32) i32.const 64)
+      (func (export "transform") (param $ptr i32) (param $len i32) (result i64)
+        (local $at i32) (local $sum i32)
+        (local.set $at (i32.const 4096))
+        (loop $scan
+          (local.set $sum (i32.add (local.get $sum) (i32.load (local.get $at))))
+          (br_if $scan (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 4096))) (i32.const 1048576))))
+        (if (local.get $len) (then (memory.fill (i32.const 4096) (i32.const 7) (i32.const 1044480))))
+        (i32.store (i32.const 32) (local.get $sum))
+        i64.const 0x0000_0020_0000_0004))"#;
+    let plugin = load(WIDE, NONE, b"").unwrap();
+    let mut lane = plugin.instance();
+    for round in 0..3 * limits::WATCH_MESSAGES {
+        let wide = round % 3000 == 1;
+        let answer = call(&mut lane, if wide { b"x" } else { b"" }).unwrap();
+        assert_eq!(answer.output.unwrap(), 0_u32.to_le_bytes(), "in round {round}");
     }
 }

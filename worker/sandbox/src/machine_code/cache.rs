@@ -42,7 +42,8 @@ const MAGIC: [u8; 8] = *b"ibcode\0\x01";
 const MAC: usize = 32;
 const HEADER: usize = MAGIC.len() + MAC;
 const SECRET: usize = 32;
-const SECRET_NAME: &str = "key";
+/// A name that nobody else gives a file, should the folder be one that holds others.
+const SECRET_NAME: &str = "inferbus-cache.key";
 
 impl Cache {
     /// Opens the cache in this folder, which is made where it is missing.
@@ -94,7 +95,7 @@ impl Cache {
     /// Removes what was not used for longest until the rest is within bounds.
     fn evict(&self) -> std::io::Result<()> {
         let mut files = self.0.folder.list()?;
-        files.retain(|file| file.name != SECRET_NAME);
+        files.retain(|file| is_ours(&file.name));
         files.sort_unstable_by_key(|file| file.used);
         let mut count = files.len();
         let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
@@ -110,6 +111,12 @@ impl Cache {
     }
 }
 
+/// Whether a file is cached code, or what a process that ended too early left of some.
+fn is_ours(name: &str) -> bool {
+    let is_key = name.len() == 2 * size_of::<Key>() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_key || (name.ends_with(".new") && name.starts_with(|c: char| c.is_ascii_digit()))
+}
+
 /// The folder's secret, made where there is none that is fit.
 fn secret(folder: &Folder) -> std::io::Result<Secret> {
     let read = || {
@@ -119,6 +126,8 @@ fn secret(folder: &Folder) -> std::io::Result<Secret> {
     match read() {
         Ok(Some(secret)) => return Ok(Secret(secret)),
         Ok(None) => {}
+        // One that cannot be read just now may be fit.
+        Err(fault) if fault.kind() != std::io::ErrorKind::Other => return Err(fault),
         Err(fault) => {
             tracing::warn!("the key of the plugin cache is not fit, {fault}: a new one is made");
             folder.remove(SECRET_NAME)?;

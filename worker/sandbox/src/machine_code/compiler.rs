@@ -1,11 +1,11 @@
 //! The parent's side of compiling: starts the compiler process, feeds it, reads it, bounds it and ends it.
 //!
 //! Promises: whatever a module does to the compiler, and whatever program stands in for it, the caller has machine code or a
-//! fault within [`CompileBounds::time`], and no process is left behind.
+//! fault within [`CompileBounds::time`], and the process is not left behind.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -97,7 +97,8 @@ impl ChildProcess {
 
     fn start(&self) -> io::Result<Running> {
         let mut command = Command::new(&self.program);
-        command.args(&self.arguments).env_clear().current_dir("/");
+        // In a group of its own: who stops a worker from its terminal does not mean the module.
+        command.args(&self.arguments).env_clear().current_dir("/").process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().map(Running)
     }
@@ -141,8 +142,10 @@ impl Running {
     /// Ends the process, if it has not ended by itself, and says how it ended. One that was already on its way out keeps its
     /// own status.
     fn end(&mut self) -> io::Result<ExitStatus> {
-        self.0.kill()?;
-        self.0.wait()
+        let killed = self.0.kill();
+        // Waited for in any case, so that nothing is left of it.
+        let status = self.0.wait();
+        killed.and(status)
     }
 }
 

@@ -65,7 +65,7 @@ impl MachineCode {
         // SAFETY: Wasmtime asks for bytes that `Engine::precompile_module` made, unmodified. A `MachineCode` is made in
         // two places only. `Compiler` takes it from that function, or whole from the pipe of the compiler process that
         // this process started and that calls that function. `Cache` takes it from a file only after a MAC over all of
-        // it, under a key in a folder that only this user can write, has shown that it is what `Cache` wrote there, which was a
+        // it, under a key that only this user can read, has shown that it is what `Cache` wrote there, which was a
         // `MachineCode`; it has read the file into memory of its own first, so that nobody can change it afterwards.
         // Code of another Wasmtime or of other settings is refused by Wasmtime itself.
         unsafe { Module::deserialize(engine, self.code()) }

@@ -177,12 +177,13 @@ fn what_is_no_plain_file_of_ours_is_replaced() {
 fn another_key_makes_all_code_strange() {
     let key = |site: &Site| site.folder.join("inferbus-cache.key");
     type Touch = fn(&Path);
-    let touches: [(&str, Touch); 6] = [
+    let touches: [(&str, Touch); 7] = [
         ("another key", |key| fs::write(key, [7; 32]).unwrap()),
         ("too short", |key| fs::write(key, [7; 31]).unwrap()),
         ("too long", |key| fs::write(key, [7; 33]).unwrap()),
         ("gone", |key| fs::remove_file(key).unwrap()),
         ("writable by all", |key| fs::set_permissions(key, fs::Permissions::from_mode(0o666)).unwrap()),
+        ("readable by all", |key| fs::set_permissions(key, fs::Permissions::from_mode(0o644)).unwrap()),
         ("a link", |key| {
             fs::remove_file(key).unwrap();
             symlink("/dev/zero", key).unwrap();
@@ -195,7 +196,7 @@ fn another_key_makes_all_code_strange() {
         assert_eq!(site.load(ECHO), Origin::Compiled, "{what}");
         assert_eq!(site.load(ECHO), Origin::Cached, "after: {what}");
         assert_eq!(fs::read(key(&site)).unwrap().len(), 32, "{what}");
-        assert_eq!(mode(&key(&site)) & 0o022, 0, "{what}");
+        assert_eq!(mode(&key(&site)) & 0o077, 0, "{what}");
     }
 }
 

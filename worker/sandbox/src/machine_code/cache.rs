@@ -6,6 +6,7 @@
 
 use std::fmt::Write as _;
 use std::hash::{Hash as _, Hasher};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ const MAGIC: [u8; 8] = *b"ibcode\0\x01";
 const MAC: usize = 32;
 const HEADER: usize = MAGIC.len() + MAC;
 const SECRET: usize = 32;
+const OPEN_TO_OTHERS: u32 = 0o077;
 /// A name that nobody else gives a file, should the folder be one that holds others.
 const SECRET_NAME: &str = "inferbus-cache.key";
 
@@ -120,8 +122,11 @@ fn is_ours(name: &str) -> bool {
 /// The folder's secret, made where there is none that is fit.
 fn secret(folder: &Folder) -> std::io::Result<Secret> {
     let read = || {
-        let bytes = folder.read(SECRET_NAME, SECRET + 1)?.map(|(bytes, _)| <[u8; SECRET]>::try_from(bytes));
-        bytes.transpose().map_err(|_| std::io::Error::other("it has another length"))
+        let Some((bytes, file)) = folder.read(SECRET_NAME, SECRET + 1)? else { return Ok(None) };
+        if file.metadata()?.mode() & OPEN_TO_OTHERS != 0 {
+            return Err(std::io::Error::other("others can read it"));
+        }
+        <[u8; SECRET]>::try_from(bytes).map(Some).map_err(|_| std::io::Error::other("it has another length"))
     };
     match read() {
         Ok(Some(secret)) => return Ok(Secret(secret)),

@@ -20,20 +20,27 @@ pub async fn measure(load: &Load, worker: &Contestant, bumps: usize) -> anyhow::
     let (answered_by, mut seen) = watch::channel(String::new());
     let over = AtomicBool::new(false);
     let requests = AtomicUsize::new(0);
+    // A late answer to a request from before the put must not pass for the first one after it.
+    let puts = AtomicUsize::new(0);
     let traffic = stream::iter(0..)
         .take_while(|_| std::future::ready(!over.load(Ordering::Relaxed)))
-        .map(|number| async move { (number, load.client.request(worker.subject, load.payload(number).0).await) })
+        .map(|number| {
+            let sent_after = puts.load(Ordering::Relaxed);
+            async move { (number, sent_after, load.client.request(worker.subject, load.payload(number).0).await) }
+        })
         .buffer_unordered(load.in_flight)
-        .map(|(number, reply)| {
+        .map(|(number, sent_after, reply)| {
             let reply = reply?;
             anyhow::ensure!(label_of(&reply)? == load.payload(number).1, "a wrong answer during a swap");
             let version = reply.headers.as_ref().and_then(|headers| headers.get("Inferbus-Version"));
             let version = version.map(ToString::to_string).unwrap_or_default();
             requests.fetch_add(1, Ordering::Relaxed);
             answered_by.send_if_modified(|last| {
-                let changed = *last != version;
-                *last = version;
-                changed
+                let is_news = *last != version && sent_after == puts.load(Ordering::Relaxed);
+                if is_news {
+                    *last = version;
+                }
+                is_news
             });
             anyhow::Ok(())
         });
@@ -49,6 +56,8 @@ pub async fn measure(load: &Load, worker: &Contestant, bumps: usize) -> anyhow::
         for number in 0..bumps {
             let version = VERSIONS[number % VERSIONS.len()];
             let started = Instant::now();
+            puts.fetch_add(1, Ordering::Relaxed);
+            answered_by.send_replace(String::new());
             models.put("digits", version.into()).await?;
             seen.wait_for(|last| last == version).await?;
             times.push(started.elapsed().as_secs_f64() * 1e3);

@@ -34,6 +34,7 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let compiler = compile_plugin::compiler()?;
     let telemetry = Telemetry::start(&arguments.worker.log)?;
     let stop = stop::on_signal()?;
     let server = DevServer::start(Settings {
@@ -54,7 +55,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     for folder in &arguments.bundles {
         bring(&catalog, folder, &ceilings).await.with_context(|| format!("bundle {}", folder.display()))?;
     }
-    let ended = app::run(config, compile_plugin::compiler()?, stop).await;
+    let ended = app::run(config, compiler, stop).await;
     let _ = tokio::task::spawn_blocking(|| telemetry.finish()).await;
     server.stop().await;
     ended

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use crate::limits;
 use crate::problems::{Problems, Report, excerpt};
+use crate::units::Span;
 
 /// A value, where it stands, and where its problems go.
 pub(crate) struct Node<'a> {
@@ -134,6 +136,16 @@ impl<'a> Fields<'a> {
         }
         node
     }
+}
+
+/// A span of time within a range.
+pub(crate) fn span(node: &Node<'_>, range: RangeInclusive<Duration>) -> Option<Span> {
+    let span: Span = node.parsed()?;
+    if range.contains(&span.duration()) {
+        return Some(span);
+    }
+    node.problem(format!("{span} is out of range; allowed: {:?} to {:?}", range.start(), range.end()));
+    None
 }
 
 /// String values by key, each short and printable.

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::units::Span;
+
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
@@ -18,6 +20,8 @@ pub const LABELS: usize = 64;
 /// Labels, and the free text that says how a plugin was made.
 pub const TEXT_BYTES: usize = 256;
 pub const NAME_BYTES: usize = 63;
+/// A stream's name is a folder's name on the server.
+pub const STREAM_NAME_BYTES: usize = 128;
 pub const VERSION_BYTES: usize = 64;
 pub const SUBJECT_BYTES: usize = 255;
 pub const SUBJECT_TOKENS: usize = 32;
@@ -37,6 +41,14 @@ pub const ENTRY_LOG_BYTES: std::ops::RangeInclusive<u64> = 1..=16 * MIB;
 pub const ENTRY_LANES: std::ops::RangeInclusive<u64> = 1..=1024;
 pub const ENTRY_THREADS: std::ops::RangeInclusive<u64> = 1..=1024;
 pub const ENTRY_BATCH: std::ops::RangeInclusive<u64> = 1..=65_536;
+
+/// What a route of mode `stream` may ask for, and what it gets without asking.
+pub const ROUTE_ACK_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+pub const ROUTE_DEADLINE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+pub const ROUTE_DELIVERIES: std::ops::RangeInclusive<u64> = 2..=1000;
+pub const ACK_WAIT: Span = Span::from_micros(30_000_000);
+pub const DEADLINE: Span = Span::from_micros(300_000_000);
+pub const DELIVERIES: u64 = 20;
 
 /// Revisions kept of every key, so that a rollback has something to go back to.
 pub const HISTORY: i64 = 16;

@@ -89,6 +89,41 @@ name!(
     "route name"
 );
 
+/// The name of a JetStream stream.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub struct StreamName(Box<str>);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{} is not a stream's name; use 1 to {} printable characters other than space, `.`, `*`, `>`, `/` and `\\`",
+    .0,
+    limits::STREAM_NAME_BYTES
+)]
+pub struct StreamNameFault(String);
+
+impl StreamName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for StreamName {
+    type Err = StreamNameFault;
+
+    fn from_str(text: &str) -> Result<Self, StreamNameFault> {
+        let plain = |c: char| !c.is_whitespace() && !c.is_control() && !".*>/\\".contains(c);
+        let valid = (1..=limits::STREAM_NAME_BYTES).contains(&text.len()) && text.chars().all(plain);
+        valid.then(|| Self(text.into())).ok_or_else(|| StreamNameFault(excerpt(text)))
+    }
+}
+
+impl fmt::Display for StreamName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
 fn is_name(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     text.len() <= limits::NAME_BYTES

@@ -101,6 +101,16 @@ pub(crate) fn mapped(template: &str, filter: &str, subject: &str) -> Option<Stri
     Some(tokens.join("."))
 }
 
+/// The filter that takes every subject which a checked template can make.
+pub(crate) fn reach(template: &str) -> String {
+    let tokens = template.split('.').map(|token| match part(token) {
+        Ok(Part::Literal(literal)) => literal,
+        Ok(Part::Tail) => ">",
+        _ => "*",
+    });
+    tokens.collect::<Vec<_>>().join(".")
+}
+
 /// Whether some subject matches the filter and is also what the template can make: the output would come back in.
 pub(crate) fn feeds_itself(template: &str, filter: &str) -> bool {
     let mut wanted = filter.split('.');

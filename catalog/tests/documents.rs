@@ -5,8 +5,8 @@
 mod support;
 
 use inferbus_catalog::{
-    Bundle, BundleFault, Digest, Entry, Grant, Mode, ModelName, Pointer, Problems, Role, Route, entry_schema, limits,
-    parse_version,
+    Bundle, BundleFault, Digest, Entry, Grant, Mode, ModelName, Pointer, Problems, Role, Route, Start, StreamOptions,
+    entry_schema, limits, parse_version,
 };
 use serde_json::{Value, json};
 
@@ -251,10 +251,46 @@ fn a_route_that_cannot_work_is_refused() {
         let text = route(filter, feeding).unwrap_err().to_string();
         assert!(text.contains("come back"), "{filter} → {feeding}: {text}");
     }
-    let stream = Route::parse(br#"{"subject":"a","model":"m","mode":"stream"}"#).unwrap_err().to_string();
-    assert_eq!(stream, "mode: the mode `stream` is not available yet; use `request`");
     let all = Route::parse(br#"{"subject":"a..b","model":"M","mode":"x","extra":1}"#).unwrap_err();
     assert_eq!(paths(&all), ["extra", "subject", "model", "mode"]);
+}
+
+#[test]
+fn a_stream_route_says_what_it_needs() {
+    let plain =
+        json!({ "mode": "stream", "stream": "SENSORS", "subject": "in.*.>", "model": "m", "output": "out.$1.>" });
+    let route = Route::parse(plain.to_string().as_bytes()).unwrap();
+    assert_eq!(route.stream(), Some(&StreamOptions::new("SENSORS".parse().unwrap())));
+    assert_eq!(route.output_filter().as_deref(), Some("out.*.>"));
+    assert_eq!(route.key_for("in.a.b"), None);
+    assert_eq!(Route::parse(&route.to_bytes()).unwrap(), route);
+
+    let mut whole = plain.clone();
+    for (key, value) in [
+        ("results", json!("R")),
+        ("order", json!("{{wildcard(1)}}")),
+        ("ack_wait", json!("5s")),
+        ("deadline", json!("60s")),
+        ("deliveries", json!(3)),
+        ("start", json!("new")),
+    ] {
+        whole[key] = value;
+    }
+    let route = Route::parse(whole.to_string().as_bytes()).unwrap();
+    assert_eq!(route.key_for("in.a.b").as_deref(), Some("a"));
+    assert_eq!(route.stream().map(|options| (options.deliveries, options.start)), Some((3, Start::New)));
+    assert_eq!(Route::parse(&route.to_bytes()).unwrap(), route);
+
+    let wrong = json!({
+        "mode": "stream", "stream": "SENSORS", "subject": "in.*", "model": "m", "results": "a b", "order": "$2", "ack_wait": "1ms",
+        "deadline": "s", "deliveries": 1, "start": "now",
+    });
+    let problems = Route::parse(wrong.to_string().as_bytes()).unwrap_err();
+    assert_eq!(paths(&problems), ["results", "order", "ack_wait", "deadline", "deliveries", "start", "output"]);
+    let stray = json!({ "subject": "in", "model": "m", "stream": "SENSORS" });
+    assert_eq!(paths(&Route::parse(stray.to_string().as_bytes()).unwrap_err()), ["stream"]);
+    let bare = json!({ "mode": "stream", "subject": "in", "model": "m" });
+    assert_eq!(paths(&Route::parse(bare.to_string().as_bytes()).unwrap_err()), ["stream", "output"]);
 }
 
 #[test]

@@ -23,4 +23,5 @@ pub mod registry;
 pub mod resolve;
 pub mod routes;
 pub mod service;
+pub mod stream;
 pub mod telemetry;

@@ -32,7 +32,8 @@ pub async fn run(
         .await;
     let mut taking = false;
     loop {
-        let wanted = routes.borrow_and_update().clone();
+        let mut wanted = routes.borrow_and_update().clone();
+        wanted.retain(|_, route| route.stream().is_none());
         let mut ending = Vec::new();
         serving.retain(|name, (route, stop)| {
             let stays = wanted.get(name) == Some(route);

@@ -4,7 +4,9 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use inferbus::connect::Connection;
 use inferbus_catalog::limits;
-use inferbus_catalog::{Catalog, Mode, ModelName, Route, RouteName, RouteSummary};
+use inferbus_catalog::{
+    Catalog, Mode, ModelName, Route, RouteName, RouteSummary, Span, Start, StreamName, StreamOptions,
+};
 use serde_json::json;
 
 use super::print::{self, say};
@@ -46,7 +48,43 @@ struct Add {
     #[arg(long)]
     name: Option<RouteName>,
     #[command(flatten)]
+    stream: StreamArguments,
+    #[command(flatten)]
     connection: Connection,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Stream")]
+struct StreamArguments {
+    /// Take the messages from this JetStream stream, each to one result, "no result" or one dead letter
+    #[arg(long, value_name = "STREAM", requires = "output")]
+    stream: Option<StreamName>,
+    /// The stream that stores the results [default: one of the route's own]
+    #[arg(long, value_name = "STREAM", requires = "stream")]
+    results: Option<StreamName>,
+    /// Key of a message, for example `$1`: messages of one key are worked on one after the other
+    #[arg(long, value_name = "KEY", requires = "stream")]
+    order: Option<String>,
+    /// How long the server waits for a sign of life of a message that it delivered
+    #[arg(long, value_name = "TIME", requires = "stream", default_value_t = limits::ACK_WAIT)]
+    ack_wait: Span,
+    /// How long one message may take in all before it is given to another worker
+    #[arg(long, value_name = "TIME", requires = "stream", default_value_t = limits::DEADLINE)]
+    deadline: Span,
+    /// A message delivered more often than this becomes a dead letter
+    #[arg(long, value_name = "N", requires = "stream", default_value_t = limits::DELIVERIES)]
+    deliveries: u64,
+    /// Where a new route begins: with `all` that is stored, or with what comes `new`
+    #[arg(long, value_name = "WHERE", requires = "stream", default_value = "all")]
+    start: Start,
+}
+
+impl StreamArguments {
+    fn mode(self) -> Mode {
+        let Self { stream, results, order, ack_wait, deadline, deliveries, start } = self;
+        let options = |stream| StreamOptions { stream, results, order, ack_wait, deadline, deliveries, start };
+        stream.map(options).map_or(Mode::Request, Mode::Stream)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -79,7 +117,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 impl Add {
     async fn run(self) -> anyhow::Result<()> {
         let name = self.name.map_or_else(|| name_of(&self.subject), Ok)?;
-        let route = Route { subject: self.subject, model: self.model, output: self.output, mode: Mode::Request };
+        let route = Route { subject: self.subject, model: self.model, output: self.output, mode: self.stream.mode() };
         let catalog = Catalog::create(self.connection.command().await?).await?;
         catalog.put_route(&name, &route).await.with_context(|| format!("route {name}"))?;
         say!("route {name}: {} → {} → {}", route.subject, route.model, route.output.as_deref().unwrap_or("reply only"));

@@ -40,4 +40,5 @@ pub use problems::{Problem, Problems};
 pub use push::{Progress, PushOptions, Pushed, Step};
 pub use route::{Mode, Route, Start, StartFault, StreamOptions};
 pub use semver::Version;
+pub use subject::{covers, overlap};
 pub use units::{ByteSize, Span, UnitFault};

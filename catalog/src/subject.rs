@@ -126,6 +126,36 @@ pub(crate) fn feeds_itself(template: &str, filter: &str) -> bool {
     wanted.next().is_none()
 }
 
+/// Whether every subject that `inner` matches is matched by `outer`.
+pub fn covers(outer: &str, inner: &str) -> bool {
+    let mut inner = inner.split('.');
+    for wanted in outer.split('.') {
+        match (wanted, inner.next()) {
+            (">", Some(_)) => return true,
+            (_, Some(">")) | (_, None) => return false,
+            ("*", Some(_)) => {}
+            (wanted, Some(token)) if wanted == token => {}
+            _ => return false,
+        }
+    }
+    inner.next().is_none()
+}
+
+/// Whether some subject matches both filters.
+pub fn overlap(left: &str, right: &str) -> bool {
+    let (mut left, mut right) = (left.split('.'), right.split('.'));
+    loop {
+        match (left.next(), right.next()) {
+            (None, None) => return true,
+            (None, _) | (_, None) => return false,
+            (Some(">"), _) | (_, Some(">")) => return true,
+            (Some("*"), _) | (_, Some("*")) => {}
+            (Some(left), Some(right)) if left == right => {}
+            _ => return false,
+        }
+    }
+}
+
 enum Part<'a> {
     Literal(&'a str),
     Wildcard(usize),

@@ -73,7 +73,7 @@ fn build() -> PathBuf {
         .current_dir(root())
         .args(["build", "--quiet", "--locked", "--offline", "--workspace", "--bin", "inferbus", "--profile", &name])
         // The features that `cargo test --workspace` builds with, so that nothing is built twice.
-        .args(["--features", "inferbus-engine/fake"])
+        .args(["--features", "inferbus-engine/fake,inferbus/failpoints"])
         .status()
         .expect("cargo runs");
     assert!(built.success(), "the worker does not build");

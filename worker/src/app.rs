@@ -138,8 +138,10 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let Shared { client, loader, registry, metrics, admin, beside } = shared;
     let in_flight = config.bus.in_flight as usize;
-    let (finished, outgoing) = mpsc::channel(in_flight);
-    let lanes = Lanes::start(loader.lanes, in_flight, &finished).context("the compute threads cannot be started")?;
+    let places = in_flight + limits::STREAM_PLACES;
+    let lane_count = loader.lanes;
+    let (finished, outgoing) = mpsc::channel(places);
+    let lanes = Lanes::start(lane_count, places, &finished).context("the compute threads cannot be started")?;
     drop(finished);
     let publisher = tokio::spawn(publish::run(client.clone(), metrics.clone(), outgoing));
 
@@ -155,7 +157,7 @@ async fn serve(
         () = registry.completed() => {}
         () = stop.cancelled() => {}
     }
-    let bus = Arc::new(Bus::new(client.clone(), registry, lanes, metrics, in_flight));
+    let bus = Arc::new(Bus::new(client.clone(), registry, lanes, metrics, lane_count, in_flight));
     routes::run(bus.clone(), config.bus.clone(), routes, stop.clone()).await;
 
     tracing::info!("worker stops: finishing what is in hand");

@@ -14,19 +14,27 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::bundle::Identity;
+use crate::bundle::{Bundle, Identity};
 use crate::lane::{Job, Lanes};
 use crate::metrics::Metrics;
 use crate::outcome::Refusal;
 use crate::registry::Registry;
+use crate::stream::delivery::Delivery;
+use crate::stream::places::Room;
 use crate::telemetry::message_span;
 use crate::{connect, limits, publish};
 
 /// The content type of a tensor frame.
 pub const FRAME_TYPE: &str = "application/x-inferbus-tensors";
 
-/// What the bus must remember of a message while a lane has it.
-pub struct Ticket {
+/// What must be remembered of a message while a lane has it.
+pub enum Ticket {
+    Request(Asked),
+    Stream(Box<Delivery>),
+}
+
+/// What is remembered of a request.
+pub struct Asked {
     pub reply: Option<Subject>,
     /// Where the result goes besides the reply, and below which emitted topics are published.
     pub output: Option<String>,
@@ -63,6 +71,9 @@ pub struct Bus {
     pub registry: Arc<Registry>,
     pub lanes: Lanes<Ticket>,
     pub metrics: Arc<Metrics>,
+    /// Room for messages of streams.
+    pub room: Room,
+    pub lane_count: usize,
     places: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     in_flight: usize,
@@ -74,10 +85,12 @@ impl Bus {
         registry: Arc<Registry>,
         lanes: Lanes<Ticket>,
         metrics: Arc<Metrics>,
+        lane_count: usize,
         in_flight: usize,
     ) -> Self {
+        let places = Arc::new(Semaphore::new(in_flight));
         let bytes = Arc::new(Semaphore::new(limits::IN_FLIGHT_BYTES / limits::BYTES_PER_PERMIT));
-        Self { client, registry, lanes, metrics, places: Arc::new(Semaphore::new(in_flight)), bytes, in_flight }
+        Self { client, registry, lanes, metrics, room: Room::default(), lane_count, places, bytes, in_flight }
     }
 
     /// Takes messages until told to stop, then those that the server had already sent.
@@ -109,30 +122,38 @@ impl Bus {
         let Message { subject, reply, payload, headers, .. } = message;
         let envelope = Envelope { reply, headers };
         let len = payload.len();
-        let bundle = match self.registry.active(origin.model(&subject)) {
+        let bundle = match self.admit(origin.model(&subject), len, envelope.headers.as_ref()) {
             Ok(bundle) => bundle,
             Err(refusal) => return Err((envelope, refusal)),
         };
-        if len > limits::PAYLOAD {
-            let Identity { model, version, .. } = bundle.identity.clone();
-            return Err((envelope, Refusal::TooLarge { model, version, len, limit: limits::PAYLOAD }));
-        }
-        if bundle.takes_tensors()
-            && let Err(refusal) = frame_type(&bundle.identity, envelope.headers.as_ref())
-        {
-            return Err((envelope, refusal));
-        }
         let identity = &bundle.identity;
         let Some(place) = self.place(len) else {
             return Err((envelope, Refusal::Busy { model: identity.model.clone(), limit: self.in_flight }));
         };
         let span = message_span(identity, envelope.headers.as_ref());
         let output = origin.output(&subject);
-        let ticket = Ticket { reply: envelope.reply, output, headers: envelope.headers, received, _place: place };
-        self.lanes.submit(Job { bundle, payload, span, ticket }).map_err(|job| {
-            let Ticket { reply, headers, .. } = job.ticket;
-            (Envelope { reply, headers }, Refusal::Stopping)
-        })
+        let asked = Asked { reply: envelope.reply, output, headers: envelope.headers, received, _place: place };
+        let Err(job) = self.lanes.submit(Job { bundle, payload, span, ticket: Ticket::Request(asked) }) else {
+            return Ok(());
+        };
+        let (reply, headers) = match job.ticket {
+            Ticket::Request(Asked { reply, headers, .. }) => (reply, headers),
+            Ticket::Stream(_) => (None, None),
+        };
+        Err((Envelope { reply, headers }, Refusal::Stopping))
+    }
+
+    /// The bundle that takes a message of this size and kind, or why none does.
+    pub fn admit(&self, model: &str, len: usize, headers: Option<&HeaderMap>) -> Result<Arc<Bundle>, Refusal> {
+        let bundle = self.registry.active(model)?;
+        if len > limits::PAYLOAD {
+            let Identity { model, version, .. } = bundle.identity.clone();
+            return Err(Refusal::TooLarge { model, version, len, limit: limits::PAYLOAD });
+        }
+        if bundle.takes_tensors() {
+            frame_type(&bundle.identity, headers)?;
+        }
+        Ok(bundle)
     }
 
     fn place(&self, len: usize) -> Option<Place> {
@@ -147,6 +168,7 @@ impl Bus {
     pub async fn emptied(&self) {
         // A closed semaphore cannot happen here, and would mean that nothing is in hand.
         let _ = self.places.acquire_many(u32::try_from(self.in_flight).unwrap_or(u32::MAX)).await;
+        self.room.emptied().await;
     }
 }
 

@@ -116,6 +116,8 @@ impl Failure {
 pub trait Surroundings {
     fn now(&self) -> Instant;
     fn log(&self, stage: Stage, line: LogLine<'_>);
+    /// A stage is done and the next one has not begun: where a test may want the world to end.
+    fn passed(&self, _stage: Stage) {}
 }
 
 /// Runs one message: payload → pre → model → post.
@@ -145,6 +147,7 @@ fn before_model(
     let Some(output) = output else {
         return Ok(Done { output: None, emits });
     };
+    around.passed(Stage::Pre);
     let frame = Frame::decode(output).map_err(Failure::HandoverFrame)?;
     infer(model.as_mut(), post, &frame, Failure::Handover, emits, around, times)
 }
@@ -171,6 +174,7 @@ fn infer(
         span.take();
         let ended = around.now();
         model_ended = Some(ended);
+        around.passed(Stage::Infer);
         done = Some(after_model(post, outputs, around));
         times.post = around.now().duration_since(ended);
     });

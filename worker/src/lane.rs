@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tracing::Span;
 
 use crate::bundle::Bundle;
+use crate::failpoint;
 use crate::job::{self, Done, Failure, Stage, StageTimes, Surroundings};
 
 /// A message on its way to a lane. The ticket is the bus's own and means nothing here.
@@ -70,7 +71,7 @@ fn work<T>(lane: usize, jobs: &Receiver<Job<T>>, finished: &mpsc::Sender<Finishe
 }
 
 fn run(lane: usize, bundle: &Bundle, payload: &[u8]) -> (Result<Done, Failure>, StageTimes) {
-    let around = Here { bundle };
+    let around = Here { bundle, payload };
     catch_unwind(AssertUnwindSafe(|| job::run(&mut bundle.parts(lane), payload, &around))).unwrap_or_else(|_| {
         tracing::error!(model = %bundle.identity.model, version = %bundle.identity.version, "a lane panicked: this is a defect of the worker");
         (Err(Failure::Model(ModelFault::Failed("the worker panicked; its log says where".into()))), StageTimes::default())
@@ -79,6 +80,7 @@ fn run(lane: usize, bundle: &Bundle, payload: &[u8]) -> (Result<Done, Failure>, 
 
 struct Here<'a> {
     bundle: &'a Bundle,
+    payload: &'a [u8],
 }
 
 impl Surroundings for Here<'_> {
@@ -88,5 +90,13 @@ impl Surroundings for Here<'_> {
 
     fn log(&self, stage: Stage, line: LogLine<'_>) {
         self.bundle.log_gate.write(&self.bundle.identity, stage, &line);
+    }
+
+    fn passed(&self, stage: Stage) {
+        match stage {
+            Stage::Pre => failpoint::pass(failpoint::PRE_DONE, self.payload),
+            Stage::Infer => failpoint::pass(failpoint::MODEL_DONE, self.payload),
+            Stage::Post => {}
+        }
     }
 }

@@ -12,6 +12,7 @@ pub mod bus;
 pub mod config;
 pub mod connect;
 pub mod dev_server;
+pub mod failpoint;
 pub mod job;
 pub mod lane;
 pub mod limits;

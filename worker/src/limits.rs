@@ -29,6 +29,64 @@ pub const SUBSCRIPTION: usize = 8 * IN_FLIGHT;
 /// Commands that wait for the client's connection task.
 pub const CLIENT_COMMANDS: usize = 2 * IN_FLIGHT;
 
+/// Messages of streams in hand at once, and what was asked for, over all routes.
+pub const STREAM_PLACES: usize = 1024;
+
+/// Their payload bytes.
+pub const STREAM_BYTES: usize = 256 << 20;
+
+/// What one route asks for at once, in messages and bytes.
+pub const PULL: usize = 256;
+pub const PULL_BYTES: usize = 8 << 20;
+
+/// How long the server keeps a request for messages, and how often it says that it still has it.
+pub const PULL_EXPIRES: Duration = Duration::from_secs(30);
+pub const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// How often a stream's route looks whether it may go on, when nothing else wakes it.
+pub const FEED_TICK: Duration = Duration::from_millis(250);
+
+/// A route has in hand at least so many messages for each lane, and at most what it settled lately.
+pub const LEAST_PER_LANE: usize = 2;
+pub const APPETITE: usize = 512;
+pub const APPETITE_SPAN: Duration = Duration::from_millis(100);
+
+/// Signs of life for a message in hand, in one ack wait.
+pub const SIGNS_PER_ACK_WAIT: u32 = 4;
+
+/// How often the server is asked how much waits in a consumer.
+pub const LOOK_AT_CONSUMER: Duration = Duration::from_secs(5);
+
+/// How long the server may take to confirm a result or an acknowledgement.
+pub const CONFIRM: Duration = Duration::from_secs(5);
+
+/// The longest pause before a result that could not be stored is published again, and before a route that cannot be served
+/// is looked at again.
+pub const RETRY_STORE: Duration = Duration::from_secs(5);
+pub const RETRY_SETUP: Duration = Duration::from_secs(5);
+
+/// Within this time the server itself knows what it has stored already.
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
+
+/// How far the clocks of workers and servers may be apart.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(30);
+
+/// Stored results that are looked through for what an earlier delivery left.
+pub const LOOKED_BACK: u64 = 1_000_000;
+
+/// How long results are kept by a result stream that Inferbus makes.
+pub const RESULTS_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Dead letters that are kept.
+pub const DEAD_LETTERS: i64 = 1_000_000;
+
+/// Messages that a consumer has delivered and not heard of, over all workers, and requests that it keeps.
+pub const UNACKED: i64 = 65_536;
+pub const WAITING_PULLS: i64 = 4096;
+
+/// An ordered route's worker that asks for nothing for so long makes way for another.
+pub const PIN: Duration = Duration::from_secs(60);
+
 /// Compute threads of one worker.
 pub const LANES: usize = 256;
 
@@ -76,6 +134,15 @@ pub const ERROR_TEXT: usize = 1024;
 pub const SERVER_START: Duration = Duration::from_secs(10);
 
 const _: () = {
+    assert!(IN_FLIGHT + STREAM_PLACES <= CLIENT_COMMANDS, "every message in hand must be able to hand over its result");
+    assert!(PAYLOAD + HEADER_ROOM <= STREAM_BYTES, "the largest payload must fit into an idle worker");
+    assert!(STREAM_BYTES / BYTES_PER_PERMIT <= u32::MAX as usize, "permits are counted in u32");
+    assert!(PULL <= APPETITE && APPETITE <= STREAM_PLACES, "a route must be able to have what it asks for");
+    assert!(PULL_HEARTBEAT.as_nanos() * 2 < PULL_EXPIRES.as_nanos(), "the server refuses other heartbeats");
+    assert!(PULL_EXPIRES.as_nanos() < PIN.as_nanos(), "a waiting worker must not lose its turn");
+    assert!(CLOCK_SKEW.as_nanos() < DUPLICATE_WINDOW.as_nanos(), "clocks must not hide the whole window");
+    assert!(DUPLICATE_WINDOW.as_nanos() <= RESULTS_AGE.as_nanos(), "the server knows duplicates from stored messages");
+    assert!(RETRY_FIRST.as_nanos() <= RETRY_STORE.as_nanos(), "the pause must be able to grow");
     assert!(IN_FLIGHT <= SUBSCRIPTION, "a full worker must still be able to refuse what arrives");
     assert!(IN_FLIGHT <= CLIENT_COMMANDS, "every message in hand must be able to hand over its reply");
     assert!(PAYLOAD <= IN_FLIGHT_BYTES, "the largest payload must fit into an idle worker");

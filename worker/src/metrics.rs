@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use inferbus_catalog::RouteName;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -84,6 +85,81 @@ pub struct Metrics {
     pub connected: Gauge,
     pub connections: Counter,
     pub totals: Totals,
+    streams: StreamFamilies,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct EndLabels {
+    route: String,
+    end: &'static str,
+}
+
+/// How a stream's message ended at this worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Result,
+    NoResult,
+    DeadLetter,
+    /// It was left to be delivered again.
+    Retried,
+}
+
+#[derive(Default)]
+struct StreamFamilies {
+    pending: Family<RouteLabels, Gauge>,
+    unacked: Family<RouteLabels, Gauge>,
+    messages: Family<EndLabels, Counter>,
+    redelivered: Family<RouteLabels, Counter>,
+    duplicates: Family<RouteLabels, Counter>,
+}
+
+/// The handles that one stream's route touches.
+pub struct RouteMetrics {
+    pub pending: Gauge,
+    pub unacked: Gauge,
+    pub redelivered: Counter,
+    pub duplicates: Counter,
+    ends: [Counter; 4],
+}
+
+impl RouteMetrics {
+    pub fn ended(&self, end: End) {
+        self.ends[end as usize].inc();
+    }
+}
+
+impl StreamFamilies {
+    fn register(registry: &mut Registry) -> Self {
+        let families = Self::default();
+        let Self { pending, unacked, messages, redelivered, duplicates } = &families;
+        registry.register(
+            "stream_pending",
+            "Stored messages of a route that have not been delivered: scale workers by this",
+            pending.clone(),
+        );
+        registry.register("stream_unacked", "Messages delivered to workers and not confirmed", unacked.clone());
+        registry.register("stream_messages", "Messages of a stream's route, by how they ended here", messages.clone());
+        registry.register("stream_redelivered", "Messages that came not for the first time", redelivered.clone());
+        registry.register("stream_duplicates", "Results that the server had already", duplicates.clone());
+        families
+    }
+
+    fn route(&self, route: &str) -> RouteMetrics {
+        let labels = RouteLabels { route: route.into() };
+        let end = |end| self.messages.get_or_create_owned(&EndLabels { route: route.into(), end });
+        RouteMetrics {
+            pending: self.pending.get_or_create_owned(&labels),
+            unacked: self.unacked.get_or_create_owned(&labels),
+            redelivered: self.redelivered.get_or_create_owned(&labels),
+            duplicates: self.duplicates.get_or_create_owned(&labels),
+            ends: ["result", "no_result", "dead_letter", "retried"].map(end),
+        }
+    }
 }
 
 /// The handles that one bundle's messages touch: found once at load, not looked up per message.
@@ -141,7 +217,9 @@ impl Metrics {
         registry.register("connected", "1 while connected to NATS", connected.clone());
         let connections = Counter::default();
         registry.register("connections", "Connections made to NATS", connections.clone());
+        let streams = StreamFamilies::register(&mut registry);
         Arc::new(Self {
+            streams,
             registry,
             messages,
             stages,
@@ -185,6 +263,11 @@ impl Metrics {
             all: self.clone(),
             identity: (model, version),
         }
+    }
+
+    /// The handles for a stream's route.
+    pub fn route(&self, route: &RouteName) -> RouteMetrics {
+        self.streams.route(route.as_str())
     }
 
     /// A message that was not tried.

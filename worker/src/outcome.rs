@@ -25,6 +25,8 @@ pub enum Refusal {
     Busy { model: ModelName, limit: usize },
     #[error("the worker is stopping: send again")]
     Stopping,
+    #[error("it was delivered {deliveries} times and never came to an end")]
+    TooOften { deliveries: u64 },
 }
 
 /// What is said of a failure: the reply's code and the label of the counter.
@@ -50,6 +52,15 @@ impl Refusal {
             Self::ContentType { .. } => verdict(415, "content_type"),
             Self::Busy { .. } => verdict(429, "busy"),
             Self::NotLoaded { .. } | Self::Stopping => verdict(503, "unavailable"),
+            Self::TooOften { .. } => verdict(500, "deliveries"),
+        }
+    }
+
+    /// Whether the same message may be tried at another time: a stored one is then delivered again.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::UnknownModel { .. } | Self::NotLoaded { .. } | Self::Busy { .. } | Self::Stopping => true,
+            Self::TooLarge { .. } | Self::ContentType { .. } | Self::TooOften { .. } => false,
         }
     }
 }

@@ -13,12 +13,13 @@ use tokio::sync::mpsc;
 use tracing::Span;
 
 use crate::bundle::{Bundle, Identity};
-use crate::bus::{Envelope, FRAME_TYPE, Ticket};
+use crate::bus::{Asked, Envelope, FRAME_TYPE, Ticket};
 use crate::job::{Done, Failure, StageTimes};
 use crate::lane::Finished;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::outcome::{self, Refusal};
+use crate::stream::settle;
 use crate::telemetry::{mark_failed, trace_into};
 
 /// The error headers of the NATS services protocol.
@@ -34,8 +35,12 @@ const STAGE_MICROS: HeaderName = HeaderName::from_static("Inferbus-Stage-Micros"
 /// Publishes what the lanes finish until they are gone.
 pub async fn run(client: Client, metrics: Arc<Metrics>, mut finished: mpsc::Receiver<Finished<Ticket>>) {
     let publisher = Publisher { client, metrics };
-    while let Some(message) = finished.recv().await {
-        publisher.message(message).await;
+    while let Some(Finished { bundle, result, times, span, ticket }) = finished.recv().await {
+        let message = Finished { bundle, result, times, span, ticket: () };
+        match ticket {
+            Ticket::Request(asked) => publisher.message(message, asked).await,
+            Ticket::Stream(delivery) => settle::spawn(message, delivery),
+        }
     }
 }
 
@@ -45,12 +50,10 @@ struct Publisher {
 }
 
 impl Publisher {
-    async fn message(&self, message: Finished<Ticket>) {
-        let Finished { bundle, result, times, span, ticket } = message;
-        let mut headers = bundle.headers.clone();
-        trace_into(&mut headers, &span, ticket.headers.as_ref());
-        headers.insert(STAGE_MICROS, stage_micros(times));
-        match result.and_then(|done| self.fits(done)) {
+    async fn message(&self, message: Finished<()>, ticket: Asked) {
+        let Finished { bundle, result, times, span, .. } = message;
+        let headers = result_headers(&bundle, &span, ticket.headers.as_ref(), times);
+        match result.and_then(|done| fits(self.client.max_payload(), done)) {
             Ok(done) => self.done(&bundle, done, headers, times, &ticket).await,
             Err(failure) => {
                 mark_failed(&span, failure.verdict().code);
@@ -59,17 +62,7 @@ impl Publisher {
         }
     }
 
-    /// What the server would not take must be known before any part of it is published.
-    fn fits(&self, done: Done) -> Result<Done, Failure> {
-        let limit = self.client.max_payload().saturating_sub(limits::HEADER_ROOM);
-        let emits = done.emits.iter().map(|emit| emit.payload.len());
-        match emits.chain(done.output.as_ref().map(Bytes::len)).max() {
-            Some(len) if len > limit => Err(Failure::Unpublishable { len, limit }),
-            _ => Ok(done),
-        }
-    }
-
-    async fn done(&self, bundle: &Bundle, done: Done, mut headers: HeaderMap, times: StageTimes, ticket: &Ticket) {
+    async fn done(&self, bundle: &Bundle, done: Done, mut headers: HeaderMap, times: StageTimes, ticket: &Asked) {
         bundle.metrics.done(done.output.is_some(), done.emits.len(), times, ticket.received.elapsed());
         for emit in done.emits {
             let subject = match &ticket.output {
@@ -98,7 +91,7 @@ impl Publisher {
         failure: &Failure,
         mut headers: HeaderMap,
         times: StageTimes,
-        ticket: &Ticket,
+        ticket: &Asked,
     ) {
         let (verdict, stage) = (failure.verdict(), failure.stage());
         let identity = &bundle.identity;
@@ -117,6 +110,24 @@ impl Publisher {
             self.metrics.unpublished.inc();
         }
     }
+}
+
+/// What the server would not take must be known before any part of it is published.
+pub fn fits(max_payload: usize, done: Done) -> Result<Done, Failure> {
+    let limit = max_payload.saturating_sub(limits::HEADER_ROOM);
+    let emits = done.emits.iter().map(|emit| emit.payload.len());
+    match emits.chain(done.output.as_ref().map(Bytes::len)).max() {
+        Some(len) if len > limit => Err(Failure::Unpublishable { len, limit }),
+        _ => Ok(done),
+    }
+}
+
+/// Who made a result, how long it took, and in which trace.
+pub fn result_headers(bundle: &Bundle, span: &Span, incoming: Option<&HeaderMap>, times: StageTimes) -> HeaderMap {
+    let mut headers = bundle.headers.clone();
+    trace_into(&mut headers, span, incoming);
+    headers.insert(STAGE_MICROS, stage_micros(times));
+    headers
 }
 
 /// Answers a message that is not tried.

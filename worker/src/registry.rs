@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use inferbus_catalog::ModelName;
+use inferbus_catalog::{ModelName, RouteName};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -54,6 +54,8 @@ pub struct Registry {
     complete: watch::Sender<bool>,
     taking: AtomicBool,
     behind: ArcSwapOption<String>,
+    /// Routes that cannot be served now, and why.
+    route_problems: ArcSwap<BTreeMap<RouteName, String>>,
 }
 
 impl Registry {
@@ -116,6 +118,18 @@ impl Registry {
         self.behind.load().as_deref().cloned()
     }
 
+    /// Says why a route cannot be served, or that it can.
+    pub fn set_route_problem(&self, route: &RouteName, why: Option<String>) {
+        self.route_problems.rcu(|problems| {
+            let mut problems = BTreeMap::clone(problems);
+            match &why {
+                Some(why) => problems.insert(route.clone(), why.clone()),
+                None => problems.remove(route),
+            };
+            problems
+        });
+    }
+
     /// Why this worker does not serve everything that is active; empty when it does.
     pub fn unready(&self) -> Vec<String> {
         if !*self.complete.borrow() {
@@ -126,7 +140,9 @@ impl Registry {
         }
         let slots = self.slots.load();
         let missing = slots.iter().filter(|(_, slot)| slot.bundle.is_none());
-        missing.map(|(model, slot)| format!("{model}: {}", slot.error.as_deref().unwrap_or("loading"))).collect()
+        let models = missing.map(|(model, slot)| format!("{model}: {}", slot.error.as_deref().unwrap_or("loading")));
+        let routes = self.route_problems.load();
+        models.chain(routes.iter().map(|(route, why)| format!("route {route}: {why}"))).collect()
     }
 
     pub fn status(&self) -> Vec<ModelStatus> {

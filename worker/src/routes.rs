@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::{Bus, Origin};
 use crate::config::BusSettings;
+use crate::stream::feed::Feed;
 use crate::{connect, limits};
 
 /// Serves direct requests and routes until told to stop, and returns when every message that the server
@@ -32,8 +33,7 @@ pub async fn run(
         .await;
     let mut taking = false;
     loop {
-        let mut wanted = routes.borrow_and_update().clone();
-        wanted.retain(|_, route| route.stream().is_none());
+        let wanted = routes.borrow_and_update().clone();
         let mut ending = Vec::new();
         serving.retain(|name, (route, stop)| {
             let stays = wanted.get(name) == Some(route);
@@ -46,11 +46,16 @@ pub async fn run(
         for (name, route) in wanted {
             if let Entry::Vacant(place) = serving.entry(name.clone()) {
                 let stop = stop.child_token();
+                place.insert((route.clone(), stop.clone()));
+                if let Some(options) = route.stream() {
+                    let feed = Feed::new(bus.clone(), name, route.clone(), options.clone());
+                    takers.spawn(feed.run(stop));
+                    continue;
+                }
                 let group = format!("{}.{name}", settings.group);
                 let origin = Origin::Route(name.clone(), route.clone());
-                subscribe(&bus, &mut takers, route.subject.clone(), group, origin, stop.clone()).await;
-                begun.push((name, route.clone()));
-                place.insert((route, stop));
+                subscribe(&bus, &mut takers, route.subject.clone(), group, origin, stop).await;
+                begun.push((name, route));
             }
         }
         if !taking || !begun.is_empty() {

@@ -10,6 +10,7 @@ pub mod list;
 pub mod push;
 pub mod rollback;
 pub mod route;
+mod route_stream;
 pub mod show;
 pub mod status;
 

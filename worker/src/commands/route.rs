@@ -4,12 +4,11 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use inferbus::connect::Connection;
 use inferbus_catalog::limits;
-use inferbus_catalog::{
-    Catalog, Mode, ModelName, Route, RouteName, RouteSummary, Span, Start, StreamName, StreamOptions,
-};
+use inferbus_catalog::{Catalog, ModelName, Route, RouteName, RouteSummary};
 use serde_json::json;
 
 use super::print::{self, say};
+use super::route_stream::{self, Mend, Show, StreamArguments};
 use crate::cli::Format;
 
 #[derive(Debug, Args)]
@@ -23,9 +22,17 @@ pub struct Arguments {
 enum Command {
     /// Add a route, or change it
     #[command(
-        after_help = "Examples:\n  inferbus route add --subject 'sensors.cam.*' --model digits --output 'inference.digits.{{wildcard(1)}}'\n  nats kv put routes cameras '{\"subject\":\"sensors.cam.*\",\"model\":\"digits\",\"output\":\"inference.digits.$1\"}'\n\nWorkers follow routes live. A message with a reply subject is answered as well."
+        after_help = "Examples:\n  inferbus route add --subject 'sensors.cam.*' --model digits --output 'inference.digits.{{wildcard(1)}}'\n  inferbus route add --stream SENSORS --subject 'sensors.cam.*' --model digits --output 'inference.digits.$1'\n  nats kv put routes cameras '{\"subject\":\"sensors.cam.*\",\"model\":\"digits\",\"output\":\"inference.digits.$1\"}'\n\nWorkers follow routes live. A message with a reply subject is answered as well, but not one of a stream."
     )]
     Add(Add),
+    /// Show a route, and what it has on the server with each setting explained
+    #[command(after_help = "Example:\n  inferbus route show cams")]
+    Show(Show),
+    /// Make anew what a stream's route has lost on the server
+    #[command(
+        after_help = "Examples:\n  inferbus route mend cams --from 4711    # go on with this sequence of the stream\n  inferbus route mend cams --from all     # with the oldest stored message; results that are stored longer than\n                                          # the duplicate window ago come a second time\n  inferbus route mend cams --from new     # with what comes from now on"
+    )]
+    Mend(Mend),
     /// List the routes
     #[command(after_help = "Example:\n  inferbus route ls --output json")]
     Ls(List),
@@ -54,40 +61,6 @@ struct Add {
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Stream")]
-struct StreamArguments {
-    /// Take the messages from this JetStream stream, each to one result, "no result" or one dead letter
-    #[arg(long, value_name = "STREAM", requires = "output")]
-    stream: Option<StreamName>,
-    /// The stream that stores the results [default: one of the route's own]
-    #[arg(long, value_name = "STREAM", requires = "stream")]
-    results: Option<StreamName>,
-    /// Key of a message, for example `$1`: messages of one key are worked on one after the other
-    #[arg(long, value_name = "KEY", requires = "stream")]
-    order: Option<String>,
-    /// How long the server waits for a sign of life of a message that it delivered
-    #[arg(long, value_name = "TIME", requires = "stream", default_value_t = limits::ACK_WAIT)]
-    ack_wait: Span,
-    /// How long one message may take in all before it is given to another worker
-    #[arg(long, value_name = "TIME", requires = "stream", default_value_t = limits::DEADLINE)]
-    deadline: Span,
-    /// A message delivered more often than this becomes a dead letter
-    #[arg(long, value_name = "N", requires = "stream", default_value_t = limits::DELIVERIES)]
-    deliveries: u64,
-    /// Where a new route begins: with `all` that is stored, or with what comes `new`
-    #[arg(long, value_name = "WHERE", requires = "stream", default_value = "all")]
-    start: Start,
-}
-
-impl StreamArguments {
-    fn mode(self) -> Mode {
-        let Self { stream, results, order, ack_wait, deadline, deliveries, start } = self;
-        let options = |stream| StreamOptions { stream, results, order, ack_wait, deadline, deliveries, start };
-        stream.map(options).map_or(Mode::Request, Mode::Stream)
-    }
-}
-
-#[derive(Debug, Args)]
 struct List {
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
@@ -105,6 +78,8 @@ struct Remove {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match arguments.command {
         Command::Add(add) => add.run().await,
+        Command::Show(show) => show.run().await,
+        Command::Mend(mend) => mend.run().await,
         Command::Ls(list) => list.run().await,
         Command::Rm(remove) => {
             super::catalog(&remove.connection).await?.delete_route(&remove.name).await?;
@@ -118,9 +93,16 @@ impl Add {
     async fn run(self) -> anyhow::Result<()> {
         let name = self.name.map_or_else(|| name_of(&self.subject), Ok)?;
         let route = Route { subject: self.subject, model: self.model, output: self.output, mode: self.stream.mode() };
-        let catalog = Catalog::create(self.connection.command().await?).await?;
+        Route::parse(&route.to_bytes()).with_context(|| format!("route {name}"))?;
+        let client = self.connection.command().await?;
+        let catalog = Catalog::create(client.clone()).await?;
+        // What is wrong on the server is said before any worker follows the route.
+        let made = route_stream::prepare(&client, &name, &route).await?;
         catalog.put_route(&name, &route).await.with_context(|| format!("route {name}"))?;
         say!("route {name}: {} → {} → {}", route.subject, route.model, route.output.as_deref().unwrap_or("reply only"));
+        if let Some(made) = made {
+            route_stream::explain(&made);
+        }
         Ok(())
     }
 }
@@ -156,12 +138,17 @@ impl List {
             .into_iter()
             .map(|RouteSummary { name, route, .. }| match route {
                 Ok(route) => {
-                    vec![name.to_string(), route.subject, route.model.to_string(), print::or_dash(route.output)]
+                    let stream = route.stream().map(|options| options.stream.to_string());
+                    let Route { subject, model, output, .. } = route;
+                    vec![name.to_string(), print::or_dash(stream), subject, model.to_string(), print::or_dash(output)]
                 }
-                Err(problems) => vec![name.to_string(), format!("unreadable: {problems}"), "-".into(), "-".into()],
+                Err(problems) => {
+                    let unreadable = format!("unreadable: {problems}");
+                    vec![name.to_string(), "-".into(), unreadable, "-".into(), "-".into()]
+                }
             })
             .collect();
-        print::table(&["ROUTE", "SUBJECT", "MODEL", "OUTPUT"], &rows);
+        print::table(&["ROUTE", "STREAM", "SUBJECT", "MODEL", "OUTPUT"], &rows);
         Ok(())
     }
 }

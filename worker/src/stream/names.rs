@@ -1,5 +1,7 @@
 //! The names that streams, consumers, subjects, headers and message ids have, for workers and commands alike.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use async_nats::HeaderName;
 use inferbus_catalog::{Route, RouteName};
 
@@ -46,8 +48,9 @@ pub fn dead_letter_subject(route: &RouteName, sequence: u64) -> String {
 }
 
 /// A stream by name and birth: one that was deleted and made again counts its messages from one again.
-pub fn stream_identity(stream: &str, created_unix_nanos: i128) -> String {
-    format!("{stream}@{:x}", created_unix_nanos.div_euclid(1_000_000))
+pub fn stream_identity(stream: &str, created: SystemTime) -> String {
+    let birth = created.duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{stream}@{:x}", birth.as_millis())
 }
 
 /// The id by which the server knows a result that it has already stored. Emitted events append `/1`, `/2`, ….

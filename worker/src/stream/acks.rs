@@ -1,0 +1,45 @@
+//! The words by which the server hears what became of a delivery.
+//!
+//! Promises: an acknowledgement is sent as a request and counts only when the server's empty answer is back: "no
+//! responders" is no answer.
+
+use std::time::Duration;
+
+use async_nats::{Client, Request, Subject};
+use bytes::Bytes;
+
+use crate::limits;
+
+const ACK: Bytes = Bytes::from_static(b"+ACK");
+const TERM: Bytes = Bytes::from_static(b"+TERM");
+const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
+
+/// Whether the server knows that the message is done.
+pub async fn done(client: &Client, ack: Subject) -> Result<(), String> {
+    checked(client, ack, ACK).await
+}
+
+/// Whether the server knows that the message is not to be delivered again.
+pub async fn never_again(client: &Client, ack: Subject) -> Result<(), String> {
+    checked(client, ack, TERM).await
+}
+
+async fn checked(client: &Client, ack: Subject, word: Bytes) -> Result<(), String> {
+    let request = Request::new().payload(word).timeout(Some(limits::CONFIRM));
+    let answer = client.send_request(ack, request).await.map_err(|fault| fault.to_string())?;
+    match answer.status {
+        None if answer.payload.is_empty() => Ok(()),
+        status => Err(format!("the server answered {status:?} {}", String::from_utf8_lossy(&answer.payload))),
+    }
+}
+
+/// Has the message delivered again after a pause. Where this is lost, the ack wait does it.
+pub async fn again(client: &Client, ack: Subject, pause: Duration) {
+    let word = format!("-NAK {{\"delay\":{}}}", pause.as_nanos());
+    let _ = client.publish(ack, word.into()).await;
+}
+
+/// A sign of life.
+pub async fn in_progress(client: &Client, ack: Subject) {
+    let _ = client.publish(ack, IN_PROGRESS).await;
+}

@@ -1,0 +1,289 @@
+//! One stream's route: what it needs is prepared, then messages are asked for, for free places only.
+//!
+//! Promises: one request for messages is open at a time, and all it can bring has its places and bytes before it is sent.
+//! Nothing is asked for while the model is missing or results cannot be stored. Whatever goes wrong is said in the log and
+//! in the worker's readiness, and tried again with growing pauses until it is mended.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_nats::jetstream::{self, Context};
+use async_nats::{Message, StatusCode, Subscriber};
+use futures_util::StreamExt as _;
+use inferbus_catalog::{Route, RouteName, StreamOptions};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::delivery::Stored;
+use super::intake::Intake;
+use super::objects::ORDERED;
+use super::places::Reserve;
+use super::setup::{self, Missing};
+use super::{acks, names};
+use crate::bus::Bus;
+use crate::{connect, failpoint, limits};
+
+pub struct Feed {
+    bus: Arc<Bus>,
+    context: Context,
+    name: RouteName,
+    route: Route,
+    options: StreamOptions,
+    intake: Option<Arc<Intake>>,
+    /// What readiness says of this route.
+    alarm: Option<String>,
+    begun: bool,
+}
+
+/// Why a feed no longer pulls.
+enum Ended {
+    Stopped,
+    /// The connection was another one, or a server took over: nothing is wrong.
+    Again,
+    Fault(String),
+}
+
+impl Feed {
+    pub fn new(bus: Arc<Bus>, name: RouteName, route: Route, options: StreamOptions) -> Self {
+        let mut context = jetstream::new(bus.client.clone());
+        context.set_timeout(limits::CONFIRM);
+        Self { bus, context, name, route, options, intake: None, alarm: None, begun: false }
+    }
+
+    /// Serves the route until told to stop. What is in hand then is finished by others.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut pause = limits::RETRY_FIRST;
+        loop {
+            let why = match self.serve(&stop).await {
+                Ended::Stopped => break,
+                Ended::Again => {
+                    pause = limits::RETRY_FIRST;
+                    continue;
+                }
+                Ended::Fault(why) => why,
+            };
+            self.raise(Some(why));
+            tokio::select! {
+                () = tokio::time::sleep(pause) => pause = (pause * 2).min(limits::RETRY_SETUP),
+                () = stop.cancelled() => break,
+            }
+        }
+        self.bus.registry.set_route_problem(&self.name, None);
+        tracing::info!(route = %self.name, "route ended");
+    }
+
+    async fn serve(&mut self, stop: &CancellationToken) -> Ended {
+        let prepared = tokio::select! {
+            prepared = setup::prepare(&self.context, &self.name, &self.route, &self.options, Missing::Create) => prepared,
+            () = stop.cancelled() => return Ended::Stopped,
+        };
+        let intake = match prepared {
+            Ok(prepared) => self.intake(prepared.identity),
+            Err(fault) => return Ended::Fault(fault.to_string()),
+        };
+        let inbox = self.bus.client.new_inbox();
+        let messages = match self.bus.client.subscribe(format!("{inbox}.*")).await {
+            Ok(messages) => messages,
+            Err(fault) => return Ended::Fault(format!("messages cannot be subscribed to: {fault}")),
+        };
+        if !std::mem::replace(&mut self.begun, true) {
+            let Route { subject, model, output, .. } = &self.route;
+            tracing::info!(route = %self.name, stream = %self.options.stream, subject, %model, output, "route begins");
+        }
+        self.pull(Puller::new(intake, inbox), messages, stop).await
+    }
+
+    /// What is in hand stays known over a lost connection, but not to another stream of the same name.
+    fn intake(&mut self, identity: String) -> Arc<Intake> {
+        match &self.intake {
+            Some(intake) if intake.identity == identity => intake.clone(),
+            _ => {
+                let what = (self.name.clone(), self.route.clone(), self.options.clone());
+                let intake = Intake::new(self.bus.clone(), self.context.clone(), what, identity);
+                self.intake.insert(intake).clone()
+            }
+        }
+    }
+
+    async fn pull(&mut self, mut puller: Puller, mut messages: Subscriber, stop: &CancellationToken) -> Ended {
+        let connection = self.bus.metrics.connections.get();
+        let mut tick = tokio::time::interval(limits::FEED_TICK);
+        let ended = loop {
+            self.raise(puller.obstacle());
+            if self.alarm.is_none() {
+                puller.ask().await;
+            }
+            tokio::select! {
+                message = messages.next() => match message.map(|message| puller.take(message)) {
+                    Some(None) => {}
+                    Some(Some(ended)) => break ended,
+                    None => break Ended::Again,
+                },
+                () = puller.intake.bell.notified() => {}
+                () = puller.intake.bus.room.freed(), if puller.is_short => {}
+                _ = tick.tick() => if puller.is_silent() || self.bus.metrics.connections.get() != connection {
+                    break Ended::Again;
+                },
+                () = stop.cancelled() => break Ended::Stopped,
+            }
+        };
+        // What the server had sent already is worked on.
+        for message in connect::unsubscribe(&self.bus.client, messages).await {
+            puller.take(message);
+        }
+        ended
+    }
+
+    fn raise(&mut self, alarm: Option<String>) {
+        if self.alarm == alarm {
+            return;
+        }
+        match &alarm {
+            Some(why) => tracing::error!(route = %self.name, "the route is not served: {why}"),
+            None if self.alarm.is_some() => tracing::info!(route = %self.name, "the route is served again"),
+            None => {}
+        }
+        self.bus.registry.set_route_problem(&self.name, alarm.clone());
+        self.alarm = alarm;
+    }
+}
+
+/// Asks for messages and takes them, over one subscription.
+struct Puller {
+    intake: Arc<Intake>,
+    inbox: String,
+    /// Counts requests: each has a subject of its own, so that a late word on one is not taken for the next.
+    request: u64,
+    open: Option<Open>,
+    heard: Instant,
+    /// There was no room for a request.
+    is_short: bool,
+    /// A message waits that is larger than a request allows for.
+    oversize: bool,
+    /// By which the server knows the one worker that an ordered route has at a time.
+    pin: Option<String>,
+}
+
+/// A request that the server still has.
+struct Open {
+    left: usize,
+    reserve: Reserve,
+}
+
+impl Puller {
+    fn new(intake: Arc<Intake>, inbox: String) -> Self {
+        let heard = Instant::now();
+        Self { intake, inbox, request: 0, open: None, heard, is_short: false, oversize: false, pin: None }
+    }
+
+    /// Why it would be wrong to take messages now.
+    fn obstacle(&self) -> Option<String> {
+        let missing = || self.intake.bus.registry.active(self.intake.route.model.as_ref()).err();
+        self.intake.trouble().or_else(|| missing().map(|refusal| refusal.to_string()))
+    }
+
+    /// The server gives signs of life while it has a request.
+    fn is_silent(&self) -> bool {
+        self.open.is_some() && self.heard.elapsed() > limits::PULL_HEARTBEAT * 2 + limits::FEED_TICK
+    }
+
+    async fn ask(&mut self) {
+        if self.open.is_some() {
+            return;
+        }
+        let most = if self.oversize { 1 } else { limits::PULL };
+        let batch = self.intake.appetite().min(most);
+        if batch == 0 {
+            return;
+        }
+        let bus = &self.intake.bus;
+        let least = if self.oversize { limits::PAYLOAD } else { bus.client.max_payload() } + limits::HEADER_ROOM;
+        let Some(reserve) = bus.room.reserve(batch, least, least.max(limits::PULL_BYTES)) else {
+            self.is_short = true;
+            return;
+        };
+        self.is_short = false;
+        self.request += 1;
+        self.heard = Instant::now();
+        let left = reserve.messages();
+        let mut question = json!({
+            "batch": left,
+            "max_bytes": reserve.bytes(),
+            "expires": limits::PULL_EXPIRES.as_nanos() as u64,
+            "idle_heartbeat": limits::PULL_HEARTBEAT.as_nanos() as u64,
+        });
+        if self.intake.options.order.is_some() {
+            question["group"] = ORDERED.into();
+            if let Some(pin) = &self.pin {
+                question["id"] = pin.as_str().into();
+            }
+        }
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.intake.options.stream, self.intake.consumer);
+        let reply = format!("{}.{}", self.inbox, self.request);
+        // A request that is lost is asked again when the server is silent.
+        let _ = bus.client.publish_with_reply(subject, reply, question.to_string().into()).await;
+        self.open = Some(Open { left, reserve });
+    }
+
+    /// A message, or what the server says of the request.
+    fn take(&mut self, message: Message) -> Option<Ended> {
+        self.heard = Instant::now();
+        let Some(status) = message.status else {
+            self.message(message);
+            return None;
+        };
+        let own = message.subject.rsplit('.').next().and_then(|token| token.parse().ok()) == Some(self.request);
+        let words = message.description.as_deref().unwrap_or_default().to_lowercase();
+        match status {
+            StatusCode::IDLE_HEARTBEAT => {}
+            StatusCode::NO_RESPONDERS => return Some(Ended::Fault(self.says("there is no such consumer"))),
+            _ if words.contains("consumer deleted") => {
+                return Some(Ended::Fault(self.says("the consumer was deleted")));
+            }
+            _ if words.contains("leadership change") || words.contains("server shutdown") => return Some(Ended::Again),
+            _ if !own => {}
+            StatusCode::TIMEOUT | StatusCode::NOT_FOUND => self.open = None,
+            _ if words.contains("message size exceeds") => (self.open, self.oversize) = (None, true),
+            _ if words.contains("batch completed") || words.contains("pin") => (self.open, self.pin) = (None, None),
+            _ => return Some(Ended::Fault(self.says(&format!("{status} {words}")))),
+        }
+        None
+    }
+
+    fn says(&self, what: &str) -> String {
+        let (consumer, stream) = (names::consumer(&self.intake.name), &self.intake.options.stream);
+        format!("the server says of the consumer {consumer} of the stream {stream}: {what}")
+    }
+
+    fn message(&mut self, message: Message) {
+        let Some((ack, stored)) = message.reply.clone().and_then(|ack| Some((ack.clone(), Stored::read(&ack)?))) else {
+            tracing::warn!(subject = %message.subject, "a message that is not from a stream is left aside");
+            return;
+        };
+        if let Some(pin) = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pin-Id")) {
+            self.pin = Some(pin.to_string());
+        }
+        self.oversize = false;
+        let len = message.payload.len();
+        let room = &self.intake.bus.room;
+        let place = match &mut self.open {
+            Some(open) => {
+                open.left = open.left.saturating_sub(1);
+                open.reserve.take(room, len)
+            }
+            None => room.one(len),
+        };
+        if self.open.as_ref().is_some_and(|open| open.left == 0) {
+            self.open = None;
+        }
+        failpoint::pass(failpoint::FETCHED, &message.payload);
+        match place {
+            Some(place) => self.intake.begin(message, ack, stored, place),
+            None => {
+                // From a request of an earlier connection: the server thought that it was still wanted.
+                let client = self.intake.bus.client.clone();
+                tokio::spawn(async move { acks::again(&client, ack, limits::RETRY_FIRST).await });
+            }
+        }
+    }
+}

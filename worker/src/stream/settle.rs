@@ -1,0 +1,232 @@
+//! The end of a stream's message: its result, nothing, or its dead letter is stored, and only then it is acknowledged.
+//!
+//! Promises: what is published counts only when the server has confirmed it, in order, and an acknowledgement only when
+//! the server has answered. Nothing is given up before the message's deadline, and then it is left to be delivered again.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
+
+use super::delivery::Delivery;
+use super::store::{self, StoreFault};
+use super::{acks, dead_letter, names, results};
+use crate::bundle::Bundle;
+use crate::failpoint;
+use crate::job::{Done, Failure, StageTimes};
+use crate::lane::Finished;
+use crate::limits;
+use crate::metrics::End;
+use crate::outcome::{self, Refusal, Verdict};
+use crate::publish::{fits, result_headers};
+use crate::telemetry::mark_failed;
+
+/// A message that a lane is done with.
+pub async fn finished(message: Finished<()>, delivery: Box<Delivery>) {
+    let Finished { bundle, result, times, span, .. } = message;
+    let limit = delivery.intake.bus.client.max_payload();
+    let whole = delivery.received.elapsed();
+    match result.and_then(|done| fits(limit, done)) {
+        Ok(done) => {
+            bundle.metrics.done(done.output.is_some(), done.emits.len(), times, whole);
+            let mut headers = result_headers(&bundle, &span, delivery.headers.as_ref(), times);
+            origin(&mut headers, &delivery);
+            succeeded(&bundle, done, headers, &delivery).await;
+        }
+        Err(failure) => {
+            mark_failed(&span, failure.verdict().code);
+            failed(&bundle, &failure, times, whole, &delivery).await;
+        }
+    }
+}
+
+/// A message that was not tried.
+pub async fn refused(delivery: Box<Delivery>, refusal: Refusal) {
+    let verdict = refusal.verdict();
+    let text = outcome::header_text(&refusal.to_string());
+    delivery.intake.bus.metrics.refusal(verdict, &text);
+    if refusal.may_pass() {
+        let pause = pause(delivery.stored.deliveries);
+        tracing::debug!(route = %delivery.intake.name, sequence = delivery.stored.sequence, ?pause, "delivered again later: {text}");
+        acks::again(&delivery.intake.bus.client, newest_ack(&delivery), pause).await;
+        delivery.intake.metrics.ended(End::Retried);
+        return;
+    }
+    bury(&delivery, dead_letter::Cause { verdict, text, stage: None, bundle: None }).await;
+}
+
+async fn failed(bundle: &Bundle, failure: &Failure, times: StageTimes, whole: Duration, delivery: &Delivery) {
+    let (verdict, stage, identity) = (failure.verdict(), failure.stage(), &bundle.identity);
+    let text = outcome::sentence(identity.model.as_ref(), &identity.version.to_string(), stage, failure);
+    bundle.metrics.failed(verdict, &text, times, whole);
+    bury(delivery, dead_letter::Cause { verdict, text, stage: Some(stage), bundle: Some(bundle) }).await;
+}
+
+async fn succeeded(bundle: &Bundle, done: Done, headers: HeaderMap, delivery: &Delivery) {
+    let id = delivery.id();
+    let Some(earlier) = earlier(delivery, &id).await else { return };
+    match earlier {
+        Earlier::Buried => return confirm(delivery, End::DeadLetter).await,
+        Earlier::Published(ids) if ids.contains(&id) => return confirm(delivery, End::Result).await,
+        Earlier::Published(ids) => {
+            let publication = Publication { bundle, headers, id: &id, stored: ids };
+            match publication.store(done, delivery).await {
+                Ok(end) => confirm(delivery, end).await,
+                Err(StoreFault::TooLarge(text)) => {
+                    let verdict = Verdict { code: 507, label: "over_limit" };
+                    let cause = dead_letter::Cause { verdict, text, stage: None, bundle: Some(bundle) };
+                    bury(delivery, cause).await;
+                }
+                Err(StoreFault::OutOfTime(text)) => given_up(delivery, &text),
+            }
+        }
+    }
+}
+
+/// What one message publishes.
+struct Publication<'a> {
+    bundle: &'a Bundle,
+    headers: HeaderMap,
+    id: &'a str,
+    /// Ids that an earlier delivery has stored.
+    stored: HashSet<String>,
+}
+
+impl Publication<'_> {
+    /// Emitted events one after the other, and then the result.
+    async fn store(mut self, done: Done, delivery: &Delivery) -> Result<End, StoreFault> {
+        for (index, emit) in done.emits.into_iter().enumerate() {
+            let id = format!("{}/{}", self.id, index + 1);
+            let subject = format!("{}.{}", delivery.output, emit.topic);
+            self.one(id, subject, self.headers.clone(), emit.payload.into(), delivery).await?;
+        }
+        let Some(output) = done.output else { return Ok(End::NoResult) };
+        if self.bundle.gives_tensors() {
+            self.headers.insert("Content-Type", crate::bus::FRAME_TYPE);
+        }
+        let (id, headers) = (self.id.to_owned(), std::mem::take(&mut self.headers));
+        self.one(id, delivery.output.clone(), headers, output, delivery).await?;
+        Ok(End::Result)
+    }
+
+    async fn one(
+        &self,
+        id: String,
+        subject: String,
+        mut headers: HeaderMap,
+        payload: Bytes,
+        delivery: &Delivery,
+    ) -> Result<(), StoreFault> {
+        if self.stored.contains(&id) {
+            return Ok(());
+        }
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
+        let duplicate = store::confirmed(delivery, subject.into(), headers, payload).await?;
+        if duplicate {
+            delivery.intake.metrics.duplicates.inc();
+        }
+        Ok(())
+    }
+}
+
+/// Stores a dead letter, and then tells the server never to deliver the message again.
+async fn bury(delivery: &Delivery, cause: dead_letter::Cause<'_>) {
+    let id = delivery.id();
+    // On another version, or before a crash, it may have had its result.
+    if delivery.stored.deliveries > 1 {
+        match published(delivery, &id).await {
+            Some(ids) if ids.contains(&id) => return confirm(delivery, End::Result).await,
+            Some(_) => {}
+            None => return,
+        }
+    }
+    let intake = &delivery.intake;
+    let (headers, payload) = dead_letter::write(delivery, &id, &cause);
+    let subject = names::dead_letter_subject(&intake.name, delivery.stored.sequence);
+    tracing::warn!(route = %intake.name, sequence = delivery.stored.sequence, reason = cause.verdict.label, "a dead letter: {}", cause.text);
+    match store::confirmed(delivery, subject.into(), headers, payload).await {
+        Ok(_) => confirm(delivery, End::DeadLetter).await,
+        Err(fault) => given_up(delivery, &fault.to_string()),
+    }
+}
+
+/// What earlier deliveries left behind.
+enum Earlier {
+    Buried,
+    Published(HashSet<String>),
+}
+
+/// Nothing costs a first delivery anything; `None` where the server could not say before the deadline.
+async fn earlier(delivery: &Delivery, id: &str) -> Option<Earlier> {
+    if delivery.stored.deliveries <= 1 {
+        return Some(Earlier::Published(HashSet::new()));
+    }
+    let intake = &delivery.intake;
+    let ask = || results::is_dead(&intake.context, id, &intake.name, delivery.stored.sequence);
+    if store::asked(delivery, ask).await? {
+        return Some(Earlier::Buried);
+    }
+    let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(delivery.stored.at);
+    if age < limits::DUPLICATE_WINDOW - limits::CLOCK_SKEW {
+        // Whatever was published of it, the server still knows.
+        return Some(Earlier::Published(HashSet::new()));
+    }
+    published(delivery, id).await.map(Earlier::Published)
+}
+
+async fn published(delivery: &Delivery, id: &str) -> Option<HashSet<String>> {
+    let intake = &delivery.intake;
+    let ask = || results::published(&intake.context, &intake.results, &delivery.output, id, delivery.stored.at);
+    store::asked(delivery, ask).await
+}
+
+/// Acknowledges, again if need be: a message that is settled must not come back for want of an answer.
+async fn confirm(delivery: &Delivery, end: End) {
+    let client = &delivery.intake.bus.client;
+    let mut pause = limits::RETRY_FIRST;
+    loop {
+        let ack = newest_ack(delivery);
+        let answered = match end {
+            End::DeadLetter => acks::never_again(client, ack).await,
+            _ => acks::done(client, ack).await,
+        };
+        let Err(why) = answered else { break };
+        if Instant::now() + pause >= delivery.deadline() {
+            return given_up(delivery, &why);
+        }
+        tracing::debug!(sequence = delivery.stored.sequence, why, "not acknowledged yet");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(limits::RETRY_LONGEST);
+    }
+    failpoint::pass(failpoint::ACKED, &delivery.payload);
+    delivery.intake.metrics.ended(end);
+}
+
+fn given_up(delivery: &Delivery, why: &str) {
+    let (route, sequence) = (&delivery.intake.name, delivery.stored.sequence);
+    tracing::error!(%route, sequence, "given up at its deadline, and left to be delivered again: {why}");
+    delivery.intake.metrics.ended(End::Retried);
+}
+
+fn newest_ack(delivery: &Delivery) -> Subject {
+    delivery.intake.newest_ack(delivery.stored.sequence).unwrap_or_else(|| delivery.ack.clone())
+}
+
+/// Which stored message a result is of.
+fn origin(headers: &mut HeaderMap, delivery: &Delivery) {
+    headers.insert(names::ROUTE, delivery.intake.name.as_str());
+    headers.insert(names::STREAM, delivery.intake.options.stream.as_str());
+    headers.insert(names::SEQUENCE, delivery.stored.sequence.to_string());
+}
+
+/// The pause before a message that cannot be tried now is delivered again.
+fn pause(deliveries: u64) -> Duration {
+    let doublings = u32::try_from(deliveries.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
+    limits::RETRY_FIRST.saturating_mul(1 << doublings).min(limits::RETRY_LONGEST)
+}
+
+/// The publisher's door to this file.
+pub fn spawn(message: Finished<()>, delivery: Box<Delivery>) {
+    tokio::spawn(finished(message, delivery));
+}

@@ -1,0 +1,115 @@
+//! Publishing into a stream until the server has confirmed it, or the message's deadline has passed.
+//!
+//! Promises: while the server takes nothing, one message of a route tries again, with growing pauses, and the others wait
+//! for it; the route asks for no more meanwhile, and says why.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::publish::PublishAck;
+use async_nats::jetstream::response::Response;
+use async_nats::{HeaderMap, Request, RequestErrorKind, Subject};
+use bytes::Bytes;
+
+use super::delivery::Delivery;
+use crate::{failpoint, limits};
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreFault {
+    #[error("the stream takes no message of this size: {0}")]
+    TooLarge(String),
+    #[error("nothing could be stored in time: {0}")]
+    OutOfTime(String),
+}
+
+/// Why one try did not store anything.
+enum Miss {
+    TooLarge(String),
+    Passing(String),
+}
+
+/// Publishes, and says whether the server had it already.
+pub async fn confirmed(
+    delivery: &Delivery,
+    subject: Subject,
+    headers: HeaderMap,
+    payload: Bytes,
+) -> Result<bool, StoreFault> {
+    let publish = || publish(delivery, subject.clone(), headers.clone(), payload.clone());
+    persist(delivery, publish).await
+}
+
+/// Asks the server something that a message's end depends on; `None` if it could not answer before the deadline.
+pub async fn asked<T, E, F>(delivery: &Delivery, ask: impl Fn() -> F) -> Option<T>
+where
+    F: Future<Output = Result<T, E>>,
+    E: std::fmt::Display,
+{
+    let ask = || async { ask().await.map_err(|fault| Miss::Passing(fault.to_string())) };
+    persist(delivery, ask).await.ok()
+}
+
+async fn persist<T, F>(delivery: &Delivery, attempt: impl Fn() -> F) -> Result<T, StoreFault>
+where
+    F: Future<Output = Result<T, Miss>>,
+{
+    let first = match attempt().await {
+        Ok(value) => return Ok(value),
+        Err(Miss::TooLarge(text)) => return Err(StoreFault::TooLarge(text)),
+        Err(Miss::Passing(text)) => text,
+    };
+    let intake = &delivery.intake;
+    intake.set_trouble(Some(first.clone()));
+    let left = delivery.deadline().saturating_duration_since(Instant::now());
+    let Ok(_gate) = tokio::time::timeout(left, intake.gate.lock()).await else {
+        return Err(StoreFault::OutOfTime(first));
+    };
+    let mut pause = Duration::ZERO;
+    loop {
+        tokio::time::sleep(pause).await;
+        let why = match attempt().await {
+            Ok(value) => {
+                intake.set_trouble(None);
+                return Ok(value);
+            }
+            Err(Miss::TooLarge(text)) => {
+                intake.set_trouble(None);
+                return Err(StoreFault::TooLarge(text));
+            }
+            Err(Miss::Passing(text)) => text,
+        };
+        intake.set_trouble(Some(why.clone()));
+        pause = (pause * 2).clamp(limits::RETRY_FIRST, limits::RETRY_STORE);
+        if Instant::now() + pause >= delivery.deadline() {
+            return Err(StoreFault::OutOfTime(why));
+        }
+    }
+}
+
+async fn publish(delivery: &Delivery, subject: Subject, headers: HeaderMap, payload: Bytes) -> Result<bool, Miss> {
+    let client = &delivery.intake.bus.client;
+    let request = Request::new().headers(headers).payload(payload).timeout(Some(limits::CONFIRM));
+    let answer = match client.send_request(subject.clone(), request).await {
+        Ok(answer) => answer,
+        Err(fault) if fault.kind() == RequestErrorKind::MaxPayloadExceeded => {
+            return Err(Miss::TooLarge(fault.to_string()));
+        }
+        Err(fault) if fault.kind() == RequestErrorKind::NoResponders => {
+            return Err(Miss::Passing(format!("no stream stores {subject}")));
+        }
+        Err(fault) => return Err(Miss::Passing(format!("publishing to {subject}: {fault}"))),
+    };
+    failpoint::pass(failpoint::PUBLISHED, &delivery.payload);
+    match serde_json::from_slice::<Response<PublishAck>>(&answer.payload) {
+        Ok(Response::Ok(stored)) => {
+            failpoint::pass(failpoint::CONFIRMED, &delivery.payload);
+            Ok(stored.duplicate)
+        }
+        Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
+            Err(Miss::TooLarge(error.to_string()))
+        }
+        Ok(Response::Err { error }) => Err(Miss::Passing(format!("the server does not store {subject}: {error}"))),
+        Err(fault) => Err(Miss::Passing(format!("the answer to {subject} is not one of a stream: {fault}"))),
+    }
+}

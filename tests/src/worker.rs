@@ -49,7 +49,11 @@ impl Worker {
         if let Some(name) = &options.name {
             command.args(["--name", name]);
         }
-        command.env("INFERBUS_CACHE", plugin_cache()).args(&options.arguments).envs(options.environment);
+        command
+            .env("INFERBUS_CACHE", plugin_cache())
+            .env("INFERBUS_STATE", "off")
+            .args(&options.arguments)
+            .envs(options.environment);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the worker starts");
         let log = Arc::new(Log::default());
         let stderr = BufReader::new(child.stderr.take().expect("stderr is piped"));

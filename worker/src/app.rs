@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Admin};
 use crate::bundle::{Loader, sandboxed};
 use crate::bus::Bus;
-use crate::config::{CacheFolder, CacheSetting, Compute, WorkerConfig};
+use crate::config::{CacheSetting, Compute, Folder, StateSetting, WorkerConfig};
+use crate::journal::Journal;
 use crate::lane::Lanes;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -45,15 +46,30 @@ pub fn loader(compute: &Compute, compiler: Compiler) -> anyhow::Result<Loader> {
 /// Nothing that is wrong with the cache keeps a worker from working.
 fn cache(setting: &CacheSetting) -> Option<Cache> {
     let folder = match setting.folder() {
-        CacheFolder::Off => return None,
-        CacheFolder::Unknown => {
+        Folder::Off => return None,
+        Folder::Unknown => {
             tracing::warn!("compiled plugins are not cached: there is no home folder, so name one with --cache");
             return None;
         }
-        CacheFolder::At(folder) => folder,
+        Folder::At(folder) => folder,
     };
     let opened = Cache::open(&folder);
     opened.inspect_err(|fault| tracing::warn!("compiled plugins are not cached: {fault}")).ok()
+}
+
+/// Nothing that is wrong with the journal keeps a worker from working.
+fn journal(setting: &StateSetting, lanes: usize) -> Option<Arc<Journal>> {
+    let folder = match setting.folder() {
+        Folder::Off => return None,
+        Folder::Unknown => {
+            tracing::warn!("crashes are not noted: there is no home folder, so name one with --state");
+            return None;
+        }
+        Folder::At(folder) => folder,
+    };
+    let opened = Journal::open(&folder, lanes);
+    let said = opened.inspect_err(|fault| tracing::warn!(folder = %folder.display(), "crashes are not noted: {fault}"));
+    said.ok().map(Arc::new)
 }
 
 /// Runs a worker until `stop`, then finishes what is in hand and leaves.
@@ -141,15 +157,23 @@ async fn serve(
     let places = in_flight + limits::STREAM_PLACES;
     let lane_count = loader.lanes;
     let (finished, outgoing) = mpsc::channel(places);
-    let lanes = Lanes::start(lane_count, places, &finished).context("the compute threads cannot be started")?;
+    let journal = journal(&config.state, lane_count);
+    let lanes = Lanes::start(lane_count, places, &finished, journal.as_ref())
+        .context("the compute threads cannot be started")?;
     drop(finished);
     let publisher = tokio::spawn(publish::run(client.clone(), metrics.clone(), outgoing));
 
     let behind = CancellationToken::new();
     let (routes_found, routes) = watch::channel(BTreeMap::new());
     let follower = catalog.follow(FollowOptions::default());
-    let following =
-        Following { catalog, loader, registry: registry.clone(), metrics: metrics.clone(), routes: routes_found };
+    let following = Following {
+        catalog,
+        loader,
+        registry: registry.clone(),
+        metrics: metrics.clone(),
+        routes: routes_found,
+        journal: journal.clone(),
+    };
     let resolver = beside.tasks.spawn(resolve::run(following, follower, behind.clone()));
     let service = beside.tasks.spawn(service(config, &client, &registry, &metrics, admin).run(behind.clone()));
 
@@ -157,12 +181,15 @@ async fn serve(
         () = registry.completed() => {}
         () = stop.cancelled() => {}
     }
-    let bus = Arc::new(Bus::new(client.clone(), registry, lanes, metrics, lane_count, in_flight));
+    let bus = Arc::new(Bus::new(client.clone(), registry, lanes, metrics, lane_count, journal.clone(), in_flight));
     routes::run(bus.clone(), config.bus.clone(), routes, stop.clone()).await;
 
     tracing::info!("worker stops: finishing what is in hand");
     if tokio::time::timeout(limits::DRAIN, bus.emptied()).await.is_err() {
         tracing::error!(seconds = limits::DRAIN.as_secs(), "messages in hand did not finish in time and are given up");
+    }
+    if let Some(journal) = journal {
+        journal.close();
     }
     behind.cancel();
     farewell(&client).await;

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::bundle::{Bundle, Identity};
+use crate::journal::Journal;
 use crate::lane::{Job, Lanes};
 use crate::metrics::Metrics;
 use crate::outcome::Refusal;
@@ -74,6 +75,7 @@ pub struct Bus {
     /// Room for messages of streams.
     pub room: Room,
     pub lane_count: usize,
+    pub journal: Option<Arc<Journal>>,
     places: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     in_flight: usize,
@@ -86,11 +88,12 @@ impl Bus {
         lanes: Lanes<Ticket>,
         metrics: Arc<Metrics>,
         lane_count: usize,
+        journal: Option<Arc<Journal>>,
         in_flight: usize,
     ) -> Self {
         let places = Arc::new(Semaphore::new(in_flight));
         let bytes = Arc::new(Semaphore::new(limits::IN_FLIGHT_BYTES / limits::BYTES_PER_PERMIT));
-        Self { client, registry, lanes, metrics, room: Room::default(), lane_count, places, bytes, in_flight }
+        Self { client, registry, lanes, metrics, room: Room::default(), lane_count, journal, places, bytes, in_flight }
     }
 
     /// Takes messages until told to stop, then those that the server had already sent.
@@ -133,7 +136,8 @@ impl Bus {
         let span = message_span(identity, envelope.headers.as_ref());
         let output = origin.output(&subject);
         let asked = Asked { reply: envelope.reply, output, headers: envelope.headers, received, _place: place };
-        let Err(job) = self.lanes.submit(Job { bundle, payload, span, ticket: Ticket::Request(asked) }) else {
+        let Err(job) = self.lanes.submit(Job { bundle, payload, name: None, span, ticket: Ticket::Request(asked) })
+        else {
             return Ok(());
         };
         let (reply, headers) = match job.ticket {

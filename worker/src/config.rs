@@ -3,7 +3,7 @@
 //! A setting is a flag, an environment name, and a default, in that order of precedence.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -29,7 +29,23 @@ pub struct WorkerConfig {
     #[arg(long, value_name = "NAME", env = "INFERBUS_NAME", default_value_t = default_name())]
     pub name: String,
     #[command(flatten)]
+    pub state: StateSetting,
+    #[command(flatten)]
     pub log: LogSettings,
+}
+
+/// Where a worker notes what it does, for the next one to read if it dies.
+#[derive(Clone, Debug, Args)]
+pub struct StateSetting {
+    /// Folder of the crash journal, or `off` [default: inferbus in $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, value_name = "FOLDER", env = "INFERBUS_STATE")]
+    pub state: Option<PathBuf>,
+}
+
+impl StateSetting {
+    pub fn folder(&self) -> Folder {
+        Folder::of(self.state.as_deref(), "XDG_STATE_HOME", ".local/state", "inferbus")
+    }
 }
 
 /// What a bundle runs on, with or without a bus.
@@ -55,23 +71,30 @@ pub struct CacheSetting {
     pub cache: Option<PathBuf>,
 }
 
+/// A folder that has a default, and can be done without.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CacheFolder {
+pub enum Folder {
     Off,
     /// Nobody named one, and there is no home folder.
     Unknown,
     At(PathBuf),
 }
 
-impl CacheSetting {
-    pub fn folder(&self) -> CacheFolder {
+impl Folder {
+    fn of(named: Option<&Path>, variable: &str, at_home: &str, own: &str) -> Self {
         let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|folder| folder.is_absolute());
-        let default = || absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")));
-        match &self.cache {
-            Some(folder) if folder.as_os_str() == "off" => CacheFolder::Off,
-            Some(folder) => CacheFolder::At(folder.clone()),
-            None => default().map_or(CacheFolder::Unknown, |folder| CacheFolder::At(folder.join("inferbus/plugins"))),
+        let default = || absolute(variable).or_else(|| Some(absolute("HOME")?.join(at_home)));
+        match named {
+            Some(folder) if folder.as_os_str() == "off" => Self::Off,
+            Some(folder) => Self::At(folder.to_owned()),
+            None => default().map_or(Self::Unknown, |folder| Self::At(folder.join(own))),
         }
+    }
+}
+
+impl CacheSetting {
+    pub fn folder(&self) -> Folder {
+        Folder::of(self.cache.as_deref(), "XDG_CACHE_HOME", ".cache", "inferbus/plugins")
     }
 }
 

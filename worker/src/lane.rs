@@ -17,11 +17,14 @@ use tracing::Span;
 use crate::bundle::Bundle;
 use crate::failpoint;
 use crate::job::{self, Done, Failure, Stage, StageTimes, Surroundings};
+use crate::journal::{Journal, Scribe};
 
 /// A message on its way to a lane. The ticket is the bus's own and means nothing here.
 pub struct Job<T> {
     pub bundle: Arc<Bundle>,
     pub payload: Bytes,
+    /// The name of a message that is delivered again after a crash.
+    pub name: Option<String>,
     pub span: Span,
     pub ticket: T,
 }
@@ -42,12 +45,18 @@ pub struct Lanes<T> {
 
 impl<T: Send + 'static> Lanes<T> {
     /// Starts `count` threads over a queue of `capacity` jobs. A `finished` that holds as many never blocks a lane.
-    pub fn start(count: usize, capacity: usize, finished: &mpsc::Sender<Finished<T>>) -> std::io::Result<Self> {
+    pub fn start(
+        count: usize,
+        capacity: usize,
+        finished: &mpsc::Sender<Finished<T>>,
+        journal: Option<&Arc<Journal>>,
+    ) -> std::io::Result<Self> {
         let (queue, jobs) = crossbeam_channel::bounded(capacity);
         for lane in 0..count {
             let (jobs, finished) = (jobs.clone(), finished.clone());
+            let scribe = journal.map(|journal| Scribe::new(journal.clone(), lane));
             let thread = std::thread::Builder::new().stack_size(inferbus_sandbox::limits::THREAD_STACK);
-            thread.name(format!("lane-{lane}")).spawn(move || work(lane, &jobs, &finished))?;
+            thread.name(format!("lane-{lane}")).spawn(move || work(lane, &jobs, &finished, scribe))?;
         }
         Ok(Self { queue })
     }
@@ -60,10 +69,17 @@ impl<T: Send + 'static> Lanes<T> {
     }
 }
 
-fn work<T>(lane: usize, jobs: &Receiver<Job<T>>, finished: &mpsc::Sender<Finished<T>>) {
-    for Job { bundle, payload, span, ticket } in jobs {
+fn work<T>(lane: usize, jobs: &Receiver<Job<T>>, finished: &mpsc::Sender<Finished<T>>, mut scribe: Option<Scribe>) {
+    for Job { bundle, payload, name, span, ticket } in jobs {
+        let digest = &bundle.identity.digest;
+        let quiet = scribe.as_mut().map(|scribe| scribe.begin(digest, name.as_deref()));
         let (result, times) = span.in_scope(|| run(lane, &bundle, &payload));
-        drop(payload);
+        drop((payload, quiet));
+        if let Some(scribe) = &mut scribe
+            && !times.infer.is_zero()
+        {
+            scribe.ended(digest);
+        }
         if finished.blocking_send(Finished { bundle, result, times, span, ticket }).is_err() {
             return;
         }

@@ -87,6 +87,14 @@ pub const WAITING_PULLS: i64 = 4096;
 /// An ordered route's worker that asks for nothing for so long makes way for another.
 pub const PIN: Duration = Duration::from_secs(60);
 
+/// How long deaths of workers are remembered, and how many lines of them.
+pub const CRASH_MEMORY: Duration = Duration::from_secs(7 * 24 * 3600);
+pub const CRASH_LINES: usize = 10_000;
+
+/// Journals of dead workers that are read at a start, and what is read of each.
+pub const JOURNALS: usize = 10_000;
+pub const JOURNAL_BYTES: usize = 1 << 20;
+
 /// Compute threads of one worker.
 pub const LANES: usize = 256;
 

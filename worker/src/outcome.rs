@@ -27,6 +27,8 @@ pub enum Refusal {
     Stopping,
     #[error("it was delivered {deliveries} times and never came to an end")]
     TooOften { deliveries: u64 },
+    #[error("it was on a lane when this worker died, {deaths} times")]
+    Crashed { deaths: usize },
 }
 
 /// What is said of a failure: the reply's code and the label of the counter.
@@ -53,6 +55,7 @@ impl Refusal {
             Self::Busy { .. } => verdict(429, "busy"),
             Self::NotLoaded { .. } | Self::Stopping => verdict(503, "unavailable"),
             Self::TooOften { .. } => verdict(500, "deliveries"),
+            Self::Crashed { .. } => verdict(500, "crashed"),
         }
     }
 
@@ -60,7 +63,7 @@ impl Refusal {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::UnknownModel { .. } | Self::NotLoaded { .. } | Self::Busy { .. } | Self::Stopping => true,
-            Self::TooLarge { .. } | Self::ContentType { .. } | Self::TooOften { .. } => false,
+            Self::TooLarge { .. } | Self::ContentType { .. } | Self::TooOften { .. } | Self::Crashed { .. } => false,
         }
     }
 }

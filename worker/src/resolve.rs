@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::bundle::{Artifacts, Bundle, BundleFault, Identity, Loader};
+use crate::journal::Journal;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
@@ -38,6 +40,10 @@ enum Fault {
     OtherDigest { version: String, wanted: Digest, found: Digest },
     #[error("version {version}: {fault}")]
     Bundle { version: String, fault: BundleFault },
+    #[error(
+        "version {version} is in quarantine: it killed this worker {deaths} times; push a version that does not, or delete {} and start the worker again", file.display()
+    )]
+    Quarantined { version: String, deaths: usize, file: PathBuf },
     #[error("version {version} was not loaded within {} s", limits::LOAD.as_secs())]
     TooSlow { version: String },
     #[error("loading stopped unexpectedly: {0}")]
@@ -50,7 +56,9 @@ impl Fault {
             Self::Catalog(fault) => fault.is_transient(),
             Self::TooSlow { .. } => true,
             Self::Bundle { fault, .. } => fault.may_pass(),
-            Self::Lost | Self::Pointer(_) | Self::OtherDigest { .. } | Self::Broken(_) => false,
+            Self::Lost | Self::Pointer(_) | Self::OtherDigest { .. } | Self::Quarantined { .. } | Self::Broken(_) => {
+                false
+            }
         }
     }
 }
@@ -69,6 +77,7 @@ struct Resolver {
     metrics: Arc<Metrics>,
     /// Loads on threads that may block: one that was given up still has its place until it ends.
     loads: Arc<Semaphore>,
+    journal: Option<Arc<Journal>>,
 }
 
 /// What the resolver works on: each model is at most once in hand, and at most once more waiting.
@@ -89,13 +98,14 @@ pub struct Following {
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
     pub routes: watch::Sender<BTreeMap<RouteName, Route>>,
+    pub journal: Option<Arc<Journal>>,
 }
 
 /// Follows the catalog until told to stop.
 pub async fn run(following: Following, mut follower: Follower, stop: CancellationToken) {
-    let Following { catalog, loader, registry, metrics, routes } = following;
+    let Following { catalog, loader, registry, metrics, routes, journal } = following;
     let loads = Arc::new(Semaphore::new(limits::LOADS));
-    let resolver = Resolver { catalog, loader, registry, metrics, loads };
+    let resolver = Resolver { catalog, loader, registry, metrics, loads, journal };
     let mut work = Work::default();
     let (mut heard, mut routes_behind) = (false, false);
     let mut look_around = tokio::time::interval(limits::LOOK_AROUND);
@@ -215,6 +225,10 @@ impl Resolver {
 
     /// Fetches every artifact, then compiles and warms up on a thread that may block.
     async fn load(&self, identity: Identity, entry: Entry) -> Result<Bundle, Fault> {
+        let judged = self.journal.as_ref().and_then(|journal| journal.quarantined(&identity.digest));
+        if let Some((deaths, file)) = judged {
+            return Err(Fault::Quarantined { version: identity.version.to_string(), deaths, file });
+        }
         let artifacts = Artifacts {
             model: self.catalog.artifact(&entry.model).await?,
             pre: self.plugin(entry.pre.as_ref().map(|plugin| plugin.artifact())).await?,
@@ -222,9 +236,11 @@ impl Resolver {
         };
         let (loader, metrics) = (self.loader.clone(), self.metrics.clone());
         let version = identity.version.to_string();
+        let journal = self.journal.clone();
         let place = self.loads.clone().acquire_owned().await.map_err(|fault| Fault::Broken(fault.to_string()))?;
         let load = move || {
             let _place = place;
+            let _loading = journal.as_ref().map(|journal| journal.loading(&identity.digest));
             loader.load(identity, &entry, &artifacts, &metrics)
         };
         let loaded = tokio::task::spawn_blocking(load).await;

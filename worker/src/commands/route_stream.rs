@@ -195,5 +195,5 @@ async fn read(client: &Client, name: &RouteName) -> anyhow::Result<Route> {
     let Some(summary) = found else {
         return Err(NotFound(format!("there is no route `{name}`: `inferbus route ls` lists them")).into());
     };
-    Ok(summary.route.with_context(|| format!("the route `{name}` is not valid"))?)
+    summary.route.with_context(|| format!("the route `{name}` is not valid"))
 }

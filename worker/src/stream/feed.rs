@@ -5,12 +5,13 @@
 //! in the worker's readiness, and tried again with growing pauses until it is mended.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::{self, Context};
 use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt as _;
 use inferbus_catalog::{Route, RouteName, StreamOptions};
+use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +19,7 @@ use super::delivery::Stored;
 use super::intake::Intake;
 use super::objects::ORDERED;
 use super::places::Reserve;
-use super::setup::{self, Missing};
+use super::setup::{self, Missing, Prepared};
 use super::{acks, names};
 use crate::bus::Bus;
 use crate::{connect, failpoint, limits};
@@ -78,7 +79,7 @@ impl Feed {
             () = stop.cancelled() => return Ended::Stopped,
         };
         let intake = match prepared {
-            Ok(prepared) => self.intake(prepared.identity),
+            Ok(prepared) => self.intake(prepared),
             Err(fault) => return Ended::Fault(fault.to_string()),
         };
         let inbox = self.bus.client.new_inbox();
@@ -94,12 +95,14 @@ impl Feed {
     }
 
     /// What is in hand stays known over a lost connection, but not to another stream of the same name.
-    fn intake(&mut self, identity: String) -> Arc<Intake> {
+    fn intake(&mut self, prepared: Prepared) -> Arc<Intake> {
+        let Prepared { identity, found } = prepared;
+        let window = found.results.map_or(Duration::ZERO, |results| results.config.duplicate_window);
         match &self.intake {
             Some(intake) if intake.identity == identity => intake.clone(),
             _ => {
                 let what = (self.name.clone(), self.route.clone(), self.options.clone());
-                let intake = Intake::new(self.bus.clone(), self.context.clone(), what, identity);
+                let intake = Intake::new(self.bus.clone(), self.context.clone(), what, identity, window);
                 self.intake.insert(intake).clone()
             }
         }
@@ -131,6 +134,7 @@ impl Feed {
         for message in connect::unsubscribe(&self.bus.client, messages).await {
             puller.take(message);
         }
+        puller.make_way().await;
         ended
     }
 
@@ -147,6 +151,9 @@ impl Feed {
         self.alarm = alarm;
     }
 }
+
+/// Another worker has an ordered route's turn.
+const WRONG_PIN: u16 = 423;
 
 /// Asks for messages and takes them, over one subscription.
 struct Puller {
@@ -244,10 +251,24 @@ impl Puller {
             _ if !own => {}
             StatusCode::TIMEOUT | StatusCode::NOT_FOUND => self.open = None,
             _ if words.contains("message size exceeds") => (self.open, self.oversize) = (None, true),
-            _ if words.contains("batch completed") || words.contains("pin") => (self.open, self.pin) = (None, None),
+            _ if words.contains("batch completed") => self.open = None,
+            _ if status.as_u16() == WRONG_PIN => (self.open, self.pin) = (None, None),
             _ => return Some(Ended::Fault(self.says(&format!("{status} {words}")))),
         }
         None
+    }
+
+    /// An ordered route's next worker need not wait until this one is missed.
+    async fn make_way(&self) {
+        if self.pin.is_some() {
+            let (stream, consumer) = (&self.intake.options.stream, &self.intake.consumer);
+            let subject = format!("CONSUMER.UNPIN.{stream}.{consumer}");
+            let unpinned: Result<IgnoredAny, _> =
+                self.intake.context.request(subject, &json!({ "group": ORDERED })).await;
+            if let Err(fault) = unpinned {
+                tracing::debug!(route = %self.intake.name, %fault, "the next worker has to wait");
+            }
+        }
     }
 
     fn says(&self, what: &str) -> String {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::Context;
 use async_nats::{Message, Subject};
@@ -30,6 +30,8 @@ pub struct Intake {
     pub options: StreamOptions,
     /// The stream by name and birth.
     pub identity: String,
+    /// For how long after a message was stored the server is sure to know its result.
+    pub window: Duration,
     pub consumer: String,
     pub results: String,
     pub metrics: RouteMetrics,
@@ -85,13 +87,28 @@ impl Intake {
         context: Context,
         (name, route, options): (RouteName, Route, StreamOptions),
         identity: String,
+        window: Duration,
     ) -> Arc<Self> {
         let consumer = super::names::consumer(&name);
         let results = super::names::results(&name, &route);
         let metrics = bus.metrics.route(&name);
+        let window = window.saturating_sub(limits::CLOCK_SKEW);
         let (bell, gate, state) = (Notify::new(), tokio::sync::Mutex::new(()), Mutex::default());
-        let intake =
-            Self { bus, context, name, route, options, identity, consumer, results, metrics, bell, gate, state };
+        let intake = Self {
+            window,
+            bus,
+            context,
+            name,
+            route,
+            options,
+            identity,
+            consumer,
+            results,
+            metrics,
+            bell,
+            gate,
+            state,
+        };
         let intake = Arc::new(intake);
         tokio::spawn(give_signs_of_life(Arc::downgrade(&intake)));
         intake
@@ -155,11 +172,24 @@ impl Intake {
             tokio::spawn(settle::refused(delivery, Refusal::TooOften { deliveries }));
             return;
         }
+        let name = delivery.id();
+        if stored.deliveries > 1
+            && let Some(deaths) = self.bus.journal.as_ref().and_then(|journal| journal.guilty(&name))
+        {
+            tokio::spawn(settle::refused(delivery, Refusal::Crashed { deaths }));
+            return;
+        }
         match self.bus.admit(self.route.model.as_ref(), delivery.payload.len(), delivery.headers.as_ref()) {
             Ok(bundle) => {
                 let span = message_span(&bundle.identity, delivery.headers.as_ref());
                 let payload = delivery.payload.clone();
-                self.submit(Box::new(Job { bundle, payload, span, ticket: Ticket::Stream(delivery) }));
+                self.submit(Box::new(Job {
+                    bundle,
+                    payload,
+                    name: Some(name),
+                    span,
+                    ticket: Ticket::Stream(delivery),
+                }));
             }
             Err(refusal) => {
                 tokio::spawn(settle::refused(delivery, refusal));

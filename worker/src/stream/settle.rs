@@ -168,7 +168,7 @@ async fn earlier(delivery: &Delivery, id: &str) -> Option<Earlier> {
         return Some(Earlier::Buried);
     }
     let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(delivery.stored.at);
-    if age < limits::DUPLICATE_WINDOW - limits::CLOCK_SKEW {
+    if age < intake.window {
         // Whatever was published of it, the server still knows.
         return Some(Earlier::Published(HashSet::new()));
     }

@@ -1,0 +1,211 @@
+//! The crash journal: what each lane had in hand when the process died, read by the next process.
+//!
+//! Promises: a message that kills its worker again and again is known as such after a restart, and so is a model version
+//! that does. A worker that was killed from outside accuses nobody: what was on a lane then is only suspect, runs alone the
+//! next time, and is cleared by ending. Steady requests write nothing; a stream's message writes one slot, without a sync,
+//! because the journal must outlive the process and not the machine.
+
+use std::collections::HashSet;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use inferbus_catalog::Digest;
+
+use crate::crashes::{Crashes, Death};
+use crate::limits;
+
+/// Bytes of one slot: a digest, and the name of a message.
+const SLOT: usize = 512;
+const EXTENSION: &str = "journal";
+/// What a slot says while a bundle is loaded.
+pub const LOADING: &str = "loading";
+/// What a slot says of a request: nobody delivers it again, so it needs no name.
+pub const REQUEST: &str = "request";
+
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+    folder: PathBuf,
+    crashes: Crashes,
+    /// Versions that have ended a message in this process, and where the next of them is noted.
+    cleared: Mutex<HashSet<Digest>>,
+    end: AtomicU64,
+    /// Slots for loads, which come behind those of the lanes.
+    loads: Mutex<Vec<usize>>,
+    /// Held alone by a suspect, so that a crash is its own.
+    quiet: RwLock<()>,
+}
+
+/// One lane's pen.
+pub struct Scribe {
+    journal: Arc<Journal>,
+    lane: usize,
+    written: Option<Digest>,
+    cleared: Option<Digest>,
+}
+
+/// As long as it lives, no suspect runs, or nothing but this one.
+pub enum Quiet<'a> {
+    Nothing,
+    Shared(RwLockReadGuard<'a, ()>),
+    Alone(RwLockWriteGuard<'a, ()>),
+}
+
+/// A load that is noted until this is dropped.
+pub struct Loading<'a> {
+    journal: &'a Journal,
+    slot: Option<usize>,
+}
+
+impl Journal {
+    /// Reads what dead workers left in the folder, and begins a journal of its own there.
+    pub fn open(folder: &Path, lanes: usize) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        // One reader at a time, or a death would be counted twice.
+        let lock = OpenOptions::new().create(true).append(true).open(folder.join("lock"))?;
+        lock.lock()?;
+        let mut deaths = Vec::new();
+        for entry in std::fs::read_dir(folder)?.take(limits::JOURNALS) {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == EXTENSION) {
+                deaths.extend(dead(&path)?);
+            }
+        }
+        let crashes = Crashes::read(&folder.join("crashes"), deaths)?;
+        let name = format!("{}-{}.{EXTENSION}", std::process::id(), now());
+        let path = folder.join(name);
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        file.try_lock().map_err(io::Error::from)?;
+        let slots = lanes + limits::LOADS;
+        file.set_len((slots * SLOT) as u64)?;
+        let loads = Mutex::new((lanes..slots).collect());
+        let (cleared, end, quiet) = (Mutex::default(), AtomicU64::new((slots * SLOT) as u64), RwLock::new(()));
+        Ok(Self { file, path, folder: folder.to_owned(), crashes, cleared, end, loads, quiet })
+    }
+
+    /// How often a message has killed a worker, if it is to be tried no more.
+    pub fn guilty(&self, message: &str) -> Option<usize> {
+        self.crashes.guilty(message)
+    }
+
+    /// How often a version has killed a worker, and the file that says so, if it is to be loaded no more.
+    pub fn quarantined(&self, digest: &Digest) -> Option<(usize, PathBuf)> {
+        Some((self.crashes.quarantined(&digest.to_string())?, self.folder.join("crashes")))
+    }
+
+    pub fn loading(&self, digest: &Digest) -> Loading<'_> {
+        let slot = self.loads.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        if let Some(slot) = slot {
+            self.write(slot, digest, LOADING);
+        }
+        Loading { journal: self, slot }
+    }
+
+    /// An orderly end accuses nobody.
+    pub fn close(&self) {
+        if let Err(fault) = std::fs::remove_file(&self.path) {
+            tracing::warn!(journal = %self.path.display(), %fault, "the crash journal cannot be removed");
+        }
+    }
+
+    fn write(&self, slot: usize, digest: &Digest, message: &str) {
+        let text = format!("{digest} {message}\n");
+        let mut bytes = [0; SLOT];
+        let len = text.len().min(SLOT);
+        bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+        // Without a journal a worker still works.
+        let _ = self.file.write_all_at(&bytes, (slot * SLOT) as u64);
+    }
+
+    fn clear(&self, digest: &Digest) {
+        if self.cleared.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest) {
+            let line = format!("{digest}\n");
+            let at = self.end.fetch_add(line.len() as u64, Ordering::Relaxed);
+            let _ = self.file.write_all_at(line.as_bytes(), at);
+        }
+    }
+}
+
+impl Scribe {
+    pub fn new(journal: Arc<Journal>, lane: usize) -> Self {
+        Self { journal, lane, written: None, cleared: None }
+    }
+
+    /// Notes what comes next on this lane, and waits for its turn if it is suspect or if a suspect runs.
+    pub fn begin(&mut self, digest: &Digest, message: Option<&str>) -> Quiet<'_> {
+        let suspect = message.is_some_and(|message| self.journal.crashes.suspects(message));
+        let quiet = match (suspect, self.journal.crashes.has_suspects()) {
+            (true, _) => Quiet::Alone(self.journal.quiet.write().unwrap_or_else(PoisonError::into_inner)),
+            (false, true) => Quiet::Shared(self.journal.quiet.read().unwrap_or_else(PoisonError::into_inner)),
+            (false, false) => Quiet::Nothing,
+        };
+        if message.is_some() || self.written != Some(*digest) {
+            self.journal.write(self.lane, digest, message.unwrap_or(REQUEST));
+            self.written = message.is_none().then_some(*digest);
+        }
+        quiet
+    }
+
+    /// Native code came back.
+    pub fn ended(&mut self, digest: &Digest) {
+        if self.cleared != Some(*digest) {
+            self.journal.clear(digest);
+            self.cleared = Some(*digest);
+        }
+    }
+}
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            let _ = self.journal.file.write_all_at(&[0; SLOT], (slot * SLOT) as u64);
+            self.journal.loads.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
+        }
+    }
+}
+
+/// What a journal says whose process is gone; the file goes with it.
+fn dead(path: &Path) -> io::Result<Option<Death>> {
+    // Another worker, on its orderly end, may have removed it.
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(fault) => return Err(fault),
+    };
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(None),
+        Err(TryLockError::Error(fault)) => return Err(fault),
+    }
+    let mut bytes = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(0).min(limits::JOURNAL_BYTES)];
+    file.read_exact_at(&mut bytes, 0)?;
+    let text = String::from_utf8_lossy(&bytes).replace('\0', "\n");
+    let (mut on_lanes, mut cleared) = (Vec::new(), Vec::new());
+    for line in text.lines().filter(|line| !line.is_empty()) {
+        match line.split_once(' ') {
+            Some((digest, message)) => on_lanes.push((digest.to_owned(), message.to_owned())),
+            None => cleared.push(line.to_owned()),
+        }
+    }
+    std::fs::remove_file(path)?;
+    Ok(Some(Death { at: now() / 1_000_000, on_lanes, cleared }))
+}
+
+/// Microseconds since the Unix epoch.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Writes a file as a whole or not at all.
+pub fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let next = path.with_extension("next");
+    let mut file = File::create(&next)?;
+    file.write_all(text.as_bytes())?;
+    std::fs::rename(next, path)
+}

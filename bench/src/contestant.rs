@@ -26,7 +26,7 @@ pub fn worker_arguments(server: &str) -> [&str; 4] {
 const READY: Duration = Duration::from_secs(60);
 
 /// `inferbus`, built beside this program.
-fn inferbus() -> anyhow::Result<Command> {
+pub fn inferbus() -> anyhow::Result<Command> {
     let here = std::env::current_exe()?;
     let program = here.with_file_name("inferbus");
     if !program.exists() {
@@ -80,6 +80,7 @@ impl Contestant {
         subject: &'static str,
         command: &mut Command,
     ) -> anyhow::Result<Self> {
+        command.env("INFERBUS_STATE", root().join("target/bench-state"));
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
         let log = child.stderr.take().context("the worker's log")?;
         drain(wait_for(log, "worker takes messages").await?);
@@ -87,7 +88,7 @@ impl Contestant {
     }
 
     /// Starts a program that says `ready`.
-    async fn spawn(
+    pub async fn spawn(
         name: &'static str,
         subject: &'static str,
         classifies: bool,

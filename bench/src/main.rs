@@ -10,6 +10,7 @@ mod bomb;
 #[path = "../../worker/sandbox/tests/support/bombs.rs"]
 #[allow(dead_code, reason = "one of them is enough here")]
 mod bombs;
+mod burn;
 mod cached;
 mod clock;
 mod contestant;
@@ -19,6 +20,7 @@ mod load;
 mod picture;
 mod process;
 mod sandbox;
+mod stream;
 mod swap;
 mod versus;
 
@@ -29,6 +31,7 @@ use clap::{Parser, Subcommand};
 use inferbus::app;
 use inferbus::config::WorkerConfig;
 use inferbus::dev_server::{DevServer, Settings};
+use inferbus::stream::store::Promises;
 use inferbus_bench::{echo, native, serve};
 
 use crate::figures::Figures;
@@ -57,6 +60,16 @@ struct Arguments {
 enum Command {
     /// Measure the sandbox by itself, without a server
     Sandbox,
+    /// Measure routes of mode stream
+    Stream,
+    /// Fetch from a stream, publish with PubAck and acknowledge, `plain` or `checked`: what a stream costs without inference
+    BareLoop { server: String, stream: String, acks: String },
+    /// A worker that does not wait until a result is `stored`, or until its ack is `acknowledged`: what a promise costs
+    CarelessWorker {
+        without: String,
+        #[command(flatten)]
+        config: WorkerConfig,
+    },
     /// Measure the allocations of a message
     Allocations,
     /// Answer every request with its payload: what the bus alone costs
@@ -76,7 +89,7 @@ fn main() -> ExitCode {
     let command = arguments.command.take();
     // The native worker runs on what the worker runs on; who makes the load may use more than one thread.
     let runtime = match command {
-        Some(Command::NativeWorker(_)) => app::runtime(),
+        Some(Command::NativeWorker(_) | Command::CarelessWorker { .. } | Command::BareLoop { .. }) => app::runtime(),
         _ => tokio::runtime::Runtime::new(),
     };
     let ended = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(command, &arguments)));
@@ -100,6 +113,18 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             let load = load(&server, arguments).await?;
             allocations::measure(&load, server.url()).await?.into_iter().for_each(|figure| figures.add(figure));
             server.stop().await;
+        }
+        Some(Command::Stream) => {
+            let server = server().await?;
+            stream::measure(&load(&server, arguments).await?, server.url(), &mut figures).await?;
+            server.stop().await;
+        }
+        Some(Command::BareLoop { server, stream, acks }) => {
+            return stream::bare_loop(&server, &stream, acks == "checked").await;
+        }
+        Some(Command::CarelessWorker { without, config }) => {
+            let promises = Promises { stored: without != "stored", acknowledged: without != "acknowledged" };
+            return serve::run(config, |loader| loader.promises = promises).await;
         }
         Some(Command::Echo { server, subject }) => return echo::run(&server, &subject).await,
         Some(Command::NativeWorker(config)) => {
@@ -135,6 +160,7 @@ async fn workers(arguments: &Arguments, figures: &mut Figures) -> anyhow::Result
     figures.add(swap::measure(&load, &worker, arguments.bumps).await?);
     figures.add(bomb::measure(&load, &worker, arguments.rounds).await?);
     worker.stop().await?;
+    stream::measure(&load, server.url(), figures).await?;
     server.stop().await;
     Ok(())
 }

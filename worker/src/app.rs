@@ -26,6 +26,7 @@ use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::resolve::{self, Following};
 use crate::service::Service;
+use crate::stream::store::Promises;
 use crate::{connect, limits, publish, routes};
 
 /// One thread for all that waits: messages need no other, and handing them between threads costs more than it gains.
@@ -40,7 +41,7 @@ pub fn loader(compute: &Compute, compiler: Compiler) -> anyhow::Result<Loader> {
     if let Some(cache) = cache(&compute.cache) {
         sandbox = sandbox.caching_in(cache);
     }
-    Ok(Loader { runtime, sandbox, lanes: compute.lane_count(), transform: sandboxed })
+    Ok(Loader { runtime, sandbox, lanes: compute.lane_count(), transform: sandboxed, promises: Promises::default() })
 }
 
 /// Nothing that is wrong with the cache keeps a worker from working.
@@ -155,7 +156,7 @@ async fn serve(
     let Shared { client, loader, registry, metrics, admin, beside } = shared;
     let in_flight = config.bus.in_flight as usize;
     let places = in_flight + limits::STREAM_PLACES;
-    let lane_count = loader.lanes;
+    let (lane_count, promises) = (loader.lanes, loader.promises);
     let (finished, outgoing) = mpsc::channel(places);
     let journal = journal(&config.state, lane_count);
     let lanes = Lanes::start(lane_count, places, &finished, journal.as_ref())
@@ -181,7 +182,8 @@ async fn serve(
         () = registry.completed() => {}
         () = stop.cancelled() => {}
     }
-    let bus = Arc::new(Bus::new(client.clone(), registry, lanes, metrics, lane_count, journal.clone(), in_flight));
+    let bus =
+        Arc::new(Bus::new(client.clone(), registry, lanes, metrics, lane_count, journal.clone(), promises, in_flight));
     routes::run(bus.clone(), config.bus.clone(), routes, stop.clone()).await;
 
     tracing::info!("worker stops: finishing what is in hand");

@@ -16,6 +16,7 @@ use crate::job::{Parts, Stage, Transform};
 use crate::metrics::{BundleMetrics, Metrics};
 use crate::plugin_log::LogGate;
 use crate::publish::identity_headers;
+use crate::stream::store::Promises;
 
 /// Which bytes run: name and version for people, the digest for certainty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub struct Loader {
     pub lanes: usize,
     /// What a lane uses for one stage of a plugin: [`sandboxed`], but in a benchmark.
     pub transform: fn(Stage, &Plugin) -> Box<dyn Transform>,
+    /// All of them, but in a benchmark.
+    pub promises: Promises,
 }
 
 /// The plugin in its sandbox.

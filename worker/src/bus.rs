@@ -22,6 +22,7 @@ use crate::outcome::Refusal;
 use crate::registry::Registry;
 use crate::stream::delivery::Delivery;
 use crate::stream::places::Room;
+use crate::stream::store::Promises;
 use crate::telemetry::message_span;
 use crate::{connect, limits, publish};
 
@@ -76,6 +77,7 @@ pub struct Bus {
     pub room: Room,
     pub lane_count: usize,
     pub journal: Option<Arc<Journal>>,
+    pub promises: Promises,
     places: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     in_flight: usize,
@@ -89,11 +91,24 @@ impl Bus {
         metrics: Arc<Metrics>,
         lane_count: usize,
         journal: Option<Arc<Journal>>,
+        promises: Promises,
         in_flight: usize,
     ) -> Self {
         let places = Arc::new(Semaphore::new(in_flight));
         let bytes = Arc::new(Semaphore::new(limits::IN_FLIGHT_BYTES / limits::BYTES_PER_PERMIT));
-        Self { client, registry, lanes, metrics, room: Room::default(), lane_count, journal, places, bytes, in_flight }
+        Self {
+            client,
+            registry,
+            lanes,
+            metrics,
+            room: Room::default(),
+            lane_count,
+            journal,
+            promises,
+            places,
+            bytes,
+            in_flight,
+        }
     }
 
     /// Takes messages until told to stop, then those that the server had already sent.

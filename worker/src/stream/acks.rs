@@ -19,6 +19,11 @@ pub async fn done(client: &Client, ack: Subject) -> Result<(), String> {
     checked(client, ack, ACK).await
 }
 
+/// [`done`] without waiting for the server: for a benchmark.
+pub async fn unheard(client: &Client, ack: Subject) -> Result<(), String> {
+    client.publish(ack, ACK).await.map_err(|fault| fault.to_string())
+}
+
 /// Whether the server knows that the message is not to be delivered again.
 pub async fn never_again(client: &Client, ack: Subject) -> Result<(), String> {
     checked(client, ack, TERM).await

@@ -1,0 +1,219 @@
+//! Routes of mode `stream`: the worker in turns with a bare loop over the same stream, and with a promise left out; and two
+//! workers against one.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use async_nats::jetstream::stream::{Info, RawMessageErrorKind};
+use async_nats::jetstream::{self, Context};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use inferbus_catalog::{Catalog, Mode, Route, RouteName, StreamOptions};
+
+use crate::contestant::{Contestant, inferbus, worker_arguments};
+use crate::figures::{Figure, Figures};
+use crate::load::Load;
+use crate::{burn, process};
+
+const STREAM: &str = "BENCH";
+const RESULTS: &str = "BENCH_RESULTS";
+const ROUTE: &str = "bench";
+const ROUNDS: usize = 5;
+const MESSAGES: usize = 30_000;
+const BURNING: usize = 1_500;
+/// How often the server is asked whether all results are there.
+const LOOK: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One drain of a filled stream.
+struct Drain {
+    rate: f64,
+    cpu_us: f64,
+}
+
+/// A stream and its results, made anew for every drain.
+struct Bench<'a> {
+    load: &'a Load,
+    server: &'a str,
+    context: Context,
+    catalog: Catalog,
+}
+
+pub async fn measure(load: &Load, server: &str, figures: &mut Figures) -> anyhow::Result<()> {
+    let context = jetstream::new(load.client.clone());
+    let catalog = Catalog::open(load.client.clone()).await?;
+    let bench = Bench { load, server, context, catalog };
+    bench.promises(figures).await?;
+    bench.workers(figures).await
+}
+
+impl Bench<'_> {
+    async fn promises(&self, figures: &mut Figures) -> anyhow::Result<()> {
+        let names = ["worker", "bare loop", "checked loop", "without PubAck", "without checked ack"];
+        let mut rates: [Vec<f64>; 5] = Default::default();
+        let mut costs: [Vec<f64>; 5] = Default::default();
+        for round in 1..=ROUNDS {
+            for (number, name) in names.into_iter().enumerate() {
+                self.fill("digits", MESSAGES).await?;
+                let started = match number {
+                    0 => Contestant::worker(self.server).await,
+                    1 => Contestant::bare_loop(self.server, "plain").await,
+                    2 => Contestant::bare_loop(self.server, "checked").await,
+                    3 => Contestant::promising(self.server, "stored").await,
+                    _ => Contestant::promising(self.server, "acknowledged").await,
+                };
+                let drain = self.drain(vec![started?], MESSAGES).await?;
+                eprintln!(
+                    "round {round}: {name:20} {:8.0} messages/s, {:6.1} µs CPU per message",
+                    drain.rate, drain.cpu_us
+                );
+                rates[number].push(drain.rate);
+                costs[number].push(drain.cpu_us);
+            }
+        }
+        let [worker, bare, checked, unstored, unheard] = &rates;
+        figures.add(Figure::of("stream.rate", "messages/s", worker.clone()));
+        figures.add(Figure::of("stream.cpu_us", "µs per message", costs[0].clone()));
+        figures.add(Figure::of("stream.bare_loop_rate", "messages/s", bare.clone()));
+        let ratio =
+            |over: &[f64], under: &[f64]| over.iter().zip(under).map(|(over, under)| over / under).collect::<Vec<_>>();
+        figures.add(Figure::of("stream.vs_bare_loop", "× stream.bare_loop_rate", ratio(worker, bare)));
+        figures.add(Figure::of(
+            "stream.vs_checked_loop",
+            "× the rate of a bare loop that checks its acks",
+            ratio(worker, checked),
+        ));
+        figures.add(Figure::of("stream.without_puback", "× stream.rate", ratio(unstored, worker)));
+        figures.add(Figure::of("stream.without_checked_ack", "× stream.rate", ratio(unheard, worker)));
+        Ok(())
+    }
+
+    /// One lane each, so that one worker leaves a processor to the other.
+    async fn workers(&self, figures: &mut Figures) -> anyhow::Result<()> {
+        burn::push(&self.catalog).await?;
+        let mut ratios = Vec::new();
+        for round in 1..=ROUNDS {
+            let mut rates = Vec::new();
+            for count in [1, 2] {
+                self.fill(burn::MODEL, BURNING).await?;
+                let mut workers = Vec::new();
+                for _ in 0..count {
+                    workers.push(Contestant::one_lane(self.server).await?);
+                }
+                rates.push(self.drain(workers, BURNING).await?.rate);
+            }
+            eprintln!("round {round}: one worker {:6.0} messages/s, two workers {:6.0}", rates[0], rates[1]);
+            ratios.push(rates[1] / rates[0]);
+        }
+        figures.add(Figure::of("stream.two_workers", "× the rate of one, compute-bound", ratios));
+        Ok(())
+    }
+
+    /// A stream with so many messages and a route that waits for a worker.
+    async fn fill(&self, model: &str, messages: usize) -> anyhow::Result<()> {
+        for name in [STREAM, RESULTS] {
+            // It may not be there yet.
+            let _ = self.context.delete_stream(name).await;
+        }
+        let config = |name: &str, subject: &str| jetstream::stream::Config {
+            name: name.into(),
+            subjects: vec![subject.into()],
+            ..Default::default()
+        };
+        self.context.create_stream(config(STREAM, "bench.in.*")).await?;
+        self.context.create_stream(config(RESULTS, "bench.out.>")).await?;
+        let published: Vec<_> = stream::iter(0..messages)
+            .map(|number| async move {
+                let sent = self.context.publish("bench.in.0", self.load.payload(number).0).await?;
+                anyhow::Ok(sent.await?)
+            })
+            .buffer_unordered(256)
+            .try_collect()
+            .await?;
+        ensure!(published.len() == messages, "not everything was stored");
+        let mut options = StreamOptions::new(STREAM.parse()?);
+        options.results = Some(RESULTS.parse()?);
+        let route = Route {
+            subject: "bench.in.*".into(),
+            model: model.parse()?,
+            output: Some("bench.out.$1".into()),
+            mode: Mode::Stream(options),
+        };
+        let name: RouteName = ROUTE.parse()?;
+        self.catalog.put_route(&name, &route).await?;
+        Ok(())
+    }
+
+    /// Waits until every message has its result; the results' own times say how long that took.
+    async fn drain(&self, workers: Vec<Contestant>, messages: usize) -> anyhow::Result<Drain> {
+        let started = tokio::time::Instant::now();
+        while self.results().await?.state.messages < messages as u64 {
+            ensure!(started.elapsed() < PATIENCE, "the stream was not drained in time");
+            tokio::time::sleep(LOOK).await;
+        }
+        let mut cpu = Duration::ZERO;
+        for worker in &workers {
+            cpu += process::cpu(worker.process()?)?;
+        }
+        let info = self.results().await?;
+        ensure!(info.state.messages == messages as u64, "{} results of {messages} messages", info.state.messages);
+        let took = (self.stored_at(info.state.last_sequence).await? - self.stored_at(1).await?) / 1e9;
+        for worker in workers {
+            worker.stop().await?;
+        }
+        Ok(Drain { rate: (messages - 1) as f64 / took, cpu_us: cpu.as_secs_f64() * 1e6 / messages as f64 })
+    }
+
+    async fn results(&self) -> anyhow::Result<Info> {
+        Ok(self.context.get_stream_no_info(RESULTS).await?.get_info().await?)
+    }
+
+    async fn stored_at(&self, sequence: u64) -> anyhow::Result<f64> {
+        let results = self.context.get_stream_no_info(RESULTS).await?;
+        let message = results.get_raw_message(sequence).await;
+        let message = message.map_err(|fault| match fault.kind() {
+            RawMessageErrorKind::NoMessageFound => anyhow::anyhow!("no result {sequence}"),
+            _ => fault.into(),
+        })?;
+        Ok(std::time::SystemTime::from(message.time).duration_since(std::time::UNIX_EPOCH)?.as_nanos() as f64)
+    }
+}
+
+impl Contestant {
+    async fn bare_loop(server: &str, acks: &str) -> anyhow::Result<Self> {
+        let program = std::env::current_exe()?;
+        let mut command = tokio::process::Command::new(&program);
+        command.args(["bare-loop", server, STREAM, acks]);
+        Self::spawn("bare loop", "", false, &mut command, &program).await
+    }
+
+    /// A worker that does not keep one promise.
+    async fn promising(server: &str, without: &str) -> anyhow::Result<Self> {
+        let mut command = tokio::process::Command::new(std::env::current_exe()?);
+        command.args(["careless-worker", without]).args(worker_arguments(server));
+        Self::spawn_worker("careless", "", &mut command).await
+    }
+
+    async fn one_lane(server: &str) -> anyhow::Result<Self> {
+        let mut command = inferbus()?;
+        command.arg("worker").args(worker_arguments(server)).args(["--lanes", "1"]);
+        Self::spawn_worker("one lane", "", &mut command).await
+    }
+}
+
+/// What a program does that fetches, publishes with PubAck and acknowledges, and nothing else.
+pub async fn bare_loop(server: &str, stream: &str, checked: bool) -> anyhow::Result<()> {
+    let context = jetstream::new(async_nats::connect(server).await?);
+    let stream = context.get_stream(stream).await?;
+    let config = jetstream::consumer::pull::Config { durable_name: Some("bare".into()), ..Default::default() };
+    let consumer = stream.create_consumer(config).await?;
+    println!("ready");
+    let messages = consumer.stream().max_messages_per_batch(256).messages().await?;
+    let settled = messages.map(|message| async {
+        let message = message?;
+        let sent = context.publish("bench.out.0", message.payload.clone()).await?;
+        sent.await?;
+        let acked = if checked { message.double_ack().await } else { message.ack().await };
+        acked.map_err(|fault| anyhow::anyhow!("not acknowledged: {fault}"))
+    });
+    settled.buffer_unordered(256).try_for_each(|()| async { Ok(()) }).await.context("the bare loop")
+}

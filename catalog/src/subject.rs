@@ -4,7 +4,7 @@ use crate::limits;
 use crate::problems::excerpt;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SubjectFault {
+pub enum SubjectFault {
     #[error("{} bytes long; at most {} are allowed", .0, limits::SUBJECT_BYTES)]
     TooLong(usize),
     #[error("{} tokens; at most {} are allowed", .0, limits::SUBJECT_TOKENS)]

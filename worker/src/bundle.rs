@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
-use inferbus_catalog::{ByteSize, Digest, Entry, Grant, ModelName, Plugin as PluginEntry, Span, Version};
+use inferbus_catalog::{
+    ByteSize, Catalog, CatalogFault, Digest, Entry, Grant, ModelName, Plugin as PluginEntry, Span, Version,
+};
 use inferbus_engine::{EngineFault, Network as _, OnnxNetwork, Options, Runtime, Signature, warm_up};
 use inferbus_sandbox::{Bounds, Ceilings, Grants, LoadFault, Plugin, Sandbox};
 
@@ -31,6 +33,21 @@ pub struct Artifacts {
     pub model: Bytes,
     pub pre: Option<Bytes>,
     pub post: Option<Bytes>,
+}
+
+impl Artifacts {
+    /// Fetches everything that an entry names.
+    pub async fn fetch(catalog: &Catalog, entry: &Entry) -> Result<Self, CatalogFault> {
+        let plugin = async |plugin: Option<&PluginEntry>| match plugin {
+            Some(plugin) => catalog.artifact(&plugin.artifact()).await.map(Some),
+            None => Ok(None),
+        };
+        Ok(Self {
+            model: catalog.artifact(&entry.model).await?,
+            pre: plugin(entry.pre.as_ref()).await?,
+            post: plugin(entry.post.as_ref()).await?,
+        })
+    }
 }
 
 pub struct Bundle {

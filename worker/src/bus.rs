@@ -165,13 +165,7 @@ impl Bus {
     /// The bundle that takes a message of this size and kind, or why none does.
     pub fn admit(&self, model: &str, len: usize, headers: Option<&HeaderMap>) -> Result<Arc<Bundle>, Refusal> {
         let bundle = self.registry.active(model)?;
-        if len > limits::PAYLOAD {
-            let Identity { model, version, .. } = bundle.identity.clone();
-            return Err(Refusal::TooLarge { model, version, len, limit: limits::PAYLOAD });
-        }
-        if bundle.takes_tensors() {
-            frame_type(&bundle.identity, headers)?;
-        }
+        fits(&bundle, len, headers)?;
         Ok(bundle)
     }
 
@@ -213,6 +207,15 @@ impl Origin {
             Self::Route(_, route) => route.output_for(subject),
         }
     }
+}
+
+/// Whether a bundle takes a message of this length and with these headers, whoever brings it.
+pub fn fits(bundle: &Bundle, len: usize, headers: Option<&HeaderMap>) -> Result<(), Refusal> {
+    if len > limits::PAYLOAD {
+        let Identity { model, version, .. } = bundle.identity.clone();
+        return Err(Refusal::TooLarge { model, version, len, limit: limits::PAYLOAD });
+    }
+    if bundle.takes_tensors() { frame_type(&bundle.identity, headers) } else { Ok(()) }
 }
 
 fn frame_type(identity: &Identity, headers: Option<&HeaderMap>) -> Result<(), Refusal> {

@@ -27,9 +27,9 @@ pub const ERROR_CODE: &str = "Nats-Service-Error-Code";
 pub const ERROR: &str = "Nats-Service-Error";
 
 // Names of this kind are not copied for every message.
-const MODEL: HeaderName = HeaderName::from_static("Inferbus-Model");
-const VERSION: HeaderName = HeaderName::from_static("Inferbus-Version");
-const DIGEST: HeaderName = HeaderName::from_static("Inferbus-Digest");
+pub const MODEL: HeaderName = HeaderName::from_static("Inferbus-Model");
+pub const VERSION: HeaderName = HeaderName::from_static("Inferbus-Version");
+pub const DIGEST: HeaderName = HeaderName::from_static("Inferbus-Digest");
 const STAGE_MICROS: HeaderName = HeaderName::from_static("Inferbus-Stage-Micros");
 
 /// Publishes what the lanes finish until they are gone.

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use inferbus_catalog::{
-    Artifact, Catalog, CatalogFault, Changes, Digest, Entry, Follower, FollowerState, ModelName, Pointer, Route,
-    RouteName, RouteSummary,
+    Catalog, CatalogFault, Changes, Digest, Entry, Follower, FollowerState, ModelName, Pointer, Route, RouteName,
+    RouteSummary,
 };
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -229,11 +229,7 @@ impl Resolver {
         if let Some((deaths, file)) = judged {
             return Err(Fault::Quarantined { version: identity.version.to_string(), deaths, file });
         }
-        let artifacts = Artifacts {
-            model: self.catalog.artifact(&entry.model).await?,
-            pre: self.plugin(entry.pre.as_ref().map(|plugin| plugin.artifact())).await?,
-            post: self.plugin(entry.post.as_ref().map(|plugin| plugin.artifact())).await?,
-        };
+        let artifacts = Artifacts::fetch(&self.catalog, &entry).await?;
         let (loader, metrics) = (self.loader.clone(), self.metrics.clone());
         let version = identity.version.to_string();
         let journal = self.journal.clone();
@@ -245,13 +241,6 @@ impl Resolver {
         };
         let loaded = tokio::task::spawn_blocking(load).await;
         loaded.map_err(|fault| Fault::Broken(fault.to_string()))?.map_err(|fault| Fault::Bundle { version, fault })
-    }
-
-    async fn plugin(&self, artifact: Option<Artifact>) -> Result<Option<bytes::Bytes>, Fault> {
-        match artifact {
-            Some(artifact) => Ok(Some(self.catalog.artifact(&artifact).await?)),
-            None => Ok(None),
-        }
     }
 
     fn swap(&self, model: &ModelName, bundle: Arc<Bundle>) {

@@ -19,6 +19,7 @@ pub mod journal;
 pub mod lane;
 pub mod limits;
 pub mod metrics;
+pub mod offline;
 pub mod outcome;
 pub mod plugin_log;
 pub mod publish;

@@ -135,6 +135,34 @@ pub const STATUS_WORKERS: usize = 10_000;
 /// Routes that one worker follows.
 pub const ROUTES: usize = 4096;
 
+/// Messages that one `inferbus replay` or `inferbus dlq` takes: what it remembers of each stays in memory to the end.
+pub const OFFLINE_MESSAGES: u64 = 1_000_000;
+
+/// Messages and payload bytes that such a command has in hand at once.
+pub const OFFLINE_IN_HAND: usize = 512;
+pub const OFFLINE_BYTES: usize = IN_FLIGHT_BYTES;
+
+/// How long such a command waits for the next stored message.
+pub const OFFLINE_READ: Duration = Duration::from_secs(10);
+
+/// How long the last round trip of such a command may take.
+pub const OFFLINE_FAREWELL: Duration = Duration::from_secs(10);
+
+/// Dead letters that are fetched at the same time.
+pub const LETTER_READS: usize = 16;
+
+/// Dead letters that `inferbus dlq ls` shows, unless `--limit` says otherwise.
+pub const LETTERS_SHOWN: usize = 50;
+
+/// Messages of which a replay tells how their results differ, and failures that it quotes.
+pub const EXAMPLES: usize = 5;
+
+/// How much older than its message a result may seem, by the clocks of two servers.
+pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
+
+/// Characters of a result, or of an error in a table.
+pub const EXCERPT: usize = 100;
+
 /// Characters of an error message in a reply header: some clients refuse longer header lines.
 pub const ERROR_TEXT: usize = 1024;
 
@@ -161,5 +189,6 @@ const _: () = {
         inferbus_sandbox::limits::COMPILE_TIME.as_millis() < LOAD.as_millis(),
         "a load must hear how its compiler ended"
     );
+    assert!(LANES <= OFFLINE_IN_HAND, "every lane of a command must be able to have a message");
     assert!(RETRY_FIRST.as_millis() < RETRY_LONGEST.as_millis(), "the pause must be able to grow");
 };

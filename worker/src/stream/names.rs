@@ -26,6 +26,9 @@ pub const ORIGINAL: &str = "Inferbus-Original-";
 /// In place of a payload for which, with the headers of a dead letter, the server has no room.
 pub const PAYLOAD_LEFT: HeaderName = HeaderName::from_static("Inferbus-Payload-Left");
 
+/// What `inferbus replay` says of the results that it publishes.
+pub const REPLAY: HeaderName = HeaderName::from_static("Inferbus-Replay");
+
 /// The durable consumer that all workers share.
 pub fn consumer(route: &RouteName) -> String {
     format!("inferbus-{route}")

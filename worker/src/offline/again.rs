@@ -1,0 +1,232 @@
+//! A stored range of a stream through any version: nothing acknowledged, no live consumer touched, and the results held
+//! against the stored ones.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use async_nats::HeaderMap;
+use async_nats::datetime;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::response::Response;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use inferbus_catalog::{Mapping, Route, RouteName, SubjectFilter, overlap};
+use serde::Deserialize;
+use serde_json::json;
+use tracing::Span;
+
+use super::compare::{self, End, Results, Tally};
+use super::deliver::{Keeper, Parcel, Published, Publisher};
+use super::fault::OfflineFault;
+use super::position::Position;
+use super::read::{Range, Source, Stored};
+use super::run::{self, Ran, Runnable};
+use crate::bundle::Bundle;
+use crate::connect;
+use crate::limits;
+use crate::publish::result_headers;
+use crate::stream::names;
+
+/// What is run again.
+pub struct Replay {
+    pub context: Context,
+    pub source: Source,
+    pub filter: SubjectFilter,
+    pub from: Option<Position>,
+    pub to: Option<Position>,
+    pub bundle: Arc<Bundle>,
+    pub lanes: usize,
+    /// More messages than this are refused.
+    pub most: u64,
+    /// The route whose messages they are: its stored results are what the new ones are compared with.
+    pub route: Option<(RouteName, Route)>,
+    /// Where results are published; without it they are only compared.
+    pub output: Option<Mapping>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub struct Summary {
+    pub tally: Tally,
+    /// Whether there was anything to compare with.
+    pub compared: bool,
+    /// The least and the greatest sequence that were run.
+    pub span: Option<(u64, u64)>,
+    pub results: u64,
+    pub emits: u64,
+    /// Results that an earlier replay had stored.
+    pub duplicates: u64,
+    /// The subjects that a stream stores, among those published on.
+    pub stored: Vec<String>,
+}
+
+/// How far it is: messages that have ended, of how many.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    pub ended: u64,
+    pub count: u64,
+}
+
+impl Runnable for Stored {
+    fn payload(&self) -> Result<Bytes, String> {
+        Ok(self.payload.clone())
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+}
+
+/// One message that has ended.
+struct Ended {
+    sequence: u64,
+    result: Result<Option<Bytes>, String>,
+    published: Published,
+}
+
+impl Replay {
+    pub async fn run(&self, mut progress: impl FnMut(Progress)) -> Result<Summary, OfflineFault> {
+        let range = Range { filters: vec![self.filter.clone()], from: self.from, to: self.to, headers_only: false };
+        let found = self.source.range(range).await?;
+        let count = found.count;
+        if count > self.most {
+            let split = self.split(found.messages).await?;
+            return Err(OfflineFault::TooMany { found: count, most: self.most, split });
+        }
+        // What results there are can only be looked for from the first message on.
+        let mut messages = Box::pin(found.messages.peekable());
+        let first = messages.as_mut().peek().await.and_then(|first| first.as_ref().ok()).map(|first| first.time);
+        let (stream, results) = self.results(first.map(Position::Time)).await?;
+        let mut summary = Summary { compared: stream.is_some(), ..Default::default() };
+        let publisher = self.publisher().await?;
+        let settle = async |ran| self.settle(ran, publisher.as_ref()).await;
+        let mut ended = 0;
+        run::each(&self.bundle, self.lanes, messages, settle, |end| {
+            summary.add(&results, &end);
+            ended += 1;
+            progress(Progress { ended, count });
+        })
+        .await?;
+        if let Some(stream) = stream {
+            summary.tally.complete(&stream).await?;
+        }
+        if let Some(Publisher { keeper: Keeper::Any(filters), context }) = publisher {
+            summary.stored = filters.iter().map(ToString::to_string).collect();
+            if !connect::round_trip(&context.client(), limits::OFFLINE_FAREWELL).await {
+                return Err(OfflineFault::Unconfirmed);
+            }
+        }
+        Ok(summary)
+    }
+
+    /// The sequence up to which there are as many messages as one run takes.
+    async fn split(
+        &self,
+        mut messages: impl futures_util::Stream<Item = Result<Stored, OfflineFault>> + Unpin,
+    ) -> Result<u64, OfflineFault> {
+        let first = messages.try_next().await?.map_or(1, |first| first.sequence);
+        Ok(first.saturating_add(self.most.saturating_sub(1)))
+    }
+
+    /// The stored results to compare with, from about the time of the first message on.
+    async fn results(&self, first: Option<Position>) -> Result<(Option<Source>, Results), OfflineFault> {
+        let Some((name, route)) = &self.route else { return Ok((None, Results::default())) };
+        let ours = route.stream().is_some_and(|options| options.stream.as_str() == self.source.name());
+        let stream = if ours { compare::result_stream(&self.context, name, route).await? } else { None };
+        let Some(stream) = stream else { return Ok((None, Results::default())) };
+        let from = first.and_then(|first| match first {
+            Position::Time(time) => {
+                let skew = i128::try_from(limits::CLOCK_SKEW.as_nanos()).unwrap_or_default();
+                datetime::from_nanos(time.unix_timestamp_nanos() - skew).ok().map(Position::Time)
+            }
+            sequence => Some(sequence),
+        });
+        let results = Results::read(&stream, (name, route), &self.source.identity(), from).await?;
+        Ok((Some(stream), results))
+    }
+
+    async fn publisher(&self) -> Result<Option<Publisher>, OfflineFault> {
+        let Some(output) = &self.output else { return Ok(None) };
+        let keeper = Keeper::Any(stored_subjects(&self.context, output).await?);
+        Ok(Some(Publisher { context: self.context.clone(), keeper }))
+    }
+
+    async fn settle(&self, ran: Ran<Stored>, publisher: Option<&Publisher>) -> Result<Ended, OfflineFault> {
+        let Ran { message, result, times } = ran;
+        let sequence = message.sequence;
+        let failed = |text| Ok(Ended { sequence, result: Err(text), published: Published::default() });
+        let done = match result {
+            Ok(done) => done,
+            Err(unrun) => return failed(unrun.text),
+        };
+        let result = done.output.clone();
+        let output = self.output.as_ref().and_then(|output| output.subject(&message.subject));
+        let (Some(publisher), Some(output)) = (publisher, output) else {
+            return Ok(Ended { sequence, result: Ok(result), published: Published::default() });
+        };
+        let mut headers = result_headers(&self.bundle, &Span::none(), Some(&message.headers), times);
+        if let Some((name, _)) = &self.route {
+            headers.insert(names::ROUTE, name.as_str());
+        }
+        headers.insert(names::STREAM, self.source.name());
+        headers.insert(names::SEQUENCE, sequence.to_string());
+        headers.insert(names::REPLAY, "true");
+        let parcel = Parcel { id: self.id(sequence, &output), output, headers };
+        match publisher.send(&self.bundle, parcel, done, &HashSet::new()).await? {
+            Ok(published) => Ok(Ended { sequence, result: Ok(result), published }),
+            Err(unrun) => failed(unrun.text),
+        }
+    }
+
+    /// Never that of a live result; the same again for the same message, bytes of the model, and place.
+    fn id(&self, sequence: u64, output: &str) -> String {
+        let identity = &self.bundle.identity;
+        let route = self.route.as_ref().map_or(identity.model.as_str(), |(name, _)| name.as_str());
+        format!("{}/{sequence}/{route}/replay/{}/{output}", self.source.identity(), identity.digest.short())
+    }
+}
+
+impl Summary {
+    fn add(&mut self, results: &Results, ended: &Ended) {
+        let Ended { sequence, result, published } = ended;
+        let end = match result {
+            Ok(Some(result)) => End::Result(result),
+            Ok(None) => End::NoResult,
+            Err(text) => End::Failed(text),
+        };
+        self.tally.count(results, *sequence, end);
+        let (least, greatest) = self.span.unwrap_or((*sequence, *sequence));
+        self.span = Some((least.min(*sequence), greatest.max(*sequence)));
+        self.results += u64::from(published.result);
+        self.emits += published.emits as u64;
+        self.duplicates += u64::from(published.duplicate);
+    }
+}
+
+/// The subjects of streams that take something of what the output can make.
+async fn stored_subjects(context: &Context, output: &Mapping) -> Result<Vec<SubjectFilter>, OfflineFault> {
+    #[derive(Deserialize)]
+    struct Page {
+        streams: Option<Vec<String>>,
+    }
+    let mut taken = Vec::new();
+    for reach in output.reach() {
+        let page: Result<Response<Page>, _> = context.request("STREAM.NAMES", &json!({ "subject": reach })).await;
+        let page = page.map_err(|fault| OfflineFault::server(format!("ask who stores `{reach}`"), &fault))?;
+        let page = match page {
+            Response::Ok(page) => page,
+            Response::Err { error } => {
+                return Err(OfflineFault::server(format!("ask who stores `{reach}`"), &error));
+            }
+        };
+        for stream in page.streams.unwrap_or_default() {
+            let subjects = Source::open(context, &stream).await?.info.config.subjects;
+            taken.extend(
+                subjects.iter().filter(|subject| overlap(subject, &reach)).filter_map(|subject| subject.parse().ok()),
+            );
+        }
+    }
+    taken.sort_unstable_by_key(SubjectFilter::to_string);
+    taken.dedup();
+    Ok(taken)
+}

@@ -1,0 +1,137 @@
+//! What came of a stored message, published as a worker would: emitted events, then the result, each confirmed.
+
+use std::collections::HashSet;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::context::{PublishAckFuture, PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use inferbus_catalog::SubjectFilter;
+
+use super::fault::OfflineFault;
+use super::run::{self, Unrun};
+use crate::bundle::Bundle;
+use crate::bus::FRAME_TYPE;
+use crate::job::Done;
+use crate::outcome::header_text;
+use crate::publish::fits;
+
+/// Whether what is published must be stored, and by whom.
+#[derive(Clone, Debug)]
+pub enum Keeper {
+    /// This stream, and no other one.
+    Stream(String),
+    /// Whichever stream takes one of these subjects; what none takes is published once and not confirmed.
+    Any(Vec<SubjectFilter>),
+}
+
+#[derive(Clone)]
+pub struct Publisher {
+    pub context: Context,
+    pub keeper: Keeper,
+}
+
+/// Where what came of one message goes, and what it says of itself.
+pub struct Parcel {
+    pub output: String,
+    pub headers: HeaderMap,
+    /// The result's message id, to which emitted events append their number.
+    pub id: String,
+}
+
+/// What was published for one message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Published {
+    pub result: bool,
+    pub emits: usize,
+    /// The result was stored already.
+    pub duplicate: bool,
+}
+
+impl Publisher {
+    /// Publishes emitted events and then the result, but for ids that are `stored` already. The inner error is the message's own; the outer one is everybody's.
+    pub async fn send(
+        &self,
+        bundle: &Bundle,
+        parcel: Parcel,
+        done: Done,
+        stored: &HashSet<String>,
+    ) -> Result<Result<Published, Unrun>, OfflineFault> {
+        let done = match fits(self.context.client().max_payload(), done) {
+            Ok(done) => done,
+            Err(failure) => return Ok(Err(run::unrun(bundle, &failure))),
+        };
+        let Parcel { output, mut headers, id } = parcel;
+        let mut published = Published { result: done.output.is_some(), emits: done.emits.len(), duplicate: false };
+        let mut sent = Vec::new();
+        for (number, emit) in done.emits.into_iter().enumerate() {
+            let id = format!("{id}/{}", number + 1);
+            if !stored.contains(&id) {
+                let message = message(&headers, id, emit.payload.into());
+                sent.push(self.publish(format!("{output}.{}", emit.topic), message).await);
+            }
+        }
+        for confirmed in join_all(sent.into_iter().map(confirm)).await {
+            if let Err(why) = confirmed? {
+                return Ok(Err(why));
+            }
+        }
+        let Some(payload) = done.output else { return Ok(Ok(published)) };
+        if stored.contains(&id) {
+            published.duplicate = true;
+            return Ok(Ok(published));
+        }
+        if bundle.gives_tensors() {
+            headers.insert("Content-Type", FRAME_TYPE);
+        }
+        match confirm(self.publish(output, message(&headers, id, payload)).await).await? {
+            Ok(duplicate) => published.duplicate = duplicate,
+            Err(why) => return Ok(Err(why)),
+        }
+        Ok(Ok(published))
+    }
+
+    /// The confirmation to wait for, if there will be one.
+    async fn publish(
+        &self,
+        subject: String,
+        message: PublishMessage,
+    ) -> Result<Option<PublishAckFuture>, PublishError> {
+        let message = match &self.keeper {
+            Keeper::Stream(stream) => message.expected_stream(stream),
+            Keeper::Any(filters) if filters.iter().any(|filter| filter.matches(&subject)) => message,
+            Keeper::Any(_) => {
+                let message = message.outbound_message(subject);
+                let (subject, headers) = (message.subject, message.headers.unwrap_or_default());
+                let sent = self.context.client().publish_with_headers(subject, headers, message.payload).await;
+                return sent.map(|()| None).map_err(|fault| PublishError::with_source(PublishErrorKind::Other, fault));
+            }
+        };
+        self.context.send_publish(subject, message).await.map(Some)
+    }
+}
+
+fn message(headers: &HeaderMap, id: String, payload: Bytes) -> PublishMessage {
+    PublishMessage::build().headers(headers.clone()).message_id(id).payload(payload)
+}
+
+/// Whether the message was stored already. A stream that refuses it says so of this message alone.
+async fn confirm(sent: Result<Option<PublishAckFuture>, PublishError>) -> Result<Result<bool, Unrun>, OfflineFault> {
+    let confirmed = match sent {
+        Ok(None) => return Ok(Ok(false)),
+        Ok(Some(confirmation)) => confirmation.await.map(|ack| ack.duplicate),
+        Err(fault) => Err(fault),
+    };
+    match confirmed {
+        Ok(duplicate) => Ok(Ok(duplicate)),
+        Err(fault) if matches!(fault.kind(), PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe) => {
+            Err(OfflineFault::server("publish a result", &fault))
+        }
+        Err(fault) => {
+            let text = format!("the result cannot be stored: {fault}");
+            Ok(Err(Unrun { label: "unpublished", text: header_text(&text) }))
+        }
+    }
+}

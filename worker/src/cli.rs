@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use inferbus::config::WorkerConfig;
 
 use crate::commands::{
-    activate, check, compile_plugin, completions, dev, infer, list, push, rollback, route, show, status,
+    activate, check, compile_plugin, completions, dev, dlq, infer, list, push, replay, rollback, route, show, status,
 };
 use crate::exit;
 
@@ -41,6 +41,10 @@ pub enum Command {
     Infer(infer::Arguments),
     /// Map subjects of your own to models
     Route(route::Arguments),
+    /// Look at dead letters, try them again, or drop them
+    Dlq(Box<dlq::Arguments>),
+    /// Run stored messages of a stream through any version again, and compare the results
+    Replay(Box<replay::Arguments>),
     /// Try things out: a private nats-server and a worker, until Ctrl-C
     Dev(Box<dev::Arguments>),
     /// Compile one plugin, for another command of this program

@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use inferbus::connect::Unreachable;
+use inferbus::offline::fault::OfflineFault;
 use inferbus_catalog::CatalogFault;
 
 /// Printed below the help of `inferbus` itself.
 pub const HELP: &str = "Exit codes: 0 done · 1 refused or failed · 2 wrong usage · 3 NATS or the catalog cannot be reached · 4 not found · 5 somebody else changed it first";
 
-const FAILED: u8 = 1;
+pub const FAILED: u8 = 1;
 const UNREACHABLE: u8 = 3;
 pub const NOT_FOUND: u8 = 4;
 const CONFLICT: u8 = 5;
@@ -38,7 +39,12 @@ fn code(fault: &anyhow::Error) -> u8 {
     if fault.is::<NotFound>() {
         return NOT_FOUND;
     }
-    let Some(fault) = fault.downcast_ref::<CatalogFault>() else {
+    let fault = match fault.downcast_ref::<OfflineFault>() {
+        Some(OfflineFault::NoStream(_)) => return NOT_FOUND,
+        Some(OfflineFault::Catalog(fault)) => Some(fault),
+        _ => fault.downcast_ref::<CatalogFault>(),
+    };
+    let Some(fault) = fault else {
         return FAILED;
     };
     match fault {

@@ -5,9 +5,11 @@ pub mod check;
 pub mod compile_plugin;
 pub mod completions;
 pub mod dev;
+pub mod dlq;
 pub mod infer;
 pub mod list;
 pub mod push;
+pub mod replay;
 pub mod rollback;
 pub mod route;
 mod route_stream;
@@ -16,12 +18,14 @@ pub mod status;
 
 mod local;
 mod print;
+mod progress;
 mod stop;
 mod strategy;
 mod worker;
 
 use std::process::ExitCode;
 
+use async_nats::jetstream::{self, Context};
 use inferbus::connect::Connection;
 use inferbus_catalog::Catalog;
 
@@ -39,11 +43,20 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Check(arguments) => check::run(&arguments)?,
         Command::Infer(arguments) => infer::run(arguments).await?,
         Command::Route(arguments) => route::run(arguments).await?,
+        Command::Dlq(arguments) => return dlq::run(*arguments).await,
+        Command::Replay(arguments) => replay::run(*arguments).await?,
         Command::Dev(arguments) => dev::run(*arguments).await?,
         Command::Completions(arguments) => completions::run(&arguments),
         Command::CompilePlugin => return Ok(compile_plugin::run()),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// JetStream, to read and write messages.
+async fn jetstream(connection: &Connection) -> anyhow::Result<Context> {
+    let mut context = jetstream::new(connection.command().await?);
+    context.set_timeout(connection.timeout());
+    Ok(context)
 }
 
 /// The catalog as it is: commands that only read or switch do not create buckets.

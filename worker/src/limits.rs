@@ -157,9 +157,6 @@ pub const LETTERS_SHOWN: usize = 50;
 /// Messages of which a replay tells how their results differ, and failures that it quotes.
 pub const EXAMPLES: usize = 5;
 
-/// How much older than its message a result may seem, by the clocks of two servers.
-pub const CLOCK_SKEW: Duration = Duration::from_secs(300);
-
 /// Characters of a result, or of an error in a table.
 pub const EXCERPT: usize = 100;
 

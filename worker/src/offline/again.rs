@@ -165,11 +165,8 @@ impl Replay {
             return Ok(Ended { sequence, result: Ok(result), published: Published::default() });
         };
         let mut headers = result_headers(&self.bundle, &Span::none(), Some(&message.headers), times);
-        if let Some((name, _)) = &self.route {
-            headers.insert(names::ROUTE, name.as_str());
-        }
-        headers.insert(names::STREAM, self.source.name());
-        headers.insert(names::SEQUENCE, sequence.to_string());
+        let route = self.route.as_ref().map(|(name, _)| name.as_str());
+        names::origin(&mut headers, route, self.source.name(), sequence);
         headers.insert(names::REPLAY, "true");
         let parcel = Parcel { id: self.id(sequence, &output), output, headers };
         match publisher.send(&self.bundle, parcel, done, &HashSet::new()).await? {

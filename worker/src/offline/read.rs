@@ -75,7 +75,7 @@ impl Source {
 
     /// The stream by name and birth, as message ids have it.
     pub fn identity(&self) -> String {
-        names::stream_identity(self.name(), self.info.created.unix_timestamp_nanos())
+        names::stream_identity(self.name(), self.info.created.into())
     }
 
     fn fault(&self, fault: &(dyn Error + 'static)) -> OfflineFault {

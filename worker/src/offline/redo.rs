@@ -23,6 +23,7 @@ use super::position::Position;
 use super::read::{Range, Source};
 use super::run::{self, Ran, Runnable};
 use crate::bundle::Bundle;
+use crate::failpoint;
 use crate::limits;
 use crate::publish::result_headers;
 use crate::stream::names;
@@ -128,14 +129,13 @@ impl Again {
             return redone(end(false));
         }
         let mut headers = result_headers(&self.bundle, &Span::none(), Some(&letter.headers), times);
-        headers.insert(names::ROUTE, summary.route.as_str());
-        headers.insert(names::STREAM, summary.stream.as_str());
-        headers.insert(names::SEQUENCE, summary.sequence.to_string());
+        names::origin(&mut headers, Some(&summary.route), &summary.stream, summary.sequence);
         let parcel = Parcel { output: subject.clone(), headers, id: summary.message_id.clone() };
         let published = match publisher.send(&self.bundle, parcel, done, stored).await? {
             Ok(Published { duplicate, .. }) => duplicate,
             Err(unrun) => return redone(End::Failed(unrun.text)),
         };
+        failpoint::pass(failpoint::CONFIRMED, letter.payload.as_deref().unwrap_or_default());
         self.letters.delete(id).await?;
         redone(end(published))
     }

@@ -2,7 +2,7 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use async_nats::HeaderName;
+use async_nats::{HeaderMap, HeaderName};
 use inferbus_catalog::{Route, RouteName};
 
 /// The stream of dead letters, shared by all routes.
@@ -28,6 +28,15 @@ pub const PAYLOAD_LEFT: HeaderName = HeaderName::from_static("Inferbus-Payload-L
 
 /// What `inferbus replay` says of the results that it publishes.
 pub const REPLAY: HeaderName = HeaderName::from_static("Inferbus-Replay");
+
+/// Writes which stored message a result is of.
+pub fn origin(headers: &mut HeaderMap, route: Option<&str>, stream: &str, sequence: u64) {
+    if let Some(route) = route {
+        headers.insert(ROUTE, route);
+    }
+    headers.insert(STREAM, stream);
+    headers.insert(SEQUENCE, sequence.to_string());
+}
 
 /// The durable consumer that all workers share.
 pub fn consumer(route: &RouteName) -> String {

@@ -10,6 +10,7 @@ use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 
 use super::delivery::Delivery;
+use super::intake::Intake;
 use super::store::{self, StoreFault};
 use super::{acks, dead_letter, names, results};
 use crate::bundle::Bundle;
@@ -31,7 +32,8 @@ pub async fn finished(message: Finished<()>, delivery: Box<Delivery>) {
         Ok(done) => {
             bundle.metrics.done(done.output.is_some(), done.emits.len(), times, whole);
             let mut headers = result_headers(&bundle, &span, delivery.headers.as_ref(), times);
-            origin(&mut headers, &delivery);
+            let Intake { name, options, .. } = &*delivery.intake;
+            names::origin(&mut headers, Some(name.as_str()), options.stream.as_str(), delivery.stored.sequence);
             succeeded(&bundle, done, headers, &delivery).await;
         }
         Err(failure) => {
@@ -212,13 +214,6 @@ fn given_up(delivery: &Delivery, why: &str) {
 
 fn newest_ack(delivery: &Delivery) -> Subject {
     delivery.intake.newest_ack(delivery.stored.sequence).unwrap_or_else(|| delivery.ack.clone())
-}
-
-/// Which stored message a result is of.
-fn origin(headers: &mut HeaderMap, delivery: &Delivery) {
-    headers.insert(names::ROUTE, delivery.intake.name.as_str());
-    headers.insert(names::STREAM, delivery.intake.options.stream.as_str());
-    headers.insert(names::SEQUENCE, delivery.stored.sequence.to_string());
 }
 
 /// The pause before a message that cannot be tried now is delivered again.

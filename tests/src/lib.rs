@@ -10,12 +10,14 @@ mod command;
 mod device;
 pub mod plugin;
 mod site;
+mod stored;
 mod worker;
 
 pub use bundle::{BundleFolder, IDENTITY_MODEL, digits};
 pub use command::{Ran, inferbus, nats_cli, python, run};
 pub use device::{Answer, Heldout, answer, ask, heldout};
 pub use site::{FIRST, SECOND, Site, connect};
+pub use stored::Stored;
 pub use worker::{Worker, WorkerOptions};
 
 use std::path::{Path, PathBuf};

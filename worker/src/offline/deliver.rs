@@ -1,6 +1,7 @@
 //! What came of a stored message, published as a worker would: emitted events, then the result, each confirmed.
 
 use std::collections::HashSet;
+use std::fmt::Display;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::Context;
@@ -73,7 +74,7 @@ impl Publisher {
                 sent.push(self.publish(format!("{output}.{}", emit.topic), message).await);
             }
         }
-        for confirmed in join_all(sent.into_iter().map(confirm)).await {
+        for confirmed in join_all(sent.into_iter().map(|sent| self.keeper.confirm(sent))).await {
             if let Err(why) = confirmed? {
                 return Ok(Err(why));
             }
@@ -86,21 +87,17 @@ impl Publisher {
         if bundle.gives_tensors() {
             headers.insert("Content-Type", FRAME_TYPE);
         }
-        match confirm(self.publish(output, message(&headers, id, payload)).await).await? {
+        let sent = self.publish(output, message(&headers, id, payload)).await;
+        match self.keeper.confirm(sent).await? {
             Ok(duplicate) => published.duplicate = duplicate,
             Err(why) => return Ok(Err(why)),
         }
         Ok(Ok(published))
     }
 
-    /// The confirmation to wait for, if there will be one.
-    async fn publish(
-        &self,
-        subject: String,
-        message: PublishMessage,
-    ) -> Result<Option<PublishAckFuture>, PublishError> {
+    async fn publish(&self, subject: String, message: PublishMessage) -> Sent {
         let message = match &self.keeper {
-            Keeper::Stream(stream) => message.expected_stream(stream),
+            Keeper::Stream(_) => message,
             Keeper::Any(filters) if filters.iter().any(|filter| filter.matches(&subject)) => message,
             Keeper::Any(_) => {
                 let message = message.outbound_message(subject);
@@ -113,25 +110,35 @@ impl Publisher {
     }
 }
 
+impl Keeper {
+    /// Whether the message was stored already.
+    async fn confirm(&self, sent: Sent) -> Result<Result<bool, Unrun>, OfflineFault> {
+        let confirmed = match sent {
+            Ok(None) => return Ok(Ok(false)),
+            Ok(Some(confirmation)) => confirmation.await,
+            Err(fault) => Err(fault),
+        };
+        Ok(match (confirmed, self) {
+            (Ok(ack), Self::Stream(stream)) if ack.stream != *stream => {
+                refused(format!("the stream {} has it, and it belongs to {stream}", ack.stream))
+            }
+            (Ok(ack), _) => Ok(ack.duplicate),
+            (Err(fault), _) if matches!(fault.kind(), PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe) => {
+                return Err(OfflineFault::server("publish a result", &fault));
+            }
+            (Err(fault), _) => refused(fault),
+        })
+    }
+}
+
+/// The confirmation to wait for, if there will be one.
+type Sent = Result<Option<PublishAckFuture>, PublishError>;
+
 fn message(headers: &HeaderMap, id: String, payload: Bytes) -> PublishMessage {
     PublishMessage::build().headers(headers.clone()).message_id(id).payload(payload)
 }
 
-/// Whether the message was stored already. A stream that refuses it says so of this message alone.
-async fn confirm(sent: Result<Option<PublishAckFuture>, PublishError>) -> Result<Result<bool, Unrun>, OfflineFault> {
-    let confirmed = match sent {
-        Ok(None) => return Ok(Ok(false)),
-        Ok(Some(confirmation)) => confirmation.await.map(|ack| ack.duplicate),
-        Err(fault) => Err(fault),
-    };
-    match confirmed {
-        Ok(duplicate) => Ok(Ok(duplicate)),
-        Err(fault) if matches!(fault.kind(), PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe) => {
-            Err(OfflineFault::server("publish a result", &fault))
-        }
-        Err(fault) => {
-            let text = format!("the result cannot be stored: {fault}");
-            Ok(Err(Unrun { label: "unpublished", text: header_text(&text) }))
-        }
-    }
+/// A stream that refuses a message says so of this message alone.
+fn refused(why: impl Display) -> Result<bool, Unrun> {
+    Err(Unrun { label: "unpublished", text: header_text(&format!("the result cannot be stored: {why}")) })
 }

@@ -419,6 +419,12 @@ fn the_help_of_every_command_has_an_example() {
         &["route", "add"],
         &["route", "ls"],
         &["route", "rm"],
+        &["dlq"],
+        &["dlq", "ls"],
+        &["dlq", "show"],
+        &["dlq", "replay"],
+        &["dlq", "drop"],
+        &["replay"],
         &["dev"],
         &["completions"],
     ] {

@@ -145,6 +145,9 @@ pub const OFFLINE_BYTES: usize = IN_FLIGHT_BYTES;
 /// How long such a command waits for the next stored message.
 pub const OFFLINE_READ: Duration = Duration::from_secs(10);
 
+/// How long no message may come to its end before such a command gives up.
+pub const OFFLINE_SILENCE: Duration = Duration::from_secs(600);
+
 /// How long the last round trip of such a command may take.
 pub const OFFLINE_FAREWELL: Duration = Duration::from_secs(10);
 

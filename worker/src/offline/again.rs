@@ -2,10 +2,11 @@
 //! against the stored ones.
 
 use std::collections::HashSet;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use async_nats::HeaderMap;
-use async_nats::datetime;
+use async_nats::datetime::DateTime;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::response::Response;
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use tracing::Span;
 use super::compare::{self, End, Results, Tally};
 use super::deliver::{Keeper, Parcel, Published, Publisher};
 use super::fault::OfflineFault;
-use super::position::Position;
+use super::position::{self, Position};
 use super::read::{Range, Source, Stored};
 use super::run::{self, Ran, Runnable};
 use crate::bundle::Bundle;
@@ -95,8 +96,9 @@ impl Replay {
         }
         // What results there are can only be looked for from the first message on.
         let mut messages = Box::pin(found.messages.peekable());
-        let first = messages.as_mut().peek().await.and_then(|first| first.as_ref().ok()).map(|first| first.time);
-        let (stream, results) = self.results(first.map(Position::Time)).await?;
+        let first = messages.as_mut().peek().await.and_then(|first| first.as_ref().ok());
+        let first = first.map(|first| (first.time, first.sequence..=found.last));
+        let (stream, results) = self.results(first).await?;
         let mut summary = Summary { compared: stream.is_some(), ..Default::default() };
         let publisher = self.publisher().await?;
         let settle = async |ran| self.settle(ran, publisher.as_ref()).await;
@@ -129,20 +131,17 @@ impl Replay {
     }
 
     /// The stored results to compare with, from about the time of the first message on.
-    async fn results(&self, first: Option<Position>) -> Result<(Option<Source>, Results), OfflineFault> {
+    async fn results(
+        &self,
+        first: Option<(DateTime, RangeInclusive<u64>)>,
+    ) -> Result<(Option<Source>, Results), OfflineFault> {
         let Some((name, route)) = &self.route else { return Ok((None, Results::default())) };
         let ours = route.stream().is_some_and(|options| options.stream.as_str() == self.source.name());
         let stream = if ours { compare::result_stream(&self.context, name, route).await? } else { None };
-        let Some(stream) = stream else { return Ok((None, Results::default())) };
-        let from = first.and_then(|first| match first {
-            Position::Time(time) => {
-                let skew = i128::try_from(limits::CLOCK_SKEW.as_nanos()).unwrap_or_default();
-                datetime::from_nanos(time.unix_timestamp_nanos() - skew).ok().map(Position::Time)
-            }
-            sequence => Some(sequence),
-        });
-        let results = Results::read(&stream, (name, route), &self.source.identity(), from).await?;
-        Ok((Some(stream), results))
+        let (Some(stream), Some((time, sequences))) = (&stream, first) else { return Ok((stream, Results::default())) };
+        let from = position::before(time, limits::CLOCK_SKEW).map(Position::Time);
+        let results = Results::read(stream, (name, route), &self.source.identity(), from, sequences).await?;
+        Ok((Some(stream.clone()), results))
     }
 
     async fn publisher(&self) -> Result<Option<Publisher>, OfflineFault> {

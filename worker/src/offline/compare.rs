@@ -3,6 +3,7 @@
 //! Promises: of each message only a digest is kept, and of the differences only the first few.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::RangeInclusive;
 
 use async_nats::HeaderName;
 use async_nats::header::NATS_MESSAGE_ID;
@@ -85,13 +86,14 @@ pub fn digest(result: &[u8]) -> Digest {
 }
 
 impl Results {
-    /// Reads every result that is stored for a route's messages of one stream. Emitted events and what replays made are
-    /// left aside.
+    /// Reads every result that is stored for some of a route's messages. Emitted events and what replays made are left
+    /// aside.
     pub async fn read(
         source: &Source,
         route: (&RouteName, &Route),
         identity: &str,
         from: Option<Position>,
+        sequences: RangeInclusive<u64>,
     ) -> Result<Self, OfflineFault> {
         let (name, route) = route;
         let mut results = Self::default();
@@ -100,7 +102,8 @@ impl Results {
         while let Some(message) = messages.try_next().await? {
             let header = |name: HeaderName| message.headers.get(name).map(|value| value.as_str().to_owned());
             let Some(sequence) = header(names::SEQUENCE).and_then(|sequence| sequence.parse().ok()) else { continue };
-            if header(NATS_MESSAGE_ID).is_none_or(|id| id != names::message_id(identity, sequence, name)) {
+            let id = || names::message_id(identity, sequence, name);
+            if !sequences.contains(&sequence) || header(NATS_MESSAGE_ID).is_none_or(|given| given != id()) {
                 continue;
             }
             let stored = StoredResult { digest: digest(&message.payload), at: message.sequence };

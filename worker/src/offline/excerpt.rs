@@ -15,6 +15,11 @@ pub fn excerpt(result: &[u8]) -> String {
     }
 }
 
+/// Text from elsewhere with nothing in it that a terminal would obey.
+pub fn plain(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
 /// At most [`limits::EXCERPT`] characters of a line.
 pub fn shortened(text: &str) -> String {
     let mut shown: String = text.chars().take(limits::EXCERPT).collect();

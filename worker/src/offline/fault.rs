@@ -42,6 +42,11 @@ pub enum OfflineFault {
     Bundle { model: ModelName, version: Version, fault: BundleFault },
     #[error("the compute threads cannot be started: {0}")]
     Lanes(std::io::Error),
+    #[error(
+        "no message came to its end for {} min: the model hangs, or is far too slow",
+        limits::OFFLINE_SILENCE.as_secs() / 60
+    )]
+    Silent,
     #[error("loading stopped unexpectedly: {0}")]
     Broken(String),
     #[error(

@@ -6,6 +6,7 @@ use async_nats::header::{HeaderName, NATS_MESSAGE_ID};
 use bytes::Bytes;
 use serde::Serialize;
 
+use super::excerpt;
 use super::read::Stored;
 use crate::publish::{DIGEST, MODEL, VERSION};
 use crate::stream::names;
@@ -63,7 +64,7 @@ pub fn written(time: DateTime) -> String {
 impl Summary {
     pub fn of(stored: &Stored) -> Self {
         let text = |name: HeaderName| stored.headers.get(name).map(|value| value.as_str().to_owned());
-        let words = |name| text(name).unwrap_or_default();
+        let words = |name| text(name).map(|text| excerpt::plain(&text)).unwrap_or_default();
         let number = |name| text(name).and_then(|text| text.parse().ok()).unwrap_or_default();
         let size = stored.headers.get(SIZE).and_then(|size| size.as_str().parse().ok());
         Self {
@@ -80,7 +81,7 @@ impl Summary {
             stage: words(names::STAGE),
             reason: words(names::REASON),
             error: words(names::ERROR),
-            message_id: words(NATS_MESSAGE_ID),
+            message_id: text(NATS_MESSAGE_ID).unwrap_or_default(),
             size: size.unwrap_or(stored.payload.len()),
             payload_left: text(names::PAYLOAD_LEFT),
         }
@@ -121,12 +122,14 @@ mod tests {
         headers.insert(names::STREAM, "CAMERAS");
         headers.insert(names::SEQUENCE, "41");
         headers.insert(names::REASON, "refused");
+        headers.insert(names::ERROR, "\u{1b}[31mred");
         headers.insert("Inferbus-Original-Content-Type", "image/x-dcam");
         headers.append("Inferbus-Original-Lens", "one");
         headers.append("Inferbus-Original-Lens", "two");
         let summary = Summary::of(&stored(headers.clone()));
         assert_eq!((summary.id, summary.message().as_str(), summary.size), (7, "CAMERAS/41", 3));
         assert_eq!((summary.reason.as_str(), summary.stage.as_str()), ("refused", ""));
+        assert_eq!(summary.error, " [31mred");
         assert_eq!(written(summary.at), "2026-11-21T14:03:05Z");
         let originals = originals(&headers);
         assert_eq!(originals.len(), 2);

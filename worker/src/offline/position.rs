@@ -29,16 +29,17 @@ impl Position {
             }
             if let Some((_, seconds)) = SPANS.iter().find(|(name, _)| *name == unit) {
                 let seconds = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*seconds));
-                return before(now, seconds.ok_or(PositionFault)?).map(Self::Time).ok_or(PositionFault);
+                let span = Duration::from_secs(seconds.ok_or(PositionFault)?);
+                return before(now, span).map(Self::Time).ok_or(PositionFault);
             }
         }
         datetime::parse_rfc3339(text).map(Self::Time).map_err(|_| PositionFault)
     }
 }
 
-fn before(now: DateTime, seconds: u64) -> Option<DateTime> {
-    let span = Duration::from_secs(seconds);
-    let nanos = now.unix_timestamp_nanos().checked_sub(i128::try_from(span.as_nanos()).ok()?)?;
+/// A time so much earlier; none before 1970.
+pub fn before(time: DateTime, span: Duration) -> Option<DateTime> {
+    let nanos = time.unix_timestamp_nanos().checked_sub(i128::try_from(span.as_nanos()).ok()?)?;
     datetime::from_nanos(nanos).ok().filter(|time| time.unix_timestamp_nanos() >= 0)
 }
 

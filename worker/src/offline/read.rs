@@ -44,9 +44,10 @@ pub struct Range {
     pub headers_only: bool,
 }
 
-/// What was found: how many messages there are to come at most, and then the messages.
+/// What was found: how many messages there are to come at most, none of them behind which sequence, and then the messages.
 pub struct Found<M> {
     pub count: u64,
+    pub last: u64,
     pub messages: M,
 }
 
@@ -117,16 +118,17 @@ impl Source {
         let last = info.state.last_sequence;
         let consumer = self.consumer(&range, range.from.map_or(DeliverPolicy::All, starting)).await?;
         let pending = consumer.cached_info().num_pending;
-        let count = match range.to.and_then(after) {
-            Some(behind) => pending.saturating_sub(self.pending_from(&range, starting(behind)).await?),
-            None => pending,
+        let (behind, last) = match range.to.and_then(after) {
+            Some(behind) => self.behind(&range, starting(behind)).await?,
+            None => (0, last),
         };
+        let count = pending.saturating_sub(behind);
         let messages = consumer.messages().await.map_err(|fault| self.fault(&fault))?;
         let reader = Reader { source: self.clone(), range, last, seen: 0, messages, ended: count == 0 };
         let messages = stream::try_unfold(reader, |mut reader| async move {
             Ok(reader.next().await?.map(|message| (message, reader)))
         });
-        Ok(Found { count, messages: Box::pin(messages) })
+        Ok(Found { count, last, messages: Box::pin(messages) })
     }
 
     async fn consumer(
@@ -148,13 +150,13 @@ impl Source {
         })
     }
 
-    /// How many messages there are from a place on: a consumer knows it, and is given up at once.
-    async fn pending_from(&self, range: &Range, start: DeliverPolicy) -> Result<u64, OfflineFault> {
+    /// How many messages there are from a place on, and the sequence before it: a consumer knows it, and is given up at once.
+    async fn behind(&self, range: &Range, start: DeliverPolicy) -> Result<(u64, u64), OfflineFault> {
         let consumer = self.consumer(range, start).await?;
         let info = consumer.cached_info();
         // If that fails, the server forgets it by itself.
         let _ = self.stream.delete_consumer(&info.name).await;
-        Ok(info.num_pending)
+        Ok((info.num_pending, info.delivered.stream_sequence))
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use async_nats::HeaderMap;
-use async_nats::datetime::{self, DateTime};
+use async_nats::datetime::DateTime;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::Context;
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use super::dead_letters::{DeadLetters, Pick};
 use super::deliver::{Keeper, Parcel, Published, Publisher};
 use super::fault::OfflineFault;
 use super::letter::Letter;
-use super::position::Position;
+use super::position::{self, Position};
 use super::read::{Range, Source};
 use super::run::{self, Ran, Runnable};
 use crate::bundle::Bundle;
@@ -120,6 +120,9 @@ impl Again {
             let text = format!("route {} makes no output of the subject {}", self.name, summary.subject);
             return redone(End::Failed(text));
         };
+        if summary.message_id.is_empty() {
+            return redone(End::Failed("it names no message id, so no worker wrote it".into()));
+        }
         let (result, emits) = (done.output.clone(), done.emits.len());
         let end = |duplicate| match result.clone() {
             Some(result) => End::Result { subject: subject.clone(), result, emits, duplicate },
@@ -158,8 +161,7 @@ impl Again {
     }
 
     fn published_since(&self, time: DateTime) -> Range {
-        let skew = i128::try_from(limits::CLOCK_SKEW.as_nanos()).unwrap_or_default();
-        let from = datetime::from_nanos(time.unix_timestamp_nanos() - skew).ok().map(Position::Time);
+        let from = position::before(time, limits::CLOCK_SKEW).map(Position::Time);
         let filters = names::result_subjects(&self.route);
         let filters = filters.iter().filter_map(|filter| filter.parse().ok()).collect();
         Range { filters, from, to: None, headers_only: true }

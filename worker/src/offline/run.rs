@@ -53,7 +53,7 @@ pub async fn each<M: Runnable, E>(
     // A message's bytes are in hand until it has ended.
     let settle = async |ran: Ran<M>| (len(&ran.message), settle(ran).await);
     let mut more = true;
-    loop {
+    while more || running.messages > 0 || !settling.is_empty() {
         let messages_in_hand = running.messages + settling.len();
         let room = messages_in_hand < limits::OFFLINE_IN_HAND && running.bytes < limits::OFFLINE_BYTES;
         tokio::select! {
@@ -68,9 +68,11 @@ pub async fn each<M: Runnable, E>(
                 running.bytes -= len;
                 ended(end?);
             }
-            else => return Ok(()),
+            // A lane can be stuck in native code.
+            () = tokio::time::sleep(limits::OFFLINE_SILENCE) => return Err(OfflineFault::Silent),
         }
     }
+    Ok(())
 }
 
 fn len(message: &impl Runnable) -> usize {

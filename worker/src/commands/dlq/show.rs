@@ -5,7 +5,7 @@ use std::io::Write as _;
 use anyhow::bail;
 use clap::Args;
 use inferbus::connect::Connection;
-use inferbus::offline::excerpt::excerpt;
+use inferbus::offline::excerpt::{excerpt, plain};
 use inferbus::offline::letter::{Letter, written};
 
 use super::choice;
@@ -60,7 +60,7 @@ fn say_letter(letter: &Letter) {
         ("stage", &about.stage),
         ("reason", &about.reason),
         ("error", &about.error),
-        ("id", &about.message_id),
+        ("id", &plain(&about.message_id)),
     ] {
         if !text.is_empty() {
             say!("  {what:8} {text}");
@@ -69,7 +69,7 @@ fn say_letter(letter: &Letter) {
     let mut headers: Vec<_> = letter.headers.iter().collect();
     headers.sort_by_key(|(name, _)| name.to_string());
     for (name, value) in headers.into_iter().flat_map(|(name, values)| values.iter().map(move |value| (name, value))) {
-        say!("  header   {name}: {value}");
+        say!("  header   {name}: {}", plain(value.as_str()));
     }
     match &letter.payload {
         Ok(payload) => say!("  payload  {} bytes: {}", payload.len(), excerpt(payload)),

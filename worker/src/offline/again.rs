@@ -10,7 +10,6 @@ use async_nats::datetime::DateTime;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::response::Response;
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _};
 use inferbus_catalog::{Mapping, Route, RouteName, SubjectFilter, overlap};
 use serde::Deserialize;
 use serde_json::json;
@@ -20,7 +19,7 @@ use super::compare::{self, End, Results, Tally};
 use super::deliver::{Keeper, Parcel, Published, Publisher};
 use super::fault::OfflineFault;
 use super::position::{self, Position};
-use super::read::{Range, Source, Stored};
+use super::read::{Extent, Range, Source, Stored};
 use super::run::{self, Ran, Runnable};
 use crate::bundle::Bundle;
 use crate::connect;
@@ -87,18 +86,10 @@ struct Ended {
 
 impl Replay {
     pub async fn run(&self, mut progress: impl FnMut(Progress)) -> Result<Summary, OfflineFault> {
-        let range = Range { filters: vec![self.filter.clone()], from: self.from, to: self.to, headers_only: false };
-        let found = self.source.range(range).await?;
-        let count = found.count;
-        if count > self.most {
-            let split = self.split(found.messages).await?;
-            return Err(OfflineFault::TooMany { found: count, most: self.most, split });
-        }
-        // What results there are can only be looked for from the first message on.
-        let mut messages = Box::pin(found.messages.peekable());
-        let first = messages.as_mut().peek().await.and_then(|first| first.as_ref().ok());
-        let first = first.map(|first| (first.time, first.sequence..=found.last));
-        let (stream, results) = self.results(first).await?;
+        let Extent { count, first, last } = self.extent().await?;
+        let (stream, results) = self.results(first.as_ref().map(|first| (first.time, first.sequence..=last))).await?;
+        let from = first.map(|first| Position::Sequence(first.sequence)).or(self.from);
+        let messages = self.source.range(self.range(from, Some(Position::Sequence(last)))).await?;
         let mut summary = Summary { compared: stream.is_some(), ..Default::default() };
         let publisher = self.publisher().await?;
         let settle = async |ran| self.settle(ran, publisher.as_ref()).await;
@@ -121,13 +112,18 @@ impl Replay {
         Ok(summary)
     }
 
-    /// The sequence up to which there are as many messages as one run takes.
-    async fn split(
-        &self,
-        mut messages: impl futures_util::Stream<Item = Result<Stored, OfflineFault>> + Unpin,
-    ) -> Result<u64, OfflineFault> {
-        let first = messages.try_next().await?.map_or(1, |first| first.sequence);
-        Ok(first.saturating_add(self.most.saturating_sub(1)))
+    fn range(&self, from: Option<Position>, to: Option<Position>) -> Range {
+        Range { filters: vec![self.filter.clone()], from, to, headers_only: false }
+    }
+
+    async fn extent(&self) -> Result<Extent, OfflineFault> {
+        let extent = self.source.extent(&self.range(self.from, self.to)).await?;
+        if extent.count > self.most {
+            let begin = extent.first.map_or(1, |first| first.sequence);
+            let split = begin.saturating_add(self.most.saturating_sub(1));
+            return Err(OfflineFault::TooMany { found: extent.count, most: self.most, split });
+        }
+        Ok(extent)
     }
 
     /// The stored results to compare with, from about the time of the first message on.

@@ -98,7 +98,7 @@ impl Results {
         let (name, route) = route;
         let mut results = Self::default();
         let range = Range { filters: vec![filter(route)], from, to: None, headers_only: false };
-        let mut messages = source.range(range).await?.messages;
+        let mut messages = source.range(range).await?;
         while let Some(message) = messages.try_next().await? {
             let header = |name: HeaderName| message.headers.get(name).map(|value| value.as_str().to_owned());
             let Some(sequence) = header(names::SEQUENCE).and_then(|sequence| sequence.parse().ok()) else { continue };

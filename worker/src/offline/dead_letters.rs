@@ -64,7 +64,7 @@ impl DeadLetters {
     pub async fn list(&self, choice: &Choice, most: usize) -> Result<Listing, OfflineFault> {
         let mut newest = VecDeque::new();
         let mut listing = Listing { all: self.source.info.state.messages, ..Default::default() };
-        let mut letters = self.source.range(choice.range()).await?.messages;
+        let mut letters = self.source.range(choice.range()).await?;
         while let Some(stored) = letters.try_next().await? {
             let summary = Summary::of(&stored);
             if choice.reason.as_ref().is_some_and(|reason| *reason != summary.reason) {
@@ -86,7 +86,7 @@ impl DeadLetters {
     pub async fn chosen(&self, choice: &Choice) -> Result<Vec<Pick>, OfflineFault> {
         let most = usize::try_from(limits::OFFLINE_MESSAGES).unwrap_or(usize::MAX);
         let mut chosen = Vec::new();
-        let mut letters = self.source.range(choice.range()).await?.messages;
+        let mut letters = self.source.range(choice.range()).await?;
         while let Some(stored) = letters.try_next().await? {
             let summary = Summary::of(&stored);
             if choice.reason.as_ref().is_some_and(|reason| *reason != summary.reason) {

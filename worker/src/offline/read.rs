@@ -1,7 +1,8 @@
 //! Reading a range of a stream without leaving a trace: an ordered consumer that the server forgets by itself.
 //!
 //! Promises: each message of the range comes once and in order, although the consumer may be made anew meanwhile.
-//! No wait is without a bound. What is stored after the reading began is not part of it.
+//! No wait is without a bound. What is stored after the reading began is not part of it. What the server has sent and nobody
+//! has taken is bounded by the client's subscription and by the server's flow control.
 
 use std::error::Error;
 
@@ -44,11 +45,14 @@ pub struct Range {
     pub headers_only: bool,
 }
 
-/// What was found: how many messages there are to come at most, none of them behind which sequence, and then the messages.
-pub struct Found<M> {
+/// How far a range reaches now.
+#[derive(Debug)]
+pub struct Extent {
+    /// How many messages there are at most.
     pub count: u64,
+    pub first: Option<Stored>,
+    /// No message of the range is behind this sequence.
     pub last: u64,
-    pub messages: M,
 }
 
 /// A stream to read from.
@@ -86,9 +90,7 @@ impl Source {
     /// One message by its sequence; none if it is no longer stored.
     pub async fn one(&self, sequence: u64) -> Result<Option<Stored>, OfflineFault> {
         match self.stream.get_raw_message(sequence).await {
-            Ok(StreamMessage { sequence, subject, headers, payload, time }) => {
-                Ok(Some(Stored { sequence, subject: subject.to_string(), headers, payload, time }))
-            }
+            Ok(found) => Ok(Some(found.into())),
             Err(fault) if fault.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
             Err(fault) => Err(self.fault(&fault)),
         }
@@ -110,25 +112,54 @@ impl Source {
     pub async fn range(
         &self,
         range: Range,
-    ) -> Result<Found<impl Messages<Item = Result<Stored, OfflineFault>> + Unpin + use<>>, OfflineFault> {
-        let info = self.stream.get_info().await.map_err(|fault| self.fault(&fault))?;
-        if info.config.retention == RetentionPolicy::WorkQueue {
-            return Err(OfflineFault::WorkQueue(self.name().to_owned()));
-        }
-        let last = info.state.last_sequence;
+    ) -> Result<impl Messages<Item = Result<Stored, OfflineFault>> + Unpin + use<>, OfflineFault> {
+        let last = self.last().await?;
         let consumer = self.consumer(&range, range.from.map_or(DeliverPolicy::All, starting)).await?;
-        let pending = consumer.cached_info().num_pending;
-        let (behind, last) = match range.to.and_then(after) {
-            Some(behind) => self.behind(&range, starting(behind)).await?,
-            None => (0, last),
-        };
-        let count = pending.saturating_sub(behind);
+        let ended = consumer.cached_info().num_pending == 0;
         let messages = consumer.messages().await.map_err(|fault| self.fault(&fault))?;
-        let reader = Reader { source: self.clone(), range, last, seen: 0, messages, ended: count == 0 };
+        let reader = Reader { source: self.clone(), range, last, seen: 0, messages, ended };
         let messages = stream::try_unfold(reader, |mut reader| async move {
             Ok(reader.next().await?.map(|message| (message, reader)))
         });
-        Ok(Found { count, last, messages: Box::pin(messages) })
+        Ok(Box::pin(messages))
+    }
+
+    /// Looks how far `range` reaches, without reading it.
+    pub async fn extent(&self, range: &Range) -> Result<Extent, OfflineFault> {
+        let end = self.last().await?;
+        let (from, before) = self.place(range, range.from.map_or(DeliverPolicy::All, starting)).await?;
+        let (behind, last) = match range.to.and_then(after) {
+            Some(behind) => self.place(range, starting(behind)).await?,
+            None => (0, end),
+        };
+        let count = from.saturating_sub(behind);
+        let first = if count > 0 { self.first(range, before + 1).await? } else { None };
+        Ok(Extent { count, first, last })
+    }
+
+    /// The stream's last sequence.
+    async fn last(&self) -> Result<u64, OfflineFault> {
+        let info = self.stream.get_info().await.map_err(|fault| self.fault(&fault))?;
+        match info.config.retention {
+            RetentionPolicy::WorkQueue => Err(OfflineFault::WorkQueue(self.name().to_owned())),
+            _ => Ok(info.state.last_sequence),
+        }
+    }
+
+    /// The first message at or behind a sequence that one of the filters takes.
+    async fn first(&self, range: &Range, from: u64) -> Result<Option<Stored>, OfflineFault> {
+        let mut first: Option<Stored> = None;
+        for filter in &range.filters {
+            match self.stream.get_first_raw_message_by_subject(filter.as_str(), from).await {
+                Ok(found) if first.as_ref().is_none_or(|first| found.sequence < first.sequence) => {
+                    first = Some(found.into());
+                }
+                Ok(_) => {}
+                Err(fault) if fault.kind() == RawMessageErrorKind::NoMessageFound => {}
+                Err(fault) => return Err(self.fault(&fault)),
+            }
+        }
+        Ok(first)
     }
 
     async fn consumer(
@@ -150,13 +181,19 @@ impl Source {
         })
     }
 
-    /// How many messages there are from a place on, and the sequence before it: a consumer knows it, and is given up at once.
-    async fn behind(&self, range: &Range, start: DeliverPolicy) -> Result<(u64, u64), OfflineFault> {
+    /// How many messages there are from a place on, and the sequence before it. A consumer knows it, and is given up at once.
+    async fn place(&self, range: &Range, start: DeliverPolicy) -> Result<(u64, u64), OfflineFault> {
         let consumer = self.consumer(range, start).await?;
         let info = consumer.cached_info();
         // If that fails, the server forgets it by itself.
         let _ = self.stream.delete_consumer(&info.name).await;
         Ok((info.num_pending, info.delivered.stream_sequence))
+    }
+}
+
+impl From<StreamMessage> for Stored {
+    fn from(StreamMessage { sequence, subject, headers, payload, time }: StreamMessage) -> Self {
+        Self { sequence, subject: subject.to_string(), headers, payload, time }
     }
 }
 
@@ -233,16 +270,9 @@ impl Reader {
             Some(Position::Sequence(from)) => from.max(self.seen + 1),
             _ => self.seen + 1,
         };
-        for filter in &self.range.filters {
-            match self.source.stream.get_first_raw_message_by_subject(filter.as_str(), from).await {
-                Ok(next) if next.sequence > self.last => {}
-                Ok(next) if self.range.to.is_some_and(|to| is_behind(next.sequence, next.time, to)) => {}
-                Ok(_) => return Ok(false),
-                Err(fault) if fault.kind() == RawMessageErrorKind::NoMessageFound => {}
-                Err(fault) => return Err(self.source.fault(&fault)),
-            }
-        }
-        Ok(true)
+        let next = self.source.first(&self.range, from).await?;
+        let is_behind = |next: &Stored| self.range.to.is_some_and(|to| is_behind(next.sequence, next.time, to));
+        Ok(next.is_none_or(|next| next.sequence > self.last || is_behind(&next)))
     }
 }
 

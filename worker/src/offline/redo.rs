@@ -148,7 +148,7 @@ impl Again {
         let Some(oldest) = picks.iter().map(|pick| pick.at).min() else { return Ok(HashSet::new()) };
         let ids: HashSet<&str> = picks.iter().map(|pick| pick.message_id.as_str()).collect();
         let source = Source::open(&self.context, &names::results(&self.name, &self.route)).await?;
-        let mut messages = source.range(self.published_since(oldest)).await?.messages;
+        let mut messages = source.range(self.published_since(oldest)).await?;
         let mut found = HashSet::new();
         while let Some(message) = messages.try_next().await? {
             let Some(id) = message.headers.get(NATS_MESSAGE_ID).map(|id| id.as_str()) else { continue };

@@ -41,7 +41,7 @@ fn code(fault: &anyhow::Error) -> u8 {
     }
     let fault = match fault.downcast_ref::<OfflineFault>() {
         Some(OfflineFault::NoStream(_)) => return NOT_FOUND,
-        Some(OfflineFault::Catalog(fault)) => Some(fault),
+        Some(OfflineFault::Catalog(fault)) => Some(&**fault),
         _ => fault.downcast_ref::<CatalogFault>(),
     };
     let Some(fault) = fault else {

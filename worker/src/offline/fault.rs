@@ -29,7 +29,7 @@ pub enum OfflineFault {
     #[error("there are more than {} dead letters: choose by --route or --reason", limits::OFFLINE_MESSAGES)]
     TooManyLetters,
     #[error(transparent)]
-    Catalog(#[from] CatalogFault),
+    Catalog(Box<CatalogFault>),
     #[error("`{0}` is not the name of a route")]
     NoRoute(String),
     #[error("route {name} cannot be read: {problems}")]
@@ -39,7 +39,7 @@ pub enum OfflineFault {
     #[error("{model} {version} has digest {found}, but {wanted} was activated: activate it again, or name a version")]
     OtherDigest { model: ModelName, version: Version, wanted: Digest, found: Digest },
     #[error("{model} {version} cannot be loaded: {fault}")]
-    Bundle { model: ModelName, version: Version, fault: BundleFault },
+    Bundle { model: ModelName, version: Version, fault: Box<BundleFault> },
     #[error("the compute threads cannot be started: {0}")]
     Lanes(std::io::Error),
     #[error(
@@ -53,6 +53,12 @@ pub enum OfflineFault {
         "the server did not confirm that everything arrived, so some of what was published may be lost: run it again"
     )]
     Unconfirmed,
+}
+
+impl From<CatalogFault> for OfflineFault {
+    fn from(fault: CatalogFault) -> Self {
+        Self::Catalog(Box::new(fault))
+    }
 }
 
 impl OfflineFault {

@@ -16,7 +16,7 @@ use inferbus_catalog::{Route, RouteName};
 use tracing::Span;
 
 use super::dead_letters::{DeadLetters, Pick};
-use super::deliver::{Keeper, Parcel, Published, Publisher};
+use super::deliver::{Keeper, Parcel, Publisher};
 use super::fault::OfflineFault;
 use super::letter::Letter;
 use super::position::{self, Position};
@@ -24,6 +24,7 @@ use super::read::{Range, Source};
 use super::run::{self, Ran, Runnable};
 use crate::bundle::Bundle;
 use crate::failpoint;
+use crate::job::{Done, StageTimes};
 use crate::limits;
 use crate::publish::result_headers;
 use crate::stream::names;
@@ -64,6 +65,14 @@ pub enum End {
     Failed(String),
 }
 
+const GONE: &str = "there is no such dead letter any more";
+
+/// How results get to where they belong, and which are there already.
+struct Way {
+    publisher: Publisher,
+    stored: HashSet<String>,
+}
+
 /// A dead letter on its way, or one that was gone when its turn came.
 struct Candidate {
     id: u64,
@@ -75,7 +84,7 @@ impl Runnable for Candidate {
     fn payload(&self) -> Result<Bytes, String> {
         match &self.letter {
             Some(letter) => letter.payload.clone(),
-            None => Err("there is no such dead letter any more".into()),
+            None => Err(GONE.into()),
         }
     }
 
@@ -88,59 +97,58 @@ impl Again {
     /// Tries these dead letters, and says of each how it ended.
     pub async fn run(&self, picks: Vec<Pick>, ended: impl FnMut(Redone)) -> Result<(), OfflineFault> {
         let stored = if self.dry { HashSet::new() } else { self.stored(&picks).await? };
-        let publisher = Publisher {
-            context: self.context.clone(),
-            keeper: Keeper::Stream(names::results(&self.name, &self.route)),
-        };
+        let keeper = Keeper::Stream(names::results(&self.name, &self.route));
+        let way = Way { publisher: Publisher { context: self.context.clone(), keeper }, stored };
         let fetch = async |Pick { id, .. }| {
             let letter = self.letters.letter(id).await?;
             Ok::<_, OfflineFault>(Candidate { id, letter, none: HeaderMap::new() })
         };
         let candidates = std::pin::pin!(stream::iter(picks).map(fetch).buffered(limits::LETTER_READS));
-        let settle = async |ran| self.settle(ran, &publisher, &stored).await;
+        let settle = async |ran| self.settle(ran, &way).await;
         run::each(&self.bundle, self.lanes, candidates, settle, ended).await
     }
 
-    async fn settle(
-        &self,
-        ran: Ran<Candidate>,
-        publisher: &Publisher,
-        stored: &HashSet<String>,
-    ) -> Result<Redone, OfflineFault> {
+    async fn settle(&self, ran: Ran<Candidate>, way: &Way) -> Result<Redone, OfflineFault> {
         let Ran { message: Candidate { id, letter, .. }, result, times } = ran;
         let message = letter.as_ref().map(|letter| letter.summary.message()).unwrap_or_default();
-        let redone = |end| Ok(Redone { id, message, end });
-        let (letter, done) = match (letter, result) {
-            (Some(letter), Ok(done)) => (letter, done),
-            (_, Err(unrun)) => return redone(End::Failed(unrun.text)),
-            (None, Ok(_)) => return redone(End::Failed("there is no such dead letter any more".into())),
+        let end = match (letter, result) {
+            (Some(letter), Ok(done)) => self.deliver(&letter, done, times, way).await?,
+            (_, Err(unrun)) => End::Failed(unrun.text),
+            (None, Ok(_)) => End::Failed(GONE.into()),
         };
+        Ok(Redone { id, message, end })
+    }
+
+    /// Publishes what came of a letter, and then deletes it.
+    async fn deliver(&self, letter: &Letter, done: Done, times: StageTimes, way: &Way) -> Result<End, OfflineFault> {
         let summary = &letter.summary;
-        let Some(subject) = self.route.output_for(&summary.subject) else {
-            let text = format!("route {} makes no output of the subject {}", self.name, summary.subject);
-            return redone(End::Failed(text));
+        let Some(output) = self.route.output_for(&summary.subject) else {
+            return Ok(End::Failed(format!("route {} makes no output of the subject {}", self.name, summary.subject)));
         };
         if summary.message_id.is_empty() {
-            return redone(End::Failed("it names no message id, so no worker wrote it".into()));
+            return Ok(End::Failed("it names no message id, so no worker wrote it".into()));
         }
-        let (result, emits) = (done.output.clone(), done.emits.len());
-        let end = |duplicate| match result.clone() {
-            Some(result) => End::Result { subject: subject.clone(), result, emits, duplicate },
+        let emits = done.emits.len();
+        let mut end = match done.output.clone() {
+            Some(result) => End::Result { subject: output.clone(), result, emits, duplicate: false },
             None => End::NoResult { emits },
         };
         if self.dry {
-            return redone(end(false));
+            return Ok(end);
         }
         let mut headers = result_headers(&self.bundle, &Span::none(), Some(&letter.headers), times);
         names::origin(&mut headers, Some(&summary.route), &summary.stream, summary.sequence);
-        let parcel = Parcel { output: subject.clone(), headers, id: summary.message_id.clone() };
-        let published = match publisher.send(&self.bundle, parcel, done, stored).await? {
-            Ok(Published { duplicate, .. }) => duplicate,
-            Err(unrun) => return redone(End::Failed(unrun.text)),
+        let parcel = Parcel { output, headers, id: summary.message_id.clone() };
+        let published = match way.publisher.send(&self.bundle, parcel, done, &way.stored).await? {
+            Ok(published) => published,
+            Err(unrun) => return Ok(End::Failed(unrun.text)),
         };
+        if let End::Result { duplicate, .. } = &mut end {
+            *duplicate = published.duplicate;
+        }
         failpoint::pass(failpoint::CONFIRMED, letter.payload.as_deref().unwrap_or_default());
-        self.letters.delete(id).await?;
-        redone(end(published))
+        self.letters.delete(summary.id).await?;
+        Ok(end)
     }
 
     /// Which of these letters' message ids are stored already: beyond its duplicate window the server does not know them.

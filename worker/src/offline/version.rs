@@ -29,7 +29,7 @@ pub async fn load(
     // Compiling takes its time, and the connection must be answered meanwhile.
     let loaded = tokio::task::spawn_blocking(move || loader.load(identity, &entry, &artifacts, &Metrics::new())).await;
     let loaded = loaded.map_err(|fault| OfflineFault::Broken(fault.to_string()))?;
-    loaded.map(Arc::new).map_err(|fault| OfflineFault::Bundle { model: model.clone(), version, fault })
+    loaded.map(Arc::new).map_err(|fault| OfflineFault::Bundle { model: model.clone(), version, fault: Box::new(fault) })
 }
 
 async fn active(

@@ -122,7 +122,8 @@ impl Run {
 fn is_the_routes(fault: &OfflineFault) -> bool {
     match fault {
         OfflineFault::Catalog(fault) => {
-            !fault.is_transient() && !matches!(fault, CatalogFault::MissingBucket { .. } | CatalogFault::Refused { .. })
+            !fault.is_transient()
+                && !matches!(**fault, CatalogFault::MissingBucket { .. } | CatalogFault::Refused { .. })
         }
         OfflineFault::NoRoute(_)
         | OfflineFault::BadRoute { .. }

@@ -21,6 +21,8 @@ pub struct Delivery {
     /// Where the result goes, and below which emitted events are published.
     pub output: String,
     pub key: Option<String>,
+    /// Not later than the server delivered it. Much earlier only where the worker or its connection stood still.
+    pub asked: Instant,
     pub received: Instant,
     pub place: Place,
 }

@@ -162,6 +162,8 @@ struct Puller {
     /// Counts requests: each has a subject of its own, so that a late word on one is not taken for the next.
     request: u64,
     open: Option<Open>,
+    /// When the newest request was made: no message that arrives has been on its way for longer.
+    asked: Instant,
     heard: Instant,
     /// There was no room for a request.
     is_short: bool,
@@ -179,8 +181,8 @@ struct Open {
 
 impl Puller {
     fn new(intake: Arc<Intake>, inbox: String) -> Self {
-        let heard = Instant::now();
-        Self { intake, inbox, request: 0, open: None, heard, is_short: false, oversize: false, pin: None }
+        let (asked, heard) = (Instant::now(), Instant::now());
+        Self { intake, inbox, request: 0, open: None, asked, heard, is_short: false, oversize: false, pin: None }
     }
 
     /// Why it would be wrong to take messages now.
@@ -211,7 +213,7 @@ impl Puller {
         };
         self.is_short = false;
         self.request += 1;
-        self.heard = Instant::now();
+        (self.asked, self.heard) = (Instant::now(), Instant::now());
         let left = reserve.messages();
         let mut question = json!({
             "batch": left,
@@ -299,7 +301,7 @@ impl Puller {
         }
         failpoint::pass(failpoint::FETCHED, &message.payload);
         match place {
-            Some(place) => self.intake.begin(message, ack, stored, place),
+            Some(place) => self.intake.begin(message, (ack, stored), place, self.asked),
             None => {
                 // From a request of an earlier connection: the server thought that it was still wanted.
                 let client = self.intake.bus.client.clone();

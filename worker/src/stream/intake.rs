@@ -143,7 +143,7 @@ impl Intake {
     }
 
     /// Takes what has arrived, and hands it to a lane or says at once what becomes of it.
-    pub fn begin(self: &Arc<Self>, message: Message, ack: Subject, stored: Stored, place: Place) {
+    pub fn begin(self: &Arc<Self>, message: Message, (ack, stored): (Subject, Stored), place: Place, asked: Instant) {
         let received = Instant::now();
         self.metrics.pending.set(i64::try_from(stored.pending).unwrap_or(i64::MAX));
         if stored.deliveries > 1 {
@@ -161,7 +161,7 @@ impl Intake {
         let key = self.route.key_for(&subject);
         let intake = self.clone();
         let delivery =
-            Box::new(Delivery { intake, subject, ack, stored, headers, payload, output, key, received, place });
+            Box::new(Delivery { intake, subject, ack, stored, headers, payload, output, key, asked, received, place });
         if delivery.output.is_empty() {
             // The consumer's filter is the route's subject, so nothing else can come.
             tracing::error!(route = %self.name, subject = %delivery.subject, "delivered, but the route does not take it");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
 
-use super::delivery::Delivery;
+use super::delivery::{Delivery, Stored};
 use super::intake::Intake;
 use super::store::{self, StoreFault};
 use super::{acks, dead_letter, names, results};
@@ -70,9 +70,9 @@ async fn succeeded(bundle: &Bundle, done: Done, headers: HeaderMap, delivery: &D
     let Some(earlier) = earlier(delivery, &id).await else { return };
     match earlier {
         Earlier::Buried => return confirm(delivery, End::DeadLetter).await,
-        Earlier::Published(ids) if ids.contains(&id) => return confirm(delivery, End::Result).await,
-        Earlier::Published(ids) => {
-            let publication = Publication { bundle, headers, id: &id, stored: ids };
+        Earlier::Published(ids, _) if ids.contains(&id) => return confirm(delivery, End::Result).await,
+        Earlier::Published(stored, since) => {
+            let publication = Publication { bundle, headers, id: &id, stored, since };
             match publication.store(done, delivery).await {
                 Ok(end) => confirm(delivery, end).await,
                 Err(StoreFault::TooLarge(text)) => {
@@ -80,7 +80,7 @@ async fn succeeded(bundle: &Bundle, done: Done, headers: HeaderMap, delivery: &D
                     let cause = dead_letter::Cause { verdict, text, stage: None, bundle: Some(bundle) };
                     bury(delivery, cause).await;
                 }
-                Err(StoreFault::OutOfTime(text)) => given_up(delivery, &text),
+                Err(fault) => given_up(delivery, &fault.to_string()),
             }
         }
     }
@@ -93,6 +93,8 @@ struct Publication<'a> {
     id: &'a str,
     /// Ids that an earlier delivery has stored.
     stored: HashSet<String>,
+    /// Since when more may have been stored, after the Unix epoch.
+    since: Duration,
 }
 
 impl Publication<'_> {
@@ -113,20 +115,43 @@ impl Publication<'_> {
     }
 
     async fn one(
-        &self,
+        &mut self,
         id: String,
         subject: String,
         mut headers: HeaderMap,
         payload: Bytes,
         delivery: &Delivery,
     ) -> Result<(), StoreFault> {
-        if self.stored.contains(&id) {
-            return Ok(());
+        headers.insert(async_nats::header::NATS_MESSAGE_ID, id.as_str());
+        let subject = Subject::from(subject);
+        loop {
+            self.refresh(delivery).await?;
+            if self.stored.contains(&id) {
+                return Ok(());
+            }
+            match store::confirmed(delivery, &subject, &headers, &payload).await {
+                Ok(duplicate) => {
+                    if duplicate {
+                        delivery.intake.metrics.duplicates.inc();
+                    }
+                    return Ok(());
+                }
+                // A try whose answer was lost may have been stored.
+                Err(StoreFault::Forgotten(_)) => {}
+                Err(fault) => return Err(fault),
+            }
         }
-        headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
-        let duplicate = store::confirmed(delivery, subject.into(), headers, payload).await?;
-        if duplicate {
-            delivery.intake.metrics.duplicates.inc();
+    }
+
+    /// Looks up what is stored of the message, if more may have been stored so long ago that the server has forgotten it.
+    async fn refresh(&mut self, delivery: &Delivery) -> Result<(), StoreFault> {
+        let now = unix_time();
+        if now.saturating_sub(self.since) >= delivery.intake.window {
+            let since = self.since.saturating_sub(limits::CLOCK_SKEW);
+            let stored = published(delivery, self.id, since).await;
+            let unknown = || StoreFault::OutOfTime("what is stored already could not be looked up".into());
+            self.stored.extend(stored.ok_or_else(unknown)?);
+            self.since = now;
         }
         Ok(())
     }
@@ -135,51 +160,81 @@ impl Publication<'_> {
 /// Stores a dead letter, and then tells the server never to deliver the message again.
 async fn bury(delivery: &Delivery, cause: dead_letter::Cause<'_>) {
     let id = delivery.id();
-    // On another version, or before a crash, it may have had its result.
-    if delivery.stored.deliveries > 1 {
-        match published(delivery, &id).await {
-            Some(ids) if ids.contains(&id) => return confirm(delivery, End::Result).await,
-            Some(_) => {}
-            None => return,
+    // On another version, before a crash, or while this worker stood still, it may have ended already.
+    let since = (delivery.stored.deliveries > 1 || forgotten(delivery)).then(|| unseen_since(delivery));
+    if let Some(since) = since {
+        match (published(delivery, &id, since).await, is_dead(delivery, &id).await) {
+            (Some(ids), _) if ids.contains(&id) => return confirm(delivery, End::Result).await,
+            (Some(_), Some(true)) => return confirm(delivery, End::DeadLetter).await,
+            (Some(_), Some(false)) => {}
+            _ => return,
         }
     }
     let intake = &delivery.intake;
     let (headers, payload) = dead_letter::write(delivery, &id, &cause);
-    let subject = names::dead_letter_subject(&intake.name, delivery.stored.sequence);
+    let subject = Subject::from(names::dead_letter_subject(&intake.name, delivery.stored.sequence));
     tracing::warn!(route = %intake.name, sequence = delivery.stored.sequence, reason = cause.verdict.label, "a dead letter: {}", cause.text);
-    match store::confirmed(delivery, subject.into(), headers, payload).await {
-        Ok(_) => confirm(delivery, End::DeadLetter).await,
-        Err(fault) => given_up(delivery, &fault.to_string()),
+    loop {
+        match store::confirmed(delivery, &subject, &headers, &payload).await {
+            Ok(_) => return confirm(delivery, End::DeadLetter).await,
+            Err(StoreFault::Forgotten(_)) => match is_dead(delivery, &id).await {
+                Some(true) => return confirm(delivery, End::DeadLetter).await,
+                Some(false) => {}
+                None => return,
+            },
+            Err(fault) => return given_up(delivery, &fault.to_string()),
+        }
     }
 }
 
 /// What earlier deliveries left behind.
 enum Earlier {
     Buried,
-    Published(HashSet<String>),
+    /// These ids, and more since that time.
+    Published(HashSet<String>, Duration),
 }
 
 /// Nothing costs a first delivery anything; `None` where the server could not say before the deadline.
 async fn earlier(delivery: &Delivery, id: &str) -> Option<Earlier> {
-    if delivery.stored.deliveries <= 1 {
-        return Some(Earlier::Published(HashSet::new()));
-    }
-    let intake = &delivery.intake;
-    let ask = || results::is_dead(&intake.context, id, &intake.name, delivery.stored.sequence);
-    if store::asked(delivery, ask).await? {
+    let forgotten = forgotten(delivery);
+    if (delivery.stored.deliveries > 1 || forgotten) && is_dead(delivery, id).await? {
         return Some(Earlier::Buried);
     }
-    let age = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(delivery.stored.at);
-    if age < intake.window {
-        // Whatever was published of it, the server still knows.
-        return Some(Earlier::Published(HashSet::new()));
+    let (now, since) = (unix_time(), unseen_since(delivery));
+    if forgotten {
+        return published(delivery, id, since).await.map(|ids| Earlier::Published(ids, now));
     }
-    published(delivery, id).await.map(Earlier::Published)
+    // Whatever was published of it, the server still knows.
+    Some(Earlier::Published(HashSet::new(), since))
 }
 
-async fn published(delivery: &Delivery, id: &str) -> Option<HashSet<String>> {
+/// Since when something may have been published of this message, after the Unix epoch.
+fn unseen_since(delivery: &Delivery) -> Duration {
+    let Stored { deliveries, at, .. } = delivery.stored;
+    // Nobody had a first delivery before it was asked for, but others may have had it since.
+    let asked = unix_time().saturating_sub(delivery.asked.elapsed() + limits::CLOCK_SKEW);
+    if deliveries > 1 { at } else { at.max(asked) }
+}
+
+/// Whether that is so long ago that the server may have forgotten what it stored.
+fn forgotten(delivery: &Delivery) -> bool {
+    let Stored { deliveries, at, .. } = delivery.stored;
+    let age = if deliveries > 1 { unix_time().saturating_sub(at) } else { delivery.asked.elapsed() };
+    age >= delivery.intake.window
+}
+
+fn unix_time() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+async fn is_dead(delivery: &Delivery, id: &str) -> Option<bool> {
     let intake = &delivery.intake;
-    let ask = || results::published(&intake.context, &intake.results, &delivery.output, id, delivery.stored.at);
+    store::asked(delivery, || results::is_dead(&intake.context, id, &intake.name, delivery.stored.sequence)).await
+}
+
+async fn published(delivery: &Delivery, id: &str, since: Duration) -> Option<HashSet<String>> {
+    let intake = &delivery.intake;
+    let ask = || results::published(&intake.context, &intake.results, &delivery.output, id, since);
     store::asked(delivery, ask).await
 }
 

@@ -21,6 +21,8 @@ pub enum StoreFault {
     TooLarge(String),
     #[error("nothing could be stored in time: {0}")]
     OutOfTime(String),
+    #[error("the server may have stored it and forgotten that it has: {0}")]
+    Forgotten(String),
 }
 
 /// Why one try did not store anything.
@@ -48,12 +50,12 @@ impl Default for Promises {
 /// Publishes, and says whether the server had it already.
 pub async fn confirmed(
     delivery: &Delivery,
-    subject: Subject,
-    headers: HeaderMap,
-    payload: Bytes,
+    subject: &Subject,
+    headers: &HeaderMap,
+    payload: &Bytes,
 ) -> Result<bool, StoreFault> {
     let publish = || publish(delivery, subject.clone(), headers.clone(), payload.clone());
-    persist(delivery, publish).await
+    persist(delivery, delivery.intake.window, publish).await
 }
 
 /// Asks the server something that a message's end depends on; `None` if it could not answer before the deadline.
@@ -63,13 +65,15 @@ where
     E: std::fmt::Display,
 {
     let ask = || async { ask().await.map_err(|fault| Miss::Passing(fault.to_string())) };
-    persist(delivery, ask).await.ok()
+    persist(delivery, Duration::MAX, ask).await.ok()
 }
 
-async fn persist<T, F>(delivery: &Delivery, attempt: impl Fn() -> F) -> Result<T, StoreFault>
+/// Tries until the deadline, and for less than `window`.
+async fn persist<T, F>(delivery: &Delivery, window: Duration, attempt: impl Fn() -> F) -> Result<T, StoreFault>
 where
     F: Future<Output = Result<T, Miss>>,
 {
+    let begun = Instant::now();
     let first = match attempt().await {
         Ok(value) => return Ok(value),
         Err(Miss::TooLarge(text)) => return Err(StoreFault::TooLarge(text)),
@@ -81,10 +85,13 @@ where
     let Ok(_gate) = tokio::time::timeout(left, intake.gate.lock()).await else {
         return Err(StoreFault::OutOfTime(first));
     };
-    let mut pause = Duration::ZERO;
+    let (mut why, mut pause) = (first, Duration::ZERO);
     loop {
         tokio::time::sleep(pause).await;
-        let why = match attempt().await {
+        if begun.elapsed() >= window.max(limits::RETRY_STORE) {
+            return Err(StoreFault::Forgotten(why));
+        }
+        why = match attempt().await {
             Ok(value) => {
                 intake.set_trouble(None);
                 return Ok(value);
@@ -98,6 +105,8 @@ where
         intake.set_trouble(Some(why.clone()));
         pause = (pause * 2).clamp(limits::RETRY_FIRST, limits::RETRY_STORE);
         if Instant::now() + pause >= delivery.deadline() {
+            // Perhaps nobody is left who would notice that the trouble is over, so the next message is let in to try.
+            intake.set_trouble(None);
             return Err(StoreFault::OutOfTime(why));
         }
     }

@@ -56,7 +56,6 @@ struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, once")]
 enum Command {
     /// Measure the sandbox by itself, without a server
     Sandbox,

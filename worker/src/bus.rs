@@ -84,6 +84,7 @@ pub struct Bus {
 }
 
 impl Bus {
+    #[expect(clippy::too_many_arguments, reason = "the composition root calls it once, by name")]
     pub fn new(
         client: Client,
         registry: Arc<Registry>,

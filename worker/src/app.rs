@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
 use crate::bundle::{Loader, sandboxed};
-use crate::bus::Bus;
+use crate::bus::{Bus, Given};
 use crate::config::{CacheSetting, Compute, Folder, StateSetting, WorkerConfig};
 use crate::journal::Journal;
 use crate::lane::Lanes;
@@ -182,8 +182,8 @@ async fn serve(
         () = registry.completed() => {}
         () = stop.cancelled() => {}
     }
-    let bus =
-        Arc::new(Bus::new(client.clone(), registry, lanes, metrics, lane_count, journal.clone(), promises, in_flight));
+    let given = Given { lane_count, in_flight, journal: journal.clone(), promises };
+    let bus = Arc::new(Bus::new(client.clone(), registry, lanes, metrics, given));
     routes::run(bus.clone(), config.bus.clone(), routes, stop.clone()).await;
 
     tracing::info!("worker stops: finishing what is in hand");

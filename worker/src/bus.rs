@@ -68,6 +68,15 @@ pub enum Origin {
     Route(RouteName, Route),
 }
 
+/// What the bus is told at its start.
+pub struct Given {
+    pub lane_count: usize,
+    /// Requests in hand at once.
+    pub in_flight: usize,
+    pub journal: Option<Arc<Journal>>,
+    pub promises: Promises,
+}
+
 pub struct Bus {
     pub client: Client,
     pub registry: Arc<Registry>,
@@ -75,41 +84,22 @@ pub struct Bus {
     pub metrics: Arc<Metrics>,
     /// Room for messages of streams.
     pub room: Room,
-    pub lane_count: usize,
-    pub journal: Option<Arc<Journal>>,
-    pub promises: Promises,
+    pub given: Given,
     places: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
-    in_flight: usize,
 }
 
 impl Bus {
-    #[expect(clippy::too_many_arguments, reason = "the composition root calls it once, by name")]
     pub fn new(
         client: Client,
         registry: Arc<Registry>,
         lanes: Lanes<Ticket>,
         metrics: Arc<Metrics>,
-        lane_count: usize,
-        journal: Option<Arc<Journal>>,
-        promises: Promises,
-        in_flight: usize,
+        given: Given,
     ) -> Self {
-        let places = Arc::new(Semaphore::new(in_flight));
+        let places = Arc::new(Semaphore::new(given.in_flight));
         let bytes = Arc::new(Semaphore::new(limits::IN_FLIGHT_BYTES / limits::BYTES_PER_PERMIT));
-        Self {
-            client,
-            registry,
-            lanes,
-            metrics,
-            room: Room::default(),
-            lane_count,
-            journal,
-            promises,
-            places,
-            bytes,
-            in_flight,
-        }
+        Self { client, registry, lanes, metrics, room: Room::default(), given, places, bytes }
     }
 
     /// Takes messages until told to stop, then those that the server had already sent.
@@ -147,7 +137,7 @@ impl Bus {
         };
         let identity = &bundle.identity;
         let Some(place) = self.place(len) else {
-            return Err((envelope, Refusal::Busy { model: identity.model.clone(), limit: self.in_flight }));
+            return Err((envelope, Refusal::Busy { model: identity.model.clone(), limit: self.given.in_flight }));
         };
         let span = message_span(identity, envelope.headers.as_ref());
         let output = origin.output(&subject);
@@ -181,7 +171,7 @@ impl Bus {
     /// Waits until every message in hand has been published.
     pub async fn emptied(&self) {
         // A closed semaphore cannot happen here, and would mean that nothing is in hand.
-        let _ = self.places.acquire_many(u32::try_from(self.in_flight).unwrap_or(u32::MAX)).await;
+        let _ = self.places.acquire_many(u32::try_from(self.given.in_flight).unwrap_or(u32::MAX)).await;
         self.room.emptied().await;
     }
 }

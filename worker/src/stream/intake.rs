@@ -122,7 +122,7 @@ impl Intake {
     /// How many messages to ask for now.
     pub fn appetite(&self) -> usize {
         let mut state = self.state();
-        let appetite = state.appetite.now(limits::LEAST_PER_LANE * self.bus.lane_count);
+        let appetite = state.appetite.now(limits::LEAST_PER_LANE * self.bus.given.lane_count);
         let free = appetite.saturating_sub(state.in_hand.len());
         // Asking for a few at a time would cost more than it brings.
         if free * 4 < appetite { 0 } else { free }
@@ -174,7 +174,7 @@ impl Intake {
         }
         let name = delivery.id();
         if stored.deliveries > 1
-            && let Some(deaths) = self.bus.journal.as_ref().and_then(|journal| journal.guilty(&name))
+            && let Some(deaths) = self.bus.given.journal.as_ref().and_then(|journal| journal.guilty(&name))
         {
             tokio::spawn(settle::refused(delivery, Refusal::Crashed { deaths }));
             return;

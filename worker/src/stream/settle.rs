@@ -246,7 +246,7 @@ async fn confirm(delivery: &Delivery, end: End) {
         let ack = newest_ack(delivery);
         let answered = match end {
             End::DeadLetter => acks::never_again(client, ack).await,
-            _ if delivery.intake.bus.promises.acknowledged => acks::done(client, ack).await,
+            _ if delivery.intake.bus.given.promises.acknowledged => acks::done(client, ack).await,
             _ => acks::unheard(client, ack).await,
         };
         let Err(why) = answered else { break };

@@ -114,7 +114,7 @@ where
 
 async fn publish(delivery: &Delivery, subject: Subject, headers: HeaderMap, payload: Bytes) -> Result<bool, Miss> {
     let client = &delivery.intake.bus.client;
-    if !delivery.intake.bus.promises.stored {
+    if !delivery.intake.bus.given.promises.stored {
         let sent = client.publish_with_headers(subject, headers, payload).await;
         return sent.map(|()| false).map_err(|fault| Miss::Passing(fault.to_string()));
     }

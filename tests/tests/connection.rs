@@ -1,14 +1,11 @@
 //! Ways to reach a server that the `nats` command has too: users, tokens, NKeys, credentials, TLS, contexts.
 
-use std::path::PathBuf;
 use std::process::Command;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use inferbus::dev_server::{DevServer, Settings};
-use inferbus_tests::{BundleFolder, Ran, program, root, run};
+use inferbus_tests::{BundleFolder, Ran, credentials, program, run, tls, token};
 use nkeys::KeyPair;
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
 const UNREACHABLE: Option<i32> = Some(3);
@@ -110,33 +107,9 @@ async fn credentials_are_a_token_and_a_seed() {
         account = account.public_key(),
     ))
     .await;
-    let creds = |seed: &KeyPair, name| {
-        let seed = seed.seed().expect("a seed");
-        let text = format!(
-            "-----BEGIN NATS USER JWT-----\n{user_token}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
-        );
-        guarded.file(name, &text)
-    };
+    let creds = |seed: &KeyPair, name| guarded.file(name, &credentials(&user_token, seed));
     guarded.works(&["--creds", &creds(&user, "user.creds")]);
     guarded.is_refused(&["--creds", &creds(&KeyPair::new_user(), "stranger.creds")]);
-}
-
-/// A JSON Web Token as NATS signs them.
-fn token(issuer: &KeyPair, subject: &KeyPair, mut nats: Value) -> String {
-    nats["version"] = json!(2);
-    let header = json!({ "typ": "JWT", "alg": "ed25519-nkey" });
-    let claims = json!({
-        "jti": "test", "iat": 1_700_000_000, "iss": issuer.public_key(), "name": "test", "sub": subject.public_key(), "nats": nats,
-    });
-    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!("{}.{}", part(&header), part(&claims));
-    let signature = issuer.sign(signed.as_bytes()).expect("a signature");
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
-}
-
-fn tls(name: &str) -> String {
-    let path: PathBuf = root().join("tests/tls").join(name);
-    path.into_os_string().into_string().expect("UTF-8")
 }
 
 fn tls_config(more: &str) -> String {

@@ -24,12 +24,16 @@ pub struct Settings<'a> {
     pub store: Option<&'a Path>,
     /// A configuration file of the server's own.
     pub config: Option<&'a Path>,
+    /// Names that the configuration reads from the environment, with their values.
+    pub environment: &'a [(String, String)],
     /// Keep Ctrl-C in the owner's terminal from the server, which is then ended when its owner is done with it.
     pub shielded: bool,
 }
 
 pub struct DevServer {
     url: String,
+    /// Where it can be monitored, if its configuration says so.
+    monitor: Option<String>,
     child: Child,
     folder: PathBuf,
     /// Removed when dropped, after the child has been told to end.
@@ -56,6 +60,7 @@ impl DevServer {
             command.process_group(0);
         }
         let child = command
+            .envs(settings.environment.iter().cloned())
             .args(["--addr", "127.0.0.1", "--port", &port, "--jetstream", "--store_dir"])
             .arg(&folder)
             .arg("--ports_file_dir")
@@ -73,8 +78,8 @@ impl DevServer {
                     Path::new(&program).display()
                 )
             })?;
-        let mut server = Self { url: String::new(), child, folder, _temporary: temporary };
-        server.url = tokio::time::timeout(limits::SERVER_START, server.ready(&program))
+        let mut server = Self { url: String::new(), monitor: None, child, folder, _temporary: temporary };
+        (server.url, server.monitor) = tokio::time::timeout(limits::SERVER_START, server.ready(&program))
             .await
             .context("nats-server did not come up in time")??;
         Ok(server)
@@ -84,8 +89,12 @@ impl DevServer {
         &self.url
     }
 
+    pub fn monitor(&self) -> Option<&str> {
+        self.monitor.as_deref()
+    }
+
     /// The server writes its ports to a file named after its program and process once it listens.
-    async fn ready(&mut self, program: &std::ffi::OsStr) -> anyhow::Result<String> {
+    async fn ready(&mut self, program: &std::ffi::OsStr) -> anyhow::Result<(String, Option<String>)> {
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
         let ports = self.folder.join(format!("{name}_{}.ports", self.child.id().unwrap_or_default()));
         let mut tick = tokio::time::interval(std::time::Duration::from_millis(10));
@@ -97,7 +106,7 @@ impl DevServer {
             let Ok(text) = std::fs::read_to_string(&ports) else { continue };
             let Ok(ports) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
             if let Some(url) = ports["nats"][0].as_str() {
-                return Ok(url.to_owned());
+                return Ok((url.to_owned(), ports["monitoring"][0].as_str().map(ToOwned::to_owned)));
             }
         }
     }

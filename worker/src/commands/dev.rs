@@ -40,8 +40,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let server = DevServer::start(Settings {
         port: arguments.port,
         store: arguments.store.as_deref(),
-        config: None,
         shielded: true,
+        ..Settings::default()
     })
     .await?;
     let mut config = arguments.worker;

@@ -59,29 +59,35 @@ pub struct Deployment {
 impl Deployment {
     pub async fn start(proof: Proof) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let mut environment = match proof {
+        let environment = match proof {
             Proof::Keys => keys(folder.path()),
             Proof::Tokens => {
                 std::fs::write(folder.path().join("resolver.conf"), tokens(folder.path())).expect("resolver.conf");
                 Vec::new()
             }
         };
-        let config = configuration(folder.path(), proof);
-        let store = folder.path().join("store");
-        environment.extend(
-            [
-                ("INFERBUS_SERVER_NAME", "bus-1".to_owned()),
-                ("INFERBUS_MONITOR", "127.0.0.1:-1".to_owned()),
-                ("INFERBUS_TLS_CERT", tls("server.pem")),
-                ("INFERBUS_TLS_KEY", tls("server-key.pem")),
-                ("INFERBUS_TLS_CA", tls("authority.pem")),
-            ]
-            .map(|(name, value)| (name.to_owned(), value)),
-        );
-        let settings =
-            Settings { config: Some(&config), environment: &environment, store: Some(&store), ..Settings::default() };
-        let server = DevServer::start(settings).await.unwrap_or_else(|fault| panic!("{fault:#}"));
+        let config = configuration(folder.path(), "roles.conf", proof);
+        let server = server(&folder.path().join("store"), &config, "bus-1", environment).await;
         Self { server, folder, proof }
+    }
+
+    /// Three servers that are one, of cluster.conf. What asks this deployment asks the first.
+    pub async fn cluster() -> (Self, [DevServer; 2]) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let users = keys(folder.path());
+        let config = configuration(folder.path(), "cluster.conf", Proof::Keys);
+        let ports = free_ports();
+        let route =
+            |at: usize| (format!("INFERBUS_CLUSTER_ROUTE_{}", at + 1), format!("nats-route://127.0.0.1:{}", ports[at]));
+        let one = |at: usize| {
+            let mut environment = users.clone();
+            environment.extend([0, 1, 2].map(route));
+            environment.push(("INFERBUS_CLUSTER_LISTEN".to_owned(), format!("127.0.0.1:{}", ports[at])));
+            let (store, config) = (folder.path().join(format!("store-{at}")), &config);
+            async move { server(&store, config, &format!("bus-{at}"), environment).await }
+        };
+        let (first, others) = (one(0).await, [one(1).await, one(2).await]);
+        (Self { server: first, folder, proof: Proof::Keys }, others)
     }
 
     pub fn url(&self) -> &str {
@@ -182,15 +188,35 @@ impl Guest {
     }
 }
 
+async fn server(store: &Path, config: &Path, name: &str, mut environment: Vec<(String, String)>) -> DevServer {
+    let more = [
+        ("INFERBUS_SERVER_NAME", name.to_owned()),
+        ("INFERBUS_MONITOR", "127.0.0.1:-1".to_owned()),
+        ("INFERBUS_TLS_CERT", tls("server.pem")),
+        ("INFERBUS_TLS_KEY", tls("server-key.pem")),
+        ("INFERBUS_TLS_CA", tls("authority.pem")),
+    ];
+    environment.extend(more.map(|(name, value)| (name.to_owned(), value)));
+    let settings =
+        Settings { config: Some(config), environment: &environment, store: Some(store), ..Settings::default() };
+    DevServer::start(settings).await.unwrap_or_else(|fault| panic!("{fault:#}"))
+}
+
+/// Ports that nobody has now: servers of a cluster must know each other's before they start.
+fn free_ports() -> [u16; 3] {
+    let taken = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
+    taken.map(|taken| taken.local_addr().expect("an address").port())
+}
+
 /// The ready-made configuration, but for what the server of a test is told otherwise.
-fn configuration(folder: &Path, proof: Proof) -> PathBuf {
+fn configuration(folder: &Path, name: &str, proof: Proof) -> PathBuf {
     let ready_made = root().join("deploy/nats");
-    for name in ["tls.conf", "accounts.conf"] {
-        std::fs::copy(ready_made.join(name), folder.join(name)).expect("a copy");
+    for included in ["tls.conf", "accounts.conf"] {
+        std::fs::copy(ready_made.join(included), folder.join(included)).expect("a copy");
     }
-    let mut config = std::fs::read_to_string(ready_made.join("roles.conf")).expect("roles.conf");
+    let mut config = std::fs::read_to_string(ready_made.join(name)).expect("a configuration");
     let mut replace = |line: &str, with: &str| {
-        assert!(config.contains(line), "roles.conf has no `{line}`");
+        assert!(config.contains(line), "{name} has no `{line}`");
         config = config.replace(line, with);
     };
     replace("store_dir: $INFERBUS_STORE", "");
@@ -198,8 +224,8 @@ fn configuration(folder: &Path, proof: Proof) -> PathBuf {
         // As nsc.sh says.
         replace("include ./accounts.conf", "include ./resolver.conf");
     }
-    let file = folder.join("roles.conf");
-    std::fs::write(&file, config).expect("roles.conf");
+    let file = folder.join(name);
+    std::fs::write(&file, config).expect("a configuration");
     file
 }
 

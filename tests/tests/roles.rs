@@ -1,12 +1,14 @@
 //! The ready-made roles: each does its own work, and is refused what is not.
 
+use std::time::{Duration, Instant};
+
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::{self, Context, stream};
 use async_nats::{Client, Request, Subscriber};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use inferbus::dev_server::{DevServer, Settings};
 use inferbus_tests::roles::{Deployment, Guest, Proof, Role};
-use inferbus_tests::{PATIENCE, Worker, ask, digits, heldout};
+use inferbus_tests::{PATIENCE, Worker, ask, digits, heldout, inferbus};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -427,6 +429,66 @@ async fn nobody_has_the_server_or_a_worker_write_for_him_by_keys() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_has_the_server_or_a_worker_write_for_him_by_tokens() {
     nobody_is_a_deputy(Proof::Tokens).await;
+}
+
+/// How long a question may take before it is asked again.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// With three replicas, one server may go.
+#[tokio::test(flavor = "multi_thread")]
+async fn three_servers_are_one_and_go_on_without_one() {
+    let (deployment, [second, third]) = Deployment::cluster().await;
+    let operator = deployment.connect(Operator).await;
+    let streams = jetstream::new(operator.client.clone());
+    let config = stream::Config {
+        name: "SENSORS".into(),
+        subjects: vec!["sensors.>".into()],
+        num_replicas: 3,
+        ..Default::default()
+    };
+    // Until the servers have found each other there is nobody to make a stream, or even to say so.
+    let made = async || {
+        let made = tokio::time::timeout(SHORT, streams.create_stream(config.clone())).await;
+        matches!(made, Ok(Ok(_)))
+    };
+    eventually("a stream of three replicas is made", made).await;
+    let publisher = deployment.connect(Publisher).await;
+    stored(&publisher.client, "sensors.cam.1").await;
+    second.stop().await;
+    // Where the leader was, there is none for a moment.
+    let is_stored = async || {
+        let request = Request::new().payload("x".into()).timeout(Some(SHORT));
+        publisher
+            .client
+            .send_request("sensors.cam.2", request)
+            .await
+            .is_ok_and(|ack| ack.payload.starts_with(b"{\"stream"))
+    };
+    eventually("two of three store a message", is_stored).await;
+    third.stop().await;
+}
+
+async fn eventually(what: &str, fits: impl AsyncFn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !fits().await {
+        assert!(Instant::now() < deadline, "it never came about that {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+/// For trying things out, there is a server that everybody on this machine may use.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_for_trying_things_out_lets_everybody_in_here() {
+    let ready_made = std::fs::read_to_string(inferbus_tests::root().join("deploy/nats/dev.conf")).expect("dev.conf");
+    assert!(ready_made.contains("listen: 127.0.0.1:4222") && ready_made.contains("http: 127.0.0.1:8222"));
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let config = folder.path().join("dev.conf");
+    let apart = ready_made.replace("store_dir: ./inferbus-state", "").replace("127.0.0.1:8222", "127.0.0.1:-1");
+    std::fs::write(&config, apart).expect("the configuration");
+    let server = DevServer::start(Settings { config: Some(&config), ..Settings::default() }).await.expect("a server");
+    let bundle = digits("1.0.0");
+    let push = ["push", bundle.to_str().expect("UTF-8"), "--activate"];
+    block_in_place(|| inferbus(server.url(), &push)).ok();
 }
 
 /// Why the roles have accounts: within one, an allow-list of a single acknowledgement is enough to delete any stream.

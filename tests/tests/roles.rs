@@ -8,7 +8,7 @@ use async_nats::{Client, Request, Subscriber};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use inferbus::dev_server::{DevServer, Settings};
 use inferbus_tests::roles::{Deployment, Guest, Proof, Role};
-use inferbus_tests::{PATIENCE, Worker, ask, digits, heldout, inferbus};
+use inferbus_tests::{PATIENCE, Worker, ask, digits, heldout, inferbus, until};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -152,10 +152,10 @@ const REFUSED: &[Attempt] = &[
 
 /// What is allowed, but names a reply subject that is not the sender's: the answer must not arrive there.
 const DEPUTIES: &[(Role, &str, &str, &str)] = &[
-    (Publisher, "sensors.cam.1", "x", "$KV.models.digits"),
-    (Publisher, "sensors.cam.1", "x", "$JS.API.STREAM.PURGE.KV_models"),
-    (Publisher, "sensors.cam.1", "x", "$JS.API.STREAM.DELETE.KV_models"),
-    (Publisher, "sensors.cam.1", "x", "inference.cam.1"),
+    (Publisher, "sensors.other", "x", "$KV.models.digits"),
+    (Publisher, "sensors.other", "x", "$JS.API.STREAM.PURGE.KV_models"),
+    (Publisher, "sensors.other", "x", "$JS.API.STREAM.DELETE.KV_models"),
+    (Publisher, "sensors.other", "x", "inference.cam.1"),
     (Reader, "$JS.ACK.INFERBUS_RESULTS_cameras.reader.1.1.1.1.0", "+ACK", "$JS.API.STREAM.DELETE.KV_models"),
     (Reader, "$JS.ACK.INFERBUS_RESULTS_cameras.reader.1.1.1.1.0", "+ACK", "$KV.models.digits"),
     (Reader, "$JS.API.CONSUMER.INFO.INFERBUS_RESULTS_cameras.reader", "", "$KV.models.digits"),
@@ -165,7 +165,7 @@ const DEPUTIES: &[(Role, &str, &str, &str)] = &[
     (WorkerRole, "$JS.API.STREAM.MSG.GET.SENSORS", r#"{"seq":1}"#, "$KV.models.digits"),
     (WorkerRole, "$JS.API.CONSUMER.MSG.NEXT.SENSORS.inferbus-cameras", "1", "$KV.models.digits"),
     (WorkerRole, "inferbus.dlq.cameras.1", "x", "$JS.API.STREAM.DELETE.KV_models"),
-    (Catalog, "$JS.API.STREAM.INFO.KV_models", "", "sensors.cam.1"),
+    (Catalog, "$JS.API.STREAM.INFO.KV_models", "", "inference.cam.1"),
     (Catalog, "$KV.models.other", "1.0.0", "$KV.models.digits"),
     // Through a worker, which answers whoever asks.
     (Requester, "infer.digits", "x", "$KV.models.digits"),
@@ -173,6 +173,19 @@ const DEPUTIES: &[(Role, &str, &str, &str)] = &[
     (Requester, "infer.digits", "x", "inferbus.dlq.cameras.7"),
     (Requester, "infer.digits", "x", "$JS.ACK.SENSORS.inferbus-cameras.1.1.1.1.0"),
     (Requester, "infer.digits", "x", "$JS.API.STREAM.INFO.SENSORS"),
+];
+
+const ROUTES: [&[&str]; 2] = [
+    &["route", "add", "--name=asked", "--subject=ask.*", "--model=digits", "--output=inference.ask.$1"],
+    &[
+        "route",
+        "add",
+        "--name=cameras",
+        "--stream=SENSORS",
+        "--subject=sensors.cam.*",
+        "--model=digits",
+        "--output=inference.cam.$1",
+    ],
 ];
 
 /// A deployment in which everything is made, with a version active and a message in each stream.
@@ -185,10 +198,11 @@ impl Ground {
     async fn start(proof: Proof) -> Self {
         let deployment = Deployment::start(proof).await;
         let operator = deployment.connect(Operator).await;
-        make_streams(&operator.client).await;
-        let output = "inference.ask.$1";
-        let route = ["route", "add", "--name", "asked", "--subject", "ask.*", "--model", "digits", "--output", output];
-        block_in_place(|| deployment.inferbus(Operator, &route)).ok();
+        make_stream(&operator.client).await;
+        for route in ROUTES {
+            block_in_place(|| deployment.inferbus(Operator, route)).ok();
+        }
+        make_reader(&operator.client).await;
         let bundle = digits("1.0.0");
         let push = ["push", bundle.to_str().expect("UTF-8"), "--activate"];
         block_in_place(|| deployment.inferbus(Catalog, &push)).ok();
@@ -229,19 +243,17 @@ impl Ground {
     }
 }
 
-async fn make_streams(operator: &Client) {
+/// More subjects than the route takes, so that a test can store something that no worker works on.
+async fn make_stream(operator: &Client) {
+    let config = stream::Config { name: "SENSORS".into(), subjects: vec!["sensors.>".into()], ..Default::default() };
+    jetstream::new(operator.clone()).create_stream(config).await.expect("a stream");
+}
+
+async fn make_reader(operator: &Client) {
+    let config =
+        pull::Config { durable_name: Some("reader".into()), ack_policy: AckPolicy::Explicit, ..Default::default() };
     let streams = jetstream::new(operator.clone());
-    for (name, subject) in
-        [("SENSORS", "sensors.>"), ("INFERBUS_RESULTS_cameras", "inference.cam.>"), ("INFERBUS_DLQ", "inferbus.dlq.>")]
-    {
-        let config = stream::Config { name: name.into(), subjects: vec![subject.into()], ..Default::default() };
-        streams.create_stream(config).await.expect("a stream");
-    }
-    for (stream, consumer) in [("SENSORS", "inferbus-cameras"), ("INFERBUS_RESULTS_cameras", "reader")] {
-        let config =
-            pull::Config { durable_name: Some(consumer.into()), ack_policy: AckPolicy::Explicit, ..Default::default() };
-        streams.create_consumer_on_stream(config, stream).await.expect("a consumer");
-    }
+    streams.create_consumer_on_stream(config, "INFERBUS_RESULTS_cameras").await.expect("a consumer");
 }
 
 /// Publishes and hears from the stream that it is stored.
@@ -323,27 +335,33 @@ async fn whole_path(ground: &Ground) {
     let result = tokio::time::timeout(PATIENCE, results.next()).await.expect("in time").expect("a result");
     assert_eq!((result.subject.as_str(), &result.payload), ("inference.ask.7", &answer.payload));
 
-    stored(&deployment.connect(Publisher).await.client, "sensors.cam.5").await;
+    // What Ground::start has stored is no picture.
+    let publisher = deployment.connect(Publisher).await;
+    publisher.client.request("sensors.cam.5", heldout.payloads[2].clone()).await.expect("stored");
+    let reader = read_results(deployment).await;
+    assert_eq!(reader, ["sensors.cam.5 is of SENSORS 2"], "the result after the one that the test itself stored");
+    block_in_place(|| until("both ended", || worker.metric("inferbus_stream_messages_total{") >= 2.0));
+    let dead = ground.streams().get_stream("INFERBUS_DLQ").await.expect("a stream").cached_info().state.messages;
+    assert_eq!(dead, 2, "that of the worker after the one that the test itself stored");
     block_in_place(|| assert!(!worker.log_text().contains("Permissions Violation"), "{}", worker.log_text()));
     assert_eq!(block_in_place(|| worker.stop()), Some(0));
-    by_hand(ground).await;
 }
 
-/// What a worker and a reader do with streams, step by step.
-async fn by_hand(ground: &Ground) {
-    let mut worker = ground.deployment.connect(WorkerRole).await;
-    let message = pull(&worker.client, "SENSORS", "inferbus-cameras").await;
-    assert!(message.subject.starts_with("sensors.cam."), "{}", message.subject);
-    stored(&worker.client, "inference.cam.5").await;
-    stored(&worker.client, "inferbus.dlq.cameras.5").await;
-    acknowledge(&worker.client, &message).await;
-    assert_eq!(worker.refused().await, [""; 0]);
-
-    let mut reader = ground.deployment.connect(Reader).await;
-    let result = pull(&reader.client, "INFERBUS_RESULTS_cameras", "reader").await;
-    assert!(result.subject.starts_with("inference.cam."), "{}", result.subject);
-    acknowledge(&reader.client, &result).await;
+/// Takes and acknowledges two results, and says where those are from that a worker made.
+async fn read_results(deployment: &Deployment) -> Vec<String> {
+    let mut reader = deployment.connect(Reader).await;
+    let mut origins = Vec::new();
+    for _ in 0..2 {
+        let result = pull(&reader.client, "INFERBUS_RESULTS_cameras", "reader").await;
+        acknowledge(&reader.client, &result).await;
+        if let Some(headers) = &result.headers {
+            let header = |name: &str| headers.get(name).map(ToString::to_string).unwrap_or_default();
+            let subject = result.subject.replace("inference", "sensors");
+            origins.push(format!("{subject} is of {} {}", header("Inferbus-Stream"), header("Inferbus-Sequence")));
+        }
+    }
     assert_eq!(reader.refused().await, [""; 0]);
+    origins
 }
 
 async fn pull(client: &Client, stream: &str, consumer: &str) -> async_nats::Message {
@@ -363,7 +381,8 @@ async fn acknowledge(client: &Client, message: &async_nats::Message) {
 async fn nobody_is_a_deputy(proof: Proof) {
     let ground = Ground::start(proof).await;
     let deployment = &ground.deployment;
-    let _worker = block_in_place(|| Worker::start_with(deployment.url(), deployment.worker_options()));
+    let worker = block_in_place(|| Worker::start_with(deployment.url(), deployment.worker_options()));
+    block_in_place(|| until("the stored message ended", || worker.metric("inferbus_stream_messages_total{") >= 1.0));
     for (who, subject, payload, reply) in DEPUTIES {
         let before = kept(&ground, *who).await;
         let mut guest = deployment.connect(*who).await;
@@ -406,7 +425,7 @@ async fn kept(ground: &Ground, who: Role) -> Vec<Value> {
 /// Whatever answers to this role has been answered when a later question is.
 async fn settled(deployment: &Deployment, who: Role, client: &Client) {
     match who {
-        Publisher => stored(client, "sensors.cam.2").await,
+        Publisher => stored(client, "sensors.other").await,
         Requester => drop(ask(client, "infer.digits", "x".into()).await),
         Reader => {
             let subject = "$JS.API.CONSUMER.INFO.INFERBUS_RESULTS_cameras.reader";
@@ -418,7 +437,7 @@ async fn settled(deployment: &Deployment, who: Role, client: &Client) {
         Operator => unreachable!("the operator may do it himself"),
     }
     // The streams themselves work in order.
-    stored(&deployment.connect(Publisher).await.client, "sensors.cam.3").await;
+    stored(&deployment.connect(Publisher).await.client, "sensors.other").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

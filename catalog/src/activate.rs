@@ -108,7 +108,8 @@ impl Catalog {
         Err(CatalogFault::pointer_raced(name, pointer.as_ref(), winner.map_or(0, |stored| stored.revision)))
     }
 
-    async fn check_loadable(&self, name: &ModelName, to: &Pointer) -> Result<(), CatalogFault> {
+    /// Whether a worker that starts now finds the version that a pointer names, with all of its artifacts.
+    pub async fn check_loadable(&self, name: &ModelName, to: &Pointer) -> Result<(), CatalogFault> {
         let (entry, found, _) = self.entry(name, &to.version).await?;
         if let Some(expected) = to.digest.filter(|expected| *expected != found) {
             return Err(CatalogFault::WrongEntry { name: name.clone(), version: to.version.clone(), expected, found });

@@ -65,7 +65,7 @@ import_service READERS INFERBUS '$JS.ACK.>'
 
 user SYS system '_INBOX_system.>' '$SYS.REQ.SERVER.PING.*' '$SYS.REQ.SERVER.*.*'
 user INFERBUS operator '_INBOX_operator.>,$JS.EVENT.ADVISORY.>,inference.>,inferbus.dlq.>' \
-  '$JS.API.>' '$JS.ACK.>' '$JS.FC.>' '$KV.routes.*' '$SRV.>' 'infer.*' 'sensors.>' '_INBOX_operator.>'
+  '$JS.API.>' '$JS.ACK.>' '$JS.FC.>' '$KV.routes.*' '$SRV.>' 'infer.*' 'sensors.>' '$SYS.REQ.USER.INFO'
 user WORKERS worker '_INBOX_worker.>,$SRV.>,infer.* inferbus,ask.* inferbus.*' \
   '$JS.API.STREAM.INFO.KV_models' '$JS.API.STREAM.INFO.KV_routes' '$JS.API.STREAM.INFO.OBJ_artifacts' \
   '$JS.API.STREAM.MSG.GET.KV_models' '$JS.API.STREAM.MSG.GET.KV_routes' '$JS.API.STREAM.MSG.GET.OBJ_artifacts' \
@@ -79,7 +79,7 @@ user WORKERS worker '_INBOX_worker.>,$SRV.>,infer.* inferbus,ask.* inferbus.*' \
   '$JS.API.CONSUMER.CREATE.INFERBUS_RESULTS_cameras' '$JS.API.CONSUMER.CREATE.INFERBUS_RESULTS_cameras.>' \
   '$JS.API.CONSUMER.INFO.INFERBUS_RESULTS_cameras.*' '$JS.API.CONSUMER.MSG.NEXT.INFERBUS_RESULTS_cameras.*' \
   'inferbus.dlq.cameras.*' '$JS.API.STREAM.INFO.INFERBUS_DLQ' '$JS.API.STREAM.MSG.GET.INFERBUS_DLQ' \
-  '_R_.>' '_INBOX_worker.>'
+  '_R_.>' '_INBOX_worker.>' '$SYS.REQ.USER.INFO'
 user CATALOG catalog '_INBOX_catalog.>' \
   '$KV.models.>' '$O.artifacts.>' '$JS.API.STREAM.PURGE.OBJ_artifacts' \
   '$JS.API.STREAM.INFO.KV_models' '$JS.API.STREAM.INFO.KV_routes' '$JS.API.STREAM.INFO.OBJ_artifacts' \

@@ -230,7 +230,11 @@ async fn health_readiness_and_status_say_what_runs() {
         assert_eq!(worker.get("/nowhere").0, 404);
         worker.get("/status").1
     });
-    let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    let mut status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
+    let model = status["models"][0].as_object_mut().expect("a model");
+    let [half, nearly_all] =
+        ["p50_micros", "p99_micros"].map(|share| model.remove(share).and_then(|time| time.as_u64()));
+    assert!(half > Some(0) && half <= nearly_all, "one message was answered: {half:?} {nearly_all:?}");
     assert_eq!(
         (&status["worker"], &status["ready"], &status["unready"]),
         (&"teller".into(), &true.into(), &serde_json::json!([]))

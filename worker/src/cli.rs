@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use inferbus::config::WorkerConfig;
 
 use crate::commands::{
-    activate, check, compile_plugin, completions, dev, dlq, infer, list, push, replay, rollback, route, show, status,
+    activate, check, compile_plugin, completions, dev, dlq, doctor, infer, list, push, replay, rollback, route, show,
+    status,
 };
 use crate::exit;
 
@@ -35,6 +36,8 @@ pub enum Command {
     Show(show::Arguments),
     /// Show every worker and what it runs
     Status(status::Arguments),
+    /// Look at a deployment, and say what endangers its promises
+    Doctor(doctor::Arguments),
     /// Check a bundle without a bus: entry, plugins, model, and one payload if given
     Check(check::Arguments),
     /// Run a payload through a bundle on disk, or through the workers

@@ -129,6 +129,18 @@ pub const COMMAND: Duration = Duration::from_secs(5);
 /// How long `status` listens for workers after the last one has answered.
 pub const STATUS_QUIET: Duration = Duration::from_millis(300);
 
+/// What a server's monitoring may answer.
+pub const MONITOR_BYTES: u64 = 4 << 20;
+
+/// How long the server may take to say what a connection may do, before it is taken for a secret.
+pub const USER_INFO: Duration = Duration::from_secs(1);
+
+/// Streams, and consumers over all of them, that `doctor` looks at.
+pub const DOCTOR_OBJECTS: usize = 10_000;
+
+/// Versions that `doctor` looks for at once.
+pub const DOCTOR_READS: usize = 16;
+
 /// Workers that one `status` call lists.
 pub const STATUS_WORKERS: usize = 10_000;
 

@@ -18,6 +18,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::bundle::Identity;
 use crate::job::{Stage, StageTimes};
 use crate::outcome::Verdict;
+use crate::spread::Spread;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {
@@ -171,6 +172,8 @@ pub struct BundleMetrics {
     pre: Histogram,
     infer: Histogram,
     post: Histogram,
+    /// From arrival to result.
+    pub took: Spread,
 }
 
 /// From 1 µs to about 4 s.
@@ -260,6 +263,7 @@ impl Metrics {
             pre: stage(Stage::Pre),
             infer: stage(Stage::Infer),
             post: stage(Stage::Post),
+            took: Spread::default(),
             all: self.clone(),
             identity: (model, version),
         }
@@ -329,6 +333,7 @@ impl BundleMetrics {
                 histogram.observe(time.as_secs_f64());
             }
         }
+        self.took.observe(whole);
         let totals = &self.all.totals;
         totals.requests.fetch_add(1, Ordering::Relaxed);
         totals.nanoseconds.fetch_add(u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);

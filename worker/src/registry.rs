@@ -35,6 +35,11 @@ pub struct ModelStatus {
     pub wanted: Option<String>,
     pub state: ModelState,
     pub error: Option<String>,
+    /// What half of the messages, and all but one in a hundred, took at most since the version was loaded, waiting included.
+    #[serde(default)]
+    pub p50_micros: Option<u64>,
+    #[serde(default)]
+    pub p99_micros: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -158,6 +163,10 @@ impl Slot {
             (None, Some(_)) => ModelState::Serving,
             (None, None) => ModelState::Loading,
         };
+        let micros = |share| {
+            let took = self.bundle.as_ref()?.metrics.took.quantile(share)?;
+            u64::try_from(took.as_micros()).ok()
+        };
         ModelStatus {
             model: model.to_string(),
             version: identity.map(|identity| identity.version.to_string()),
@@ -165,6 +174,8 @@ impl Slot {
             wanted: self.wanted.clone(),
             state,
             error: self.error.clone(),
+            p50_micros: micros(0.5),
+            p99_micros: micros(0.99),
         }
     }
 }

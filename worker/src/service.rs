@@ -17,6 +17,7 @@ use futures_util::stream::select_all;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::registry::{ModelStatus, Registry};
 
@@ -158,4 +159,29 @@ impl WorkerStatus {
             models: registry.status(),
         }
     }
+}
+
+/// Asks all workers and listens until nobody has answered for a moment. Gives each one's version of Inferbus and its status.
+pub async fn survey(client: &Client, patience: Duration) -> anyhow::Result<Vec<(String, WorkerStatus)>> {
+    let inbox = client.new_inbox();
+    let mut answers = client.subscribe(inbox.clone()).await?;
+    client.publish_with_reply(format!("$SRV.STATS.{SERVICE}"), inbox, "".into()).await?;
+    let mut workers = Vec::new();
+    let mut wait = patience;
+    while workers.len() < limits::STATUS_WORKERS
+        && let Ok(Some(answer)) = tokio::time::timeout(wait, answers.next()).await
+    {
+        // The server itself says at once that nobody listens.
+        if answer.payload.is_empty() {
+            break;
+        }
+        let stats: Stats = serde_json::from_slice(&answer.payload)?;
+        let version = stats.version;
+        let data = stats.endpoints.into_iter().find_map(|endpoint| endpoint.data);
+        if let Some(data) = data {
+            workers.push((version, serde_json::from_value(data)?));
+        }
+        wait = limits::STATUS_QUIET;
+    }
+    Ok(workers)
 }

@@ -6,6 +6,7 @@ pub mod compile_plugin;
 pub mod completions;
 pub mod dev;
 pub mod dlq;
+pub mod doctor;
 pub mod infer;
 pub mod list;
 pub mod push;
@@ -40,6 +41,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ls(arguments) => list::run(arguments).await?,
         Command::Show(arguments) => show::run(arguments).await?,
         Command::Status(arguments) => return status::run(arguments).await,
+        Command::Doctor(arguments) => return doctor::run(arguments).await,
         Command::Check(arguments) => check::run(&arguments)?,
         Command::Infer(arguments) => infer::run(arguments).await?,
         Command::Route(arguments) => route::run(arguments).await?,

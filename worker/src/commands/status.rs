@@ -1,16 +1,11 @@
 //! `inferbus status`: every worker and what it runs, asked of the workers themselves.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
-use async_nats::Client;
-use async_nats::service::Stats;
 use clap::Args;
-use futures_util::StreamExt as _;
 use inferbus::connect::Connection;
-use inferbus::limits;
 use inferbus::registry::ModelState;
-use inferbus::service::{SERVICE, WorkerStatus};
+use inferbus::service::{self, WorkerStatus};
 
 use super::print;
 use crate::cli::Format;
@@ -29,7 +24,8 @@ pub struct Arguments {
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let client = arguments.connection.command().await?;
-    let mut workers = ask(&client, arguments.connection.timeout()).await?;
+    let surveyed = service::survey(&client, arguments.connection.timeout()).await?;
+    let mut workers: Vec<WorkerStatus> = surveyed.into_iter().map(|(_, status)| status).collect();
     workers.sort_by(|one, other| one.worker.cmp(&other.worker));
     if arguments.output == Format::Json {
         print::json(&workers)?;
@@ -41,30 +37,6 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(exit::NOT_FOUND));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Asks everybody and listens until nobody has answered for a moment.
-async fn ask(client: &Client, patience: Duration) -> anyhow::Result<Vec<WorkerStatus>> {
-    let inbox = client.new_inbox();
-    let mut answers = client.subscribe(inbox.clone()).await?;
-    client.publish_with_reply(format!("$SRV.STATS.{SERVICE}"), inbox, "".into()).await?;
-    let mut workers = Vec::new();
-    let mut wait = patience;
-    while workers.len() < limits::STATUS_WORKERS
-        && let Ok(Some(answer)) = tokio::time::timeout(wait, answers.next()).await
-    {
-        // The server itself says at once that nobody listens.
-        if answer.payload.is_empty() {
-            break;
-        }
-        let stats: Stats = serde_json::from_slice(&answer.payload)?;
-        let data = stats.endpoints.into_iter().find_map(|endpoint| endpoint.data);
-        if let Some(data) = data {
-            workers.push(serde_json::from_value(data)?);
-        }
-        wait = limits::STATUS_QUIET;
-    }
-    Ok(workers)
 }
 
 fn rows(workers: &[WorkerStatus]) -> Vec<Vec<String>> {

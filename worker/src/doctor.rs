@@ -1,0 +1,8 @@
+//! What of a deployment endangers its promises: facts are gathered without changing anything, and then judged.
+
+pub mod facts;
+pub mod finding;
+pub mod gather;
+pub mod judge;
+mod monitor;
+pub mod permissions;

@@ -133,7 +133,7 @@ async fn workers_of_two_versions_and_slow_models_are_found() {
         async move {
             while let Some(question) = questions.next().await {
                 let stats = r#"{"type":"io.nats.micro.v1.stats_response","name":"inferbus","id":"x","version":"0.0.9","started":"2026-01-01T00:00:00Z",
-                    "endpoints":[{"name":"infer","subject":"infer.*","queue_group":"inferbus","num_requests":0,"num_errors":0,"processing_time":0,"average_processing_time":0,"last_error":null,
+                    "endpoints":[{"name":"infer","subject":"infer.*","queue_group":"inferbus","num_requests":0,"num_errors":0,"processing_time":0,"average_processing_time":0,"last_error":"",
                     "data":{"worker":"old","ready":true,"unready":[],"catalog":null,"in_flight":0,"models":[
                     {"model":"digits","version":"1.0.0","digest":null,"wanted":null,"state":"serving","error":null,"p50_micros":10,"p99_micros":4000000}]}}]}"#;
                 client.publish(question.reply.expect("a reply subject"), stats.into()).await.expect("sent");

@@ -138,6 +138,14 @@ impl Worker {
         self.child.wait().expect("the worker ends").code()
     }
 
+    /// [`Worker::end`], with what it had logged.
+    pub fn end_with_log(self) -> (Option<i32>, String) {
+        let log = self.log.clone();
+        let code = self.end();
+        let text = text_of(&log.lines.lock().expect("log"));
+        (code, text)
+    }
+
     /// Kills the worker as a crash does.
     pub fn kill(mut self) {
         self.child.kill().expect("the worker is killed");

@@ -185,6 +185,7 @@ const ROUTES: [&[&str]; 2] = [
         "--subject=sensors.cam.*",
         "--model=digits",
         "--output=inference.cam.$1",
+        "--ack-wait=1s",
     ],
 ];
 
@@ -448,6 +449,43 @@ async fn nobody_has_the_server_or_a_worker_write_for_him_by_keys() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_has_the_server_or_a_worker_write_for_him_by_tokens() {
     nobody_is_a_deputy(Proof::Tokens).await;
+}
+
+/// What is delivered again is looked up among results and dead letters: the worker's list has what that needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_was_killed_is_followed_by_one_that_finds_what_it_stored() {
+    let ground = Ground::start(Proof::Keys).await;
+    let deployment = &ground.deployment;
+    let picture = heldout().payloads[0].clone();
+    // The first has stored a dead letter when it is killed, the second a result.
+    killed_at(deployment, b"payload").await;
+    deployment.connect(Publisher).await.client.request("sensors.cam.5", picture.clone()).await.expect("stored");
+    killed_at(deployment, &picture[..32]).await;
+
+    let worker = block_in_place(|| Worker::start_with(deployment.url(), deployment.worker_options()));
+    let consumer = ground.streams().get_stream("SENSORS").await.expect("a stream");
+    let settled = async || {
+        let info = consumer.consumer_info("inferbus-cameras").await.expect("the consumer");
+        (info.num_pending, info.num_ack_pending) == (0, 0)
+    };
+    eventually("both messages have ended", settled).await;
+    block_in_place(|| assert!(!worker.log_text().contains("Permissions Violation"), "{}", worker.log_text()));
+    for stream in ["INFERBUS_RESULTS_cameras", "INFERBUS_DLQ"] {
+        let stream = ground.streams().get_stream(stream).await.expect("a stream");
+        let held = stream.cached_info().state.messages;
+        assert_eq!(held, 2, "one of a worker, and the one that the test itself stored");
+    }
+}
+
+/// Starts a worker, and has it killed when the server has confirmed what became of a payload that begins so.
+async fn killed_at(deployment: &Deployment, start: &[u8]) {
+    let start: String = start.iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut options = deployment.worker_options();
+    options.environment.push(("INFERBUS_FAILPOINT".into(), format!("confirmed:payload={start}")));
+    let worker = block_in_place(|| Worker::start_with(deployment.url(), options));
+    let log = block_in_place(|| worker.end_with_log());
+    assert_eq!(log.0, None, "it is killed");
+    assert!(!log.1.contains("Permissions Violation"), "{}", log.1);
 }
 
 /// How long a question may take before it is asked again.

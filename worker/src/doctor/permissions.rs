@@ -87,6 +87,8 @@ fn for_stream(name: &RouteName, route: &Route, stream: &str) -> Vec<String> {
         format!("$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer}"),
         format!("$JS.ACK.{stream}.{consumer}.>"),
         format!("$JS.API.CONSUMER.CREATE.{results}"),
+        format!("$JS.API.CONSUMER.INFO.{results}.*"),
+        format!("$JS.API.CONSUMER.MSG.NEXT.{results}.*"),
         format!("inferbus.dlq.{name}.*"),
     ]
 }

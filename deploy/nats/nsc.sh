@@ -65,7 +65,7 @@ import_service READERS INFERBUS '$JS.ACK.>'
 
 user SYS system '_INBOX_system.>' '$SYS.REQ.SERVER.PING.*' '$SYS.REQ.SERVER.*.*'
 user INFERBUS operator '_INBOX_operator.>,$JS.EVENT.ADVISORY.>,inference.>,inferbus.dlq.>' \
-  '$JS.API.>' '$JS.ACK.>' '$JS.FC.>' '$KV.routes.*' '$SRV.>' 'infer.*' 'sensors.>' '$SYS.REQ.USER.INFO'
+  '$JS.API.>' '$JS.ACK.>' '$JS.FC.>' '$KV.routes.*' '$SRV.>' 'infer.*' 'sensors.>' 'inference.>' '$SYS.REQ.USER.INFO'
 user WORKERS worker '_INBOX_worker.>,$SRV.>,infer.* inferbus,ask.* inferbus.*' \
   '$JS.API.STREAM.INFO.KV_models' '$JS.API.STREAM.INFO.KV_routes' '$JS.API.STREAM.INFO.OBJ_artifacts' \
   '$JS.API.STREAM.MSG.GET.KV_models' '$JS.API.STREAM.MSG.GET.KV_routes' '$JS.API.STREAM.MSG.GET.OBJ_artifacts' \

@@ -171,9 +171,6 @@ pub fn dead_letters(facts: &Facts) -> Vec<Remark> {
     let what = format!("{waiting} dead letters wait in {}", names::DEAD_LETTERS);
     vec![warning(
         what,
-        format!(
-            "look at them (`nats stream view {}`), mend what is wrong, and replay or drop them",
-            names::DEAD_LETTERS
-        ),
+        "look at them with `inferbus dlq ls`, mend what is wrong, and `inferbus dlq replay` or `drop` them",
     )]
 }

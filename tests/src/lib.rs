@@ -1,17 +1,29 @@
 //! What every end-to-end test stands on: a real nats-server of its own, real worker processes, real bundles.
 //!
-//! Promises: nothing here sleeps to wait. A server is waited for until it listens, a worker until its log
+//! Promises: nothing here sleeps and hopes. A server is waited for until it listens, a worker until its log
 //! says what is waited for, and every wait has a bound after which the test fails and shows the log.
+//! The chaos tests sleep for as long as a fault is to last.
 #![forbid(unsafe_code)]
 
+pub mod account;
 mod admin;
 mod bundle;
+pub mod chaos;
+pub mod cluster;
 mod command;
+pub mod contents;
+pub mod crew;
 mod device;
+mod http;
 mod identity;
+pub mod ledger;
+pub mod node;
 pub mod plugin;
+pub mod proxy;
 pub mod roles;
+pub mod sensor;
 mod site;
+pub mod stage;
 mod stored;
 mod worker;
 
@@ -42,6 +54,22 @@ pub fn until(what: &str, fits: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !fits() {
         assert!(Instant::now() < deadline, "it never came about that {what}");
+    }
+}
+
+/// The time between two questions about something that announces itself nowhere.
+pub(crate) async fn pause() {
+    tokio::time::sleep(BETWEEN_QUESTIONS).await;
+}
+
+const BETWEEN_QUESTIONS: Duration = Duration::from_millis(20);
+
+/// [`until`], for questions that wait themselves.
+pub async fn until_async(what: &str, mut fits: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !fits().await {
+        assert!(Instant::now() < deadline, "it never came about that {what}");
+        pause().await;
     }
 }
 

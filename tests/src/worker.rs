@@ -121,7 +121,11 @@ impl Worker {
 
     /// Sends SIGTERM without waiting.
     pub fn terminate(&self) {
-        let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().expect("kill runs");
+        self.signal("-TERM");
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill runs");
         assert!(sent.success(), "the worker is gone already");
     }
 
@@ -150,6 +154,16 @@ impl Worker {
     pub fn kill(mut self) {
         self.child.kill().expect("the worker is killed");
         self.child.wait().expect("the worker is reaped");
+    }
+}
+
+impl Worker {
+    /// Kills the worker as a crash does, and gives its log.
+    pub fn kill_and_read(mut self) -> Vec<serde_json::Value> {
+        self.child.kill().expect("the worker is killed");
+        let ended = self.ended.lock().expect("ended").recv_timeout(PATIENCE);
+        assert_eq!(ended, Err(RecvTimeoutError::Disconnected), "the log ends with the worker");
+        self.log.lines.lock().expect("log").clone()
     }
 }
 

@@ -1,0 +1,129 @@
+//! A TCP proxy between a worker and its server, which a test cuts, stalls in one direction, or slows down.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// What one direction holds at most; beyond that the kernel's buffers fill, and then the sender waits.
+const CHUNK: usize = 64 << 10;
+
+/// What the proxy does with bytes now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Weather {
+    cut: bool,
+    /// Bytes from the worker to the server stay on the way, as packets do that a partition makes TCP send again.
+    up_stalled: bool,
+    down_stalled: bool,
+    delay: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Direction {
+    Up,
+    Down,
+}
+
+pub struct Proxy {
+    address: SocketAddr,
+    weather: watch::Sender<Weather>,
+    /// Ends with the proxy.
+    _tasks: JoinSet<()>,
+}
+
+impl Proxy {
+    /// Listens on a port of its own and passes everything on to `127.0.0.1:port`.
+    pub async fn start(port: u16) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port for the proxy");
+        let address = listener.local_addr().expect("the proxy's address");
+        let (weather, forecast) = watch::channel(Weather::default());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(accept(listener, port, forecast));
+        Self { address, weather, _tasks: tasks }
+    }
+
+    pub fn url(&self) -> String {
+        format!("nats://{}", self.address)
+    }
+
+    /// Closes every connection, and closes each new one at once.
+    pub fn cut(&self) {
+        self.weather.send_modify(|weather| weather.cut = true);
+    }
+
+    /// Holds back what workers send, while what servers send flows.
+    pub fn stall_up(&self) {
+        self.weather.send_modify(|weather| weather.up_stalled = true);
+    }
+
+    /// Holds back what servers send, while what workers send flows.
+    pub fn stall_down(&self) {
+        self.weather.send_modify(|weather| weather.down_stalled = true);
+    }
+
+    /// Lets every chunk wait that long, in both directions.
+    pub fn delay(&self, delay: Duration) {
+        self.weather.send_modify(|weather| weather.delay = delay);
+    }
+
+    /// Lets everything through again, with what was held back first.
+    pub fn heal(&self) {
+        self.weather.send_modify(|weather| *weather = Weather::default());
+    }
+}
+
+async fn accept(listener: TcpListener, port: u16, weather: watch::Receiver<Weather>) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => {
+                let Ok((worker, _)) = accepted else { continue };
+                if !weather.borrow().cut {
+                    connections.spawn(connection(worker, port, weather.clone()));
+                }
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// One connection, until either side closes it or the proxy is cut.
+async fn connection(worker: TcpStream, port: u16, mut weather: watch::Receiver<Weather>) {
+    let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else { return };
+    let _ = (worker.set_nodelay(true), server.set_nodelay(true));
+    let (from_worker, to_worker) = worker.into_split();
+    let (from_server, to_server) = server.into_split();
+    tokio::select! {
+        () = pass(from_worker, to_server, Direction::Up, weather.clone()) => {}
+        () = pass(from_server, to_worker, Direction::Down, weather.clone()) => {}
+        _ = weather.wait_for(|weather| weather.cut) => {}
+    }
+}
+
+async fn pass(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    direction: Direction,
+    mut weather: watch::Receiver<Weather>,
+) {
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        // The end of a connection is told through a stall as little as its bytes are.
+        let Ok(read) = from.read(&mut chunk).await else { return };
+        let flows = |weather: &Weather| match direction {
+            Direction::Up => !weather.up_stalled,
+            Direction::Down => !weather.down_stalled,
+        };
+        let Ok(delay) = weather.wait_for(flows).await.map(|weather| weather.delay) else { return };
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        if read == 0 || to.write_all(&chunk[..read]).await.is_err() {
+            return;
+        }
+    }
+}

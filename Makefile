@@ -10,6 +10,8 @@ WITH_TOOLS := . .tools/env &&
 # Cargo.lock decides the versions, so that a second run needs no network.
 CARGO_LOCKED := --locked
 FUZZ_SECONDS ?= 60
+# All files of tests/tests that begin with `chaos_`.
+CHAOS_TESTS = $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/chaos_*.rs))
 
 .PHONY: help
 help: ## List the commands
@@ -40,6 +42,10 @@ demo: plugins build ## See it work: a server, two workers, a stream of digits, a
 test: setup-tests plugins ## Run the whole test suite
 	@cd plugins && cargo test $(CARGO_LOCKED)
 	@$(WITH_TOOLS) cargo test $(CARGO_LOCKED) --workspace
+
+.PHONY: chaos
+chaos: setup ## Kill, cut, freeze and fill up what streams' routes stand on, for hours; INFERBUS_SEED repeats a run
+	@$(WITH_TOOLS) INFERBUS_CHAOS=long cargo test $(CARGO_LOCKED) --workspace --no-fail-fast $(CHAOS_TESTS) -- --test-threads 2
 
 .PHONY: fmt
 fmt: ## Format all code

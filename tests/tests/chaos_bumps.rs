@@ -1,0 +1,149 @@
+//! Version bumps under load while workers die: every result is of a version that was active while its message was under way.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::datetime::parse_rfc3339;
+use async_nats::jetstream::kv::{Store, Watch};
+use futures_util::StreamExt as _;
+use inferbus_catalog::Catalog;
+use inferbus_tests::chaos::{Dice, size};
+use inferbus_tests::contents::Kept;
+use inferbus_tests::crew::Crew;
+use inferbus_tests::sensor::SENSOR;
+use inferbus_tests::stage::{Stage, push};
+use inferbus_tests::{FIRST, WorkerOptions, say};
+use serde_json::Value;
+use tokio::time::{interval, timeout};
+
+const PER_SECOND: u32 = 100;
+const WORKERS: usize = 2;
+const BETWEEN_BUMPS: Duration = Duration::from_millis(100);
+const BUMPS_PER_KILL: usize = 25;
+const LOAD: Duration = Duration::from_secs(30);
+const LONG_LOAD: Duration = Duration::from_secs(600);
+
+/// So many that none comes back while a worker may still be on its last turn.
+const VERSIONS: usize = 40;
+
+const ROUTE: [&str; 4] = ["--ack-wait", "1s", "--deliveries", "1000"];
+
+/// The time in which one worker may have answered with a version: from the put that asked for it until the worker said that the
+/// next one is in service. Nanoseconds since 1970.
+struct Turn {
+    version: String,
+    from: i128,
+    until: i128,
+}
+
+/// One put of the active version.
+struct Bump {
+    version: String,
+    put: i128,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bump_every_100_ms_while_workers_are_killed() {
+    let mut dice = Dice::new("chaos_bumps", 0);
+    let stage = Stage::single(&ROUTE).await;
+    let digests = push_versions(&stage).await;
+    let models = stage.ledger.context().get_key_value("models").await.expect("the bucket");
+    let watch = models.watch_with_history(SENSOR).await.expect("a watch");
+    let mut crew = Crew::start(&stage.url(), WORKERS, WorkerOptions::default());
+    let load = stage.ledger.load(PER_SECOND);
+    let bumps = bump(&models, &mut crew, &mut dice).await;
+    load.end().await;
+    stage.ledger.settle().await;
+
+    let bumps = recorded(watch, bumps).await;
+    let turns = turns(&bumps, &crew.end());
+    let books = stage.ledger.books().await;
+    let account = books.account().is_sound();
+    let inputs: BTreeMap<u64, i128> = books.inputs.iter().map(|input| (input.sequence, input.time)).collect();
+    let strangers: Vec<_> =
+        books.results.iter().filter(|result| !was_active(result, &inputs, &turns, &digests)).collect();
+    assert!(
+        strangers.is_empty(),
+        "{} results of versions that were not active: {:#?}",
+        strangers.len(),
+        strangers.first()
+    );
+    say(&format!("chaos_bumps: {} bumps, {} turns of {WORKERS} workers: {account}", bumps.len(), turns.len()));
+}
+
+/// Pushes every version; gives their digests.
+async fn push_versions(stage: &Stage) -> BTreeMap<String, String> {
+    let catalog = Catalog::create(stage.client.clone()).await.expect("the catalog");
+    let mut digests = BTreeMap::from([(FIRST.to_owned(), stage.first.clone())]);
+    for version in (0..VERSIONS).map(version) {
+        let digest = push(&catalog, &version, false).await;
+        digests.insert(version, digest);
+    }
+    digests
+}
+
+fn version(at: usize) -> String {
+    format!("2.0.{}", at % VERSIONS)
+}
+
+/// Puts a version every 100 ms, and kills a worker now and then; gives the number of puts.
+async fn bump(models: &Store, crew: &mut Crew, dice: &mut Dice) -> usize {
+    let bumps = (size(LOAD, LONG_LOAD).as_millis() / BETWEEN_BUMPS.as_millis()) as usize;
+    let mut due = interval(BETWEEN_BUMPS);
+    for at in 0..bumps {
+        due.tick().await;
+        models.put(SENSOR, version(at).into()).await.expect("a revision");
+        if at % BUMPS_PER_KILL == BUMPS_PER_KILL - 1 {
+            let unlucky = dice.below(WORKERS);
+            crew.kill(unlucky);
+            crew.revive(unlucky);
+        }
+    }
+    bumps
+}
+
+/// Every put since the first, with the server's time of it.
+async fn recorded(mut watch: Watch, bumps: usize) -> Vec<Bump> {
+    let mut recorded = Vec::new();
+    while recorded.last().is_none_or(|bump: &Bump| bump.version != version(bumps - 1)) || recorded.len() <= bumps {
+        let entry = timeout(inferbus_tests::PATIENCE, watch.next()).await.expect("every put is seen");
+        let entry = entry.expect("the watch goes on").expect("an entry");
+        let version = String::from_utf8(entry.value.to_vec()).expect("UTF-8");
+        let version = serde_json::from_str(&version)
+            .map_or(version, |pointer: Value| pointer["version"].as_str().expect("a version").into());
+        recorded.push(Bump { version, put: entry.created.unix_timestamp_nanos() });
+    }
+    recorded
+}
+
+/// What each worker said of itself, until it was killed.
+fn turns(bumps: &[Bump], logs: &[Vec<Value>]) -> Vec<Turn> {
+    let mut turns = Vec::new();
+    for log in logs {
+        let served = log.iter().filter(|line| line["message"] == "in service").collect::<Vec<_>>();
+        for (at, line) in served.iter().enumerate() {
+            let version = line["version"].as_str().expect("a version").to_owned();
+            let said = time(line);
+            let asked =
+                bumps.iter().filter(|bump| bump.version == version && bump.put <= said).map(|bump| bump.put).max();
+            let until = served.get(at + 1).map_or(i128::MAX, |next| time(next));
+            turns.push(Turn { version, from: asked.expect("a version that was asked for"), until });
+        }
+    }
+    turns
+}
+
+fn time(line: &Value) -> i128 {
+    let text = line["timestamp"].as_str().expect("a timestamp");
+    parse_rfc3339(text).expect("a time").unix_timestamp_nanos()
+}
+
+/// Whether some worker may have been on the result's version while its message was stored and had no result.
+fn was_active(result: &Kept, inputs: &BTreeMap<u64, i128>, turns: &[Turn], digests: &BTreeMap<String, String>) -> bool {
+    let version = result.header("Inferbus-Version");
+    let stored = result.number("Inferbus-Sequence").and_then(|sequence| inputs.get(&sequence)).copied();
+    let fits = |turn: &Turn| {
+        turn.version == version && turn.from <= result.time && stored.is_some_and(|stored| stored <= turn.until)
+    };
+    digests.get(version).is_some_and(|digest| digest == result.header("Inferbus-Digest")) && turns.iter().any(fits)
+}

@@ -129,6 +129,7 @@ impl Connection {
             .await?
             .retry_on_initial_connect()
             .max_reconnects(None)
+            .ping_interval(limits::PING)
             .subscription_capacity(limits::SUBSCRIPTION)
             .client_capacity(limits::CLIENT_COMMANDS)
             .request_timeout(Some(self.timeout()))

@@ -75,6 +75,9 @@ fn work<T>(lane: usize, jobs: &Receiver<Job<T>>, finished: &mpsc::Sender<Finishe
         let quiet = scribe.as_mut().map(|scribe| scribe.begin(digest, name.as_deref()));
         let (result, times) = span.in_scope(|| run(lane, &bundle, &payload));
         drop((payload, quiet));
+        if let (Some(scribe), Some(_)) = (&scribe, &name) {
+            scribe.done();
+        }
         if let Some(scribe) = &mut scribe
             && !times.infer.is_zero()
         {

@@ -26,6 +26,10 @@ pub const TRACE_HEADER: usize = 512;
 /// Messages that the client holds for one subscription before the bus has looked at them.
 pub const SUBSCRIPTION: usize = 8 * IN_FLIGHT;
 
+/// How often the client asks whether the server is still there. After three of them without an answer it is not, so nothing
+/// that was sent is on its way for longer.
+pub const PING: Duration = Duration::from_secs(10);
+
 /// Commands that wait for the client's connection task.
 pub const CLIENT_COMMANDS: usize = 2 * IN_FLIGHT;
 
@@ -38,10 +42,12 @@ pub const STREAM_BYTES: usize = 256 << 20;
 /// What one route asks for at once, in messages and bytes.
 pub const PULL: usize = 256;
 pub const PULL_BYTES: usize = 8 << 20;
+/// What it asks for at least, in bytes; a message that is larger is asked for by itself.
+pub const PULL_LEAST: usize = 64 << 10;
 
 /// How long the server keeps a request for messages, and how often it says that it still has it.
 pub const PULL_EXPIRES: Duration = Duration::from_secs(30);
-pub const PULL_HEARTBEAT: Duration = Duration::from_secs(5);
+pub const PULL_HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// How often a stream's route looks whether it may go on, when nothing else wakes it.
 pub const FEED_TICK: Duration = Duration::from_millis(250);
@@ -68,11 +74,8 @@ pub const RETRY_SETUP: Duration = Duration::from_secs(5);
 /// Within this time the server itself knows what it has stored already.
 pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(120);
 
-/// How far the clocks of workers and servers may be apart.
+/// How far the clocks of workers and servers may be apart, or how long something may be on its way.
 pub const CLOCK_SKEW: Duration = Duration::from_secs(30);
-
-/// Stored results that are looked through for what an earlier delivery left.
-pub const LOOKED_BACK: u64 = 1_000_000;
 
 /// How long results are kept by a result stream that Inferbus makes.
 pub const RESULTS_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -188,6 +191,7 @@ const _: () = {
     assert!(PULL <= APPETITE && APPETITE <= STREAM_PLACES, "a route must be able to have what it asks for");
     assert!(PULL_HEARTBEAT.as_nanos() * 2 < PULL_EXPIRES.as_nanos(), "the server refuses other heartbeats");
     assert!(PULL_EXPIRES.as_nanos() < PIN.as_nanos(), "a waiting worker must not lose its turn");
+    assert!(PING.as_nanos() * 3 <= CLOCK_SKEW.as_nanos(), "what is sent must arrive before the server has forgotten");
     assert!(CLOCK_SKEW.as_nanos() < DUPLICATE_WINDOW.as_nanos(), "clocks must not hide the whole window");
     assert!(DUPLICATE_WINDOW.as_nanos() <= RESULTS_AGE.as_nanos(), "the server knows duplicates from stored messages");
     assert!(RETRY_FIRST.as_nanos() <= RETRY_STORE.as_nanos(), "the pause must be able to grow");

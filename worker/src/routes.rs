@@ -40,6 +40,9 @@ pub async fn run(
             if !stays {
                 ending.push(stop.clone());
             }
+            if !wanted.contains_key(name) {
+                bus.registry.set_route_problem(name, None);
+            }
             stays
         });
         let mut begun = Vec::new();
@@ -76,7 +79,9 @@ pub async fn run(
         tokio::select! {
             () = stop.cancelled() => break,
             changed = routes.changed() => if changed.is_err() { break },
-            Some(_) = takers.join_next() => {}
+            Some(ended) = takers.join_next() => if let Err(fault) = ended {
+                tracing::error!(%fault, "a route stopped unexpectedly: this is a defect of the worker, so start it again");
+            }
         }
     }
     stop.cancelled().await;

@@ -19,8 +19,17 @@ pub struct Cause<'a> {
     pub bundle: Option<&'a Bundle>,
 }
 
+/// How much of the message a dead letter holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Its payload, and as many of its headers as there is room for.
+    Whole,
+    /// Neither: the payload stays in its stream.
+    Bare,
+}
+
 /// Headers and payload. A payload for which the server has no room beside the headers stays in its stream.
-pub fn write(delivery: &Delivery, id: &str, cause: &Cause<'_>) -> (HeaderMap, Bytes) {
+pub fn write(delivery: &Delivery, id: &str, cause: &Cause<'_>, form: Form) -> (HeaderMap, Bytes) {
     let intake = &delivery.intake;
     let mut headers = cause.bundle.map(|bundle| bundle.headers.clone()).unwrap_or_default();
     headers.insert("Inferbus-Model", intake.route.model.as_str());
@@ -35,14 +44,17 @@ pub fn write(delivery: &Delivery, id: &str, cause: &Cause<'_>) -> (HeaderMap, By
         headers.insert(names::STAGE, stage.name());
     }
     headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
-    let mut room = intake.bus.client.max_payload().saturating_sub(limits::HEADER_ROOM);
-    if delivery.payload.len() > room {
-        headers.insert(names::PAYLOAD_LEFT, format!("{}/{}", intake.options.stream, delivery.stored.sequence));
-        return (headers, Bytes::new());
+    let room = intake.bus.client.max_payload().saturating_sub(limits::HEADER_ROOM);
+    let fits = delivery.payload.len() <= room;
+    if form == Form::Whole {
+        let left = if fits { room - delivery.payload.len() } else { limits::HEADER_ROOM };
+        originals(&mut headers, delivery.headers.as_ref(), left);
     }
-    room -= delivery.payload.len();
-    originals(&mut headers, delivery.headers.as_ref(), room);
-    (headers, delivery.payload.clone())
+    if fits && form == Form::Whole {
+        return (headers, delivery.payload.clone());
+    }
+    headers.insert(names::PAYLOAD_LEFT, format!("{}/{}", intake.options.stream, delivery.stored.sequence));
+    (headers, Bytes::new())
 }
 
 /// The message's own headers, as many as there is room for, under names that mean nothing to the server.

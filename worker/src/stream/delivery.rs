@@ -48,6 +48,8 @@ impl Drop for Delivery {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stored {
     pub sequence: u64,
+    /// The consumer's count of its deliveries, of whatever message.
+    pub counted: u64,
     /// How often the message has been delivered, this time included.
     pub deliveries: u64,
     /// When the message was stored, since the Unix epoch.
@@ -69,9 +71,8 @@ impl Stored {
         }
         let mut numbers = ack.split('.').skip(skip).map(str::parse::<u64>);
         let mut next = || numbers.next()?.ok();
-        let (deliveries, sequence) = (next()?, next()?);
-        next()?;
-        Some(Self { sequence, deliveries, at: Duration::from_nanos(next()?), pending: next()? })
+        let (deliveries, sequence, counted) = (next()?, next()?, next()?);
+        Some(Self { sequence, counted, deliveries, at: Duration::from_nanos(next()?), pending: next()? })
     }
 }
 
@@ -79,8 +80,13 @@ impl Stored {
 mod tests {
     use super::*;
 
-    const READ: Stored =
-        Stored { sequence: 70, deliveries: 2, at: Duration::from_nanos(1_700_000_000_000_000_001), pending: 5 };
+    const READ: Stored = Stored {
+        sequence: 70,
+        counted: 90,
+        deliveries: 2,
+        at: Duration::from_nanos(1_700_000_000_000_000_001),
+        pending: 5,
+    };
 
     #[test]
     fn both_forms_are_read() {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_nats::datetime::DateTime;
 use async_nats::jetstream::{self, Context};
 use async_nats::{Message, StatusCode, Subscriber};
 use futures_util::StreamExt as _;
@@ -34,6 +35,10 @@ pub struct Feed {
     /// What readiness says of this route.
     alarm: Option<String>,
     begun: bool,
+    /// By which the server knows the one worker that an ordered route has at a time.
+    pin: Option<String>,
+    /// The server said nothing at all in the last round.
+    was_silent: bool,
 }
 
 /// Why a feed no longer pulls.
@@ -48,13 +53,27 @@ impl Feed {
     pub fn new(bus: Arc<Bus>, name: RouteName, route: Route, options: StreamOptions) -> Self {
         let mut context = jetstream::new(bus.client.clone());
         context.set_timeout(limits::CONFIRM);
-        Self { bus, context, name, route, options, intake: None, alarm: None, begun: false }
+        Self {
+            bus,
+            context,
+            name,
+            route,
+            options,
+            intake: None,
+            alarm: None,
+            begun: false,
+            pin: None,
+            was_silent: false,
+        }
     }
 
     /// Serves the route until told to stop. What is in hand then is finished by others.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut pause = limits::RETRY_FIRST;
+        // A route that was changed may have left an alarm.
+        self.bus.registry.set_route_problem(&self.name, None);
         loop {
+            let began = Instant::now();
             let why = match self.serve(&stop).await {
                 Ended::Stopped => break,
                 Ended::Again => {
@@ -64,12 +83,15 @@ impl Feed {
                 Ended::Fault(why) => why,
             };
             self.raise(Some(why));
+            if began.elapsed() > limits::RETRY_SETUP {
+                pause = limits::RETRY_FIRST;
+            }
             tokio::select! {
                 () = tokio::time::sleep(pause) => pause = (pause * 2).min(limits::RETRY_SETUP),
                 () = stop.cancelled() => break,
             }
         }
-        self.bus.registry.set_route_problem(&self.name, None);
+        self.make_way().await;
         tracing::info!(route = %self.name, "route ended");
     }
 
@@ -91,31 +113,35 @@ impl Feed {
             let Route { subject, model, output, .. } = &self.route;
             tracing::info!(route = %self.name, stream = %self.options.stream, subject, %model, output, "route begins");
         }
-        self.pull(Puller::new(intake, inbox), messages, stop).await
+        let puller = Puller::new(intake, inbox, self.pin.take());
+        self.pull(puller, messages, stop).await
     }
 
     /// What is in hand stays known over a lost connection, but not to another stream of the same name.
     fn intake(&mut self, prepared: Prepared) -> Arc<Intake> {
         let Prepared { identity, found } = prepared;
         let window = found.results.map_or(Duration::ZERO, |results| results.config.duplicate_window);
-        match &self.intake {
-            Some(intake) if intake.identity == identity => intake.clone(),
-            _ => {
-                let what = (self.name.clone(), self.route.clone(), self.options.clone());
-                let intake = Intake::new(self.bus.clone(), self.context.clone(), what, identity, window);
-                self.intake.insert(intake).clone()
+        let created = found.consumer.map_or(DateTime::UNIX_EPOCH, |consumer| consumer.created);
+        if let Some(intake) = &self.intake {
+            if intake.is_of(&identity, created) {
+                return intake.clone();
             }
+            intake.retire();
         }
+        let what = (self.name.clone(), self.route.clone(), self.options.clone());
+        let intake = Intake::new(self.bus.clone(), self.context.clone(), what, identity, (window, created));
+        self.intake.insert(intake).clone()
     }
 
     async fn pull(&mut self, mut puller: Puller, mut messages: Subscriber, stop: &CancellationToken) -> Ended {
         let connection = self.bus.metrics.connections.get();
         let mut tick = tokio::time::interval(limits::FEED_TICK);
         let ended = loop {
-            self.raise(puller.obstacle());
-            if self.alarm.is_none() {
+            let obstacle = puller.obstacle();
+            if obstacle.is_none() {
                 puller.ask().await;
             }
+            self.raise(obstacle.or_else(|| puller.shortage()));
             tokio::select! {
                 message = messages.next() => match message.map(|message| puller.take(message)) {
                     Some(None) => {}
@@ -123,10 +149,15 @@ impl Feed {
                     None => break Ended::Again,
                 },
                 () = puller.intake.bell.notified() => {}
-                () = puller.intake.bus.room.freed(), if puller.is_short => {}
-                _ = tick.tick() => if puller.is_silent() || self.bus.metrics.connections.get() != connection {
-                    break Ended::Again;
-                },
+                () = puller.intake.bus.room.freed(), if puller.short_since.is_some() => {}
+                _ = tick.tick() => {
+                    if self.bus.metrics.connections.get() != connection || puller.intake.is_retired() {
+                        break Ended::Again;
+                    }
+                    if puller.is_silent() {
+                        break self.silence(&puller);
+                    }
+                }
                 () = stop.cancelled() => break Ended::Stopped,
             }
         };
@@ -134,8 +165,34 @@ impl Feed {
         for message in connect::unsubscribe(&self.bus.client, messages).await {
             puller.take(message);
         }
-        puller.make_way().await;
+        self.was_silent = puller.is_silent();
+        self.pin = puller.pin;
         ended
+    }
+
+    /// Once it may be the network's fault, twice in a row it is something else.
+    fn silence(&self, puller: &Puller) -> Ended {
+        if self.was_silent {
+            let subject = puller.next_subject();
+            Ended::Fault(format!(
+                "the server does not answer on {subject}: may this user publish there, and hear its inbox?"
+            ))
+        } else {
+            Ended::Again
+        }
+    }
+
+    /// An ordered route's next worker need not wait until this one is missed, but until nothing is in hand here.
+    async fn make_way(&self) {
+        let (Some(intake), Some(_)) = (&self.intake, &self.pin) else { return };
+        if tokio::time::timeout(limits::DRAIN, intake.emptied()).await.is_err() {
+            return;
+        }
+        let subject = format!("CONSUMER.UNPIN.{}.{}", self.options.stream, intake.consumer);
+        let unpinned: Result<IgnoredAny, _> = self.context.request(subject, &json!({ "group": ORDERED })).await;
+        if let Err(fault) = unpinned {
+            tracing::debug!(route = %self.name, %fault, "the next worker has to wait");
+        }
     }
 
     fn raise(&mut self, alarm: Option<String>) {
@@ -165,8 +222,14 @@ struct Puller {
     /// When the newest request was made: no message that arrives has been on its way for longer.
     asked: Instant,
     heard: Instant,
-    /// There was no room for a request.
-    is_short: bool,
+    /// Since when there is no room for a request.
+    short_since: Option<Instant>,
+    /// The last request brought nothing, so the next one reserves as little as it can.
+    idle: bool,
+    /// Bytes of a message, more or less.
+    typical: usize,
+    /// The consumer's own count of its deliveries; where it goes back, the consumer is another one.
+    counted: u64,
     /// A message waits that is larger than a request allows for.
     oversize: bool,
     /// By which the server knows the one worker that an ordered route has at a time.
@@ -180,15 +243,38 @@ struct Open {
 }
 
 impl Puller {
-    fn new(intake: Arc<Intake>, inbox: String) -> Self {
-        let (asked, heard) = (Instant::now(), Instant::now());
-        Self { intake, inbox, request: 0, open: None, asked, heard, is_short: false, oversize: false, pin: None }
+    fn new(intake: Arc<Intake>, inbox: String, pin: Option<String>) -> Self {
+        let now = Instant::now();
+        Self {
+            intake,
+            inbox,
+            request: 0,
+            open: None,
+            asked: now,
+            heard: now,
+            short_since: None,
+            idle: false,
+            typical: limits::PULL_LEAST,
+            counted: 0,
+            oversize: false,
+            pin,
+        }
     }
 
     /// Why it would be wrong to take messages now.
     fn obstacle(&self) -> Option<String> {
         let missing = || self.intake.bus.registry.active(self.intake.route.model.as_ref()).err();
         self.intake.trouble().or_else(|| missing().map(|refusal| refusal.to_string()))
+    }
+
+    /// Other routes have had all the room for so long that they will not give it back by themselves.
+    fn shortage(&self) -> Option<String> {
+        let since = self.short_since.filter(|since| since.elapsed() > limits::PULL_EXPIRES)?;
+        Some(format!("other routes have taken all room for {} s: add a worker", since.elapsed().as_secs() / 30 * 30))
+    }
+
+    fn next_subject(&self) -> String {
+        format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.intake.options.stream, self.intake.consumer)
     }
 
     /// The server gives signs of life while it has a request.
@@ -200,18 +286,19 @@ impl Puller {
         if self.open.is_some() {
             return;
         }
-        let most = if self.oversize { 1 } else { limits::PULL };
+        let most = if self.oversize || self.idle { 1 } else { limits::PULL };
         let batch = self.intake.appetite().min(most);
         if batch == 0 {
             return;
         }
         let bus = &self.intake.bus;
-        let least = if self.oversize { limits::PAYLOAD } else { bus.client.max_payload() } + limits::HEADER_ROOM;
-        let Some(reserve) = bus.room.reserve(batch, least, least.max(limits::PULL_BYTES)) else {
-            self.is_short = true;
+        let least = if self.oversize { limits::PAYLOAD + limits::HEADER_ROOM } else { limits::PULL_LEAST };
+        let wanted = (batch * self.typical * 2).clamp(least, limits::PULL_BYTES.max(least));
+        let Some(reserve) = bus.room.reserve(batch, least, wanted) else {
+            self.short_since.get_or_insert_with(Instant::now);
             return;
         };
-        self.is_short = false;
+        self.short_since = None;
         self.request += 1;
         (self.asked, self.heard) = (Instant::now(), Instant::now());
         let left = reserve.messages();
@@ -227,7 +314,7 @@ impl Puller {
                 question["id"] = pin.as_str().into();
             }
         }
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.intake.options.stream, self.intake.consumer);
+        let subject = self.next_subject();
         let reply = format!("{}.{}", self.inbox, self.request);
         // A request that is lost is asked again when the server is silent.
         let _ = bus.client.publish_with_reply(subject, reply, question.to_string().into()).await;
@@ -238,8 +325,7 @@ impl Puller {
     fn take(&mut self, message: Message) -> Option<Ended> {
         self.heard = Instant::now();
         let Some(status) = message.status else {
-            self.message(message);
-            return None;
+            return self.message(message);
         };
         let own = message.subject.rsplit('.').next().and_then(|token| token.parse().ok()) == Some(self.request);
         let words = message.description.as_deref().unwrap_or_default().to_lowercase();
@@ -251,8 +337,8 @@ impl Puller {
             }
             _ if words.contains("leadership change") || words.contains("server shutdown") => return Some(Ended::Again),
             _ if !own => {}
-            StatusCode::TIMEOUT | StatusCode::NOT_FOUND => self.open = None,
-            _ if words.contains("message size exceeds") => (self.open, self.oversize) = (None, true),
+            StatusCode::TIMEOUT | StatusCode::NOT_FOUND => (self.open, self.idle) = (None, true),
+            _ if words.contains("message size exceeds") && !self.oversize => (self.open, self.oversize) = (None, true),
             _ if words.contains("batch completed") => self.open = None,
             _ if status.as_u16() == WRONG_PIN => (self.open, self.pin) = (None, None),
             _ => return Some(Ended::Fault(self.says(&format!("{status} {words}")))),
@@ -260,34 +346,28 @@ impl Puller {
         None
     }
 
-    /// An ordered route's next worker need not wait until this one is missed.
-    async fn make_way(&self) {
-        if self.pin.is_some() {
-            let (stream, consumer) = (&self.intake.options.stream, &self.intake.consumer);
-            let subject = format!("CONSUMER.UNPIN.{stream}.{consumer}");
-            let unpinned: Result<IgnoredAny, _> =
-                self.intake.context.request(subject, &json!({ "group": ORDERED })).await;
-            if let Err(fault) = unpinned {
-                tracing::debug!(route = %self.intake.name, %fault, "the next worker has to wait");
-            }
-        }
-    }
-
     fn says(&self, what: &str) -> String {
         let (consumer, stream) = (names::consumer(&self.intake.name), &self.intake.options.stream);
         format!("the server says of the consumer {consumer} of the stream {stream}: {what}")
     }
 
-    fn message(&mut self, message: Message) {
+    fn message(&mut self, message: Message) -> Option<Ended> {
         let Some((ack, stored)) = message.reply.clone().and_then(|ack| Some((ack.clone(), Stored::read(&ack)?))) else {
             tracing::warn!(subject = %message.subject, "a message that is not from a stream is left aside");
-            return;
+            return None;
         };
+        if stored.counted <= self.counted {
+            // It was made again meanwhile. This message comes again, and then its stream is known for what it is.
+            self.intake.retire();
+            return Some(Ended::Again);
+        }
+        self.counted = stored.counted;
         if let Some(pin) = message.headers.as_ref().and_then(|headers| headers.get("Nats-Pin-Id")) {
             self.pin = Some(pin.to_string());
         }
-        self.oversize = false;
+        (self.oversize, self.idle) = (false, false);
         let len = message.payload.len();
+        self.typical = (self.typical * 7 + len + limits::HEADER_ROOM / 8) / 8;
         let room = &self.intake.bus.room;
         let place = match &mut self.open {
             Some(open) => {
@@ -308,5 +388,6 @@ impl Puller {
                 tokio::spawn(async move { acks::again(&client, ack, limits::RETRY_FIRST).await });
             }
         }
+        None
     }
 }

@@ -4,9 +4,11 @@
 //! or its deadline has passed. Messages of one key are handed to the lanes one after the other.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use async_nats::datetime::DateTime;
 use async_nats::jetstream::Context;
 use async_nats::{Message, Subject};
 use inferbus_catalog::{Route, RouteName, StreamOptions};
@@ -37,6 +39,10 @@ pub struct Intake {
     pub metrics: RouteMetrics,
     /// Rings when there may be reason to ask for more.
     pub bell: Notify,
+    /// The stream or the consumer is another one by now: no word of what is in hand here may reach it.
+    retired: AtomicBool,
+    /// When the consumer was made.
+    consumer_created: DateTime,
     /// Held by whoever tries again to reach the server, so that only one does.
     pub gate: tokio::sync::Mutex<()>,
     state: Mutex<State>,
@@ -87,7 +93,7 @@ impl Intake {
         context: Context,
         (name, route, options): (RouteName, Route, StreamOptions),
         identity: String,
-        window: Duration,
+        (window, consumer_created): (Duration, DateTime),
     ) -> Arc<Self> {
         let consumer = super::names::consumer(&name);
         let results = super::names::results(&name, &route);
@@ -106,11 +112,14 @@ impl Intake {
             results,
             metrics,
             bell,
+            retired: AtomicBool::new(false),
+            consumer_created,
             gate,
             state,
         };
         let intake = Arc::new(intake);
         tokio::spawn(give_signs_of_life(Arc::downgrade(&intake)));
+        tokio::spawn(look_again_and_again(Arc::downgrade(&intake)));
         intake
     }
 
@@ -158,8 +167,7 @@ impl Intake {
         }
         let Message { subject, payload, headers, .. } = message;
         let output = self.route.output_for(&subject).unwrap_or_default();
-        let key = self.route.key_for(&subject);
-        let intake = self.clone();
+        let (intake, key) = (self.clone(), None);
         let delivery =
             Box::new(Delivery { intake, subject, ack, stored, headers, payload, output, key, asked, received, place });
         if delivery.output.is_empty() {
@@ -198,16 +206,18 @@ impl Intake {
     }
 
     /// To a lane, or behind the message of the same key that has one.
-    fn submit(&self, job: Box<Job<Ticket>>) {
-        if let Ticket::Stream(delivery) = &job.ticket
-            && let Some(key) = &delivery.key
+    fn submit(&self, mut job: Box<Job<Ticket>>) {
+        if let Ticket::Stream(delivery) = &mut job.ticket
+            && let Some(key) = self.route.key_for(&delivery.subject)
         {
+            // From here on the key is its own, and given on when it is dropped.
+            delivery.key = Some(key.clone());
             let mut state = self.state();
-            if let Some(waiting) = state.keys.get_mut(key) {
+            if let Some(waiting) = state.keys.get_mut(&key) {
                 waiting.push_back(job);
                 return;
             }
-            state.keys.insert(key.clone(), VecDeque::new());
+            state.keys.insert(key, VecDeque::new());
         }
         self.to_lane(job);
     }
@@ -252,9 +262,38 @@ impl Intake {
         due.collect()
     }
 
+    /// Whether this is still the same stream and consumer.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Relaxed)
+    }
+
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Relaxed);
+        self.bell.notify_one();
+    }
+
+    /// Whether the route has this intake's stream and consumer.
+    pub fn is_of(&self, identity: &str, consumer_created: DateTime) -> bool {
+        !self.is_retired() && self.identity == identity && self.consumer_created == consumer_created
+    }
+
+    /// Waits until nothing is in hand.
+    pub async fn emptied(&self) {
+        loop {
+            let rung = self.bell.notified();
+            if self.state().in_hand.is_empty() {
+                return;
+            }
+            rung.await;
+        }
+    }
+
     async fn look(&self) {
         let info = setup::consumer_info(&self.context, self.options.stream.as_str(), &self.consumer).await;
         if let Ok(Some(info)) = info {
+            if info.created != self.consumer_created {
+                self.retire();
+            }
             self.metrics.pending.set(i64::try_from(info.num_pending).unwrap_or(i64::MAX));
             self.metrics.unacked.set(i64::try_from(info.num_ack_pending).unwrap_or(i64::MAX));
         }
@@ -265,19 +304,23 @@ impl Intake {
 async fn give_signs_of_life(intake: Weak<Intake>) {
     let Some(ack_wait) = intake.upgrade().map(|intake| intake.options.ack_wait.duration()) else { return };
     let mut signs = tokio::time::interval(ack_wait / limits::SIGNS_PER_ACK_WAIT);
+    loop {
+        signs.tick().await;
+        let Some(intake) = intake.upgrade().filter(|intake| !intake.is_retired()) else { return };
+        for ack in intake.waiting() {
+            acks::in_progress(&intake.bus.client, ack).await;
+        }
+    }
+}
+
+/// Keeps the figures of what waits, and sees when the consumer is no longer the same.
+async fn look_again_and_again(intake: Weak<Intake>) {
     let mut looks = tokio::time::interval(limits::LOOK_AT_CONSUMER);
     loop {
-        tokio::select! {
-            _ = signs.tick() => {
-                let Some(intake) = intake.upgrade() else { return };
-                for ack in intake.waiting() {
-                    acks::in_progress(&intake.bus.client, ack).await;
-                }
-            }
-            _ = looks.tick() => match intake.upgrade() {
-                Some(intake) => intake.look().await,
-                None => return,
-            },
+        looks.tick().await;
+        match intake.upgrade().filter(|intake| !intake.is_retired()) {
+            Some(intake) => intake.look().await,
+            None => return,
         }
     }
 }

@@ -63,7 +63,7 @@ pub fn consumer(name: &RouteName, route: &Route, options: &StreamOptions, start:
         max_waiting: limits::WAITING_PULLS,
         priority_policy: if ordered { PriorityPolicy::PinnedClient } else { PriorityPolicy::None },
         priority_groups: if ordered { vec![ORDERED.into()] } else { Vec::new() },
-        priority_timeout: if ordered { limits::PIN } else { Duration::ZERO },
+        priority_timeout: if ordered { limits::PIN.max(options.ack_wait.duration() * 2) } else { Duration::ZERO },
         ..Default::default()
     }
 }

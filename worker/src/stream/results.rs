@@ -39,7 +39,7 @@ pub async fn is_dead(context: &Context, id: &str, route: &RouteName, sequence: u
 
 /// Which ids of this message are stored among what was published since it was: its result's and its emitted events'.
 ///
-/// Reads headers only, of the subjects that this message can have, and at most [`limits::LOOKED_BACK`] messages.
+/// Reads headers only, of the subjects that this message can have, and no more than there are when it begins.
 pub async fn published(
     context: &Context,
     results: &str,
@@ -50,6 +50,7 @@ pub async fn published(
     let doing = || format!("look up earlier results in the stream {results}");
     let fault = |error: &dyn std::fmt::Display| SetupFault::Unreachable { doing: doing(), reason: error.to_string() };
     let stream = context.get_stream_no_info(results).await.map_err(|error| fault(&error))?;
+    let since = since.saturating_sub(limits::CLOCK_SKEW);
     let start = i128::try_from(since.as_nanos()).unwrap_or(i128::MAX);
     let config = pull::OrderedConfig {
         filter_subjects: vec![output.to_owned(), format!("{output}.>")],
@@ -61,7 +62,7 @@ pub async fn published(
         ..Default::default()
     };
     let mut consumer = stream.create_consumer(config).await.map_err(|error| fault(&error))?;
-    let mut left = consumer.info().await.map_err(|error| fault(&error))?.num_pending.min(limits::LOOKED_BACK);
+    let mut left = consumer.info().await.map_err(|error| fault(&error))?.num_pending;
     let mut messages = consumer.messages().await.map_err(|error| fault(&error))?;
     let mut found = HashSet::new();
     while left > 0 {

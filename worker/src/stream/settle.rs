@@ -51,7 +51,9 @@ pub async fn refused(delivery: Box<Delivery>, refusal: Refusal) {
     if refusal.may_pass() {
         let pause = pause(delivery.stored.deliveries);
         tracing::debug!(route = %delivery.intake.name, sequence = delivery.stored.sequence, ?pause, "delivered again later: {text}");
-        acks::again(&delivery.intake.bus.client, newest_ack(&delivery), pause).await;
+        if !delivery.intake.is_retired() {
+            acks::again(&delivery.intake.bus.client, newest_ack(&delivery), pause).await;
+        }
         delivery.intake.metrics.ended(End::Retried);
         return;
     }
@@ -67,7 +69,7 @@ async fn failed(bundle: &Bundle, failure: &Failure, times: StageTimes, whole: Du
 
 async fn succeeded(bundle: &Bundle, done: Done, headers: HeaderMap, delivery: &Delivery) {
     let id = delivery.id();
-    let Some(earlier) = earlier(delivery, &id).await else { return };
+    let Some(earlier) = earlier(delivery, &id).await else { return given_up(delivery, NOT_LOOKED_UP) };
     match earlier {
         Earlier::Buried => return confirm(delivery, End::DeadLetter).await,
         Earlier::Published(ids, _) if ids.contains(&id) => return confirm(delivery, End::Result).await,
@@ -129,7 +131,7 @@ impl Publication<'_> {
             if self.stored.contains(&id) {
                 return Ok(());
             }
-            match store::confirmed(delivery, &subject, &headers, &payload).await {
+            match store::confirmed(delivery, &delivery.intake.results, &subject, &headers, &payload).await {
                 Ok(duplicate) => {
                     if duplicate {
                         delivery.intake.metrics.duplicates.inc();
@@ -149,7 +151,7 @@ impl Publication<'_> {
         if now.saturating_sub(self.since) >= delivery.intake.window {
             let since = self.since.saturating_sub(limits::CLOCK_SKEW);
             let stored = published(delivery, self.id, since).await;
-            let unknown = || StoreFault::OutOfTime("what is stored already could not be looked up".into());
+            let unknown = || StoreFault::OutOfTime(NOT_LOOKED_UP.into());
             self.stored.extend(stored.ok_or_else(unknown)?);
             self.since = now;
         }
@@ -167,25 +169,29 @@ async fn bury(delivery: &Delivery, cause: dead_letter::Cause<'_>) {
             (Some(ids), _) if ids.contains(&id) => return confirm(delivery, End::Result).await,
             (Some(_), Some(true)) => return confirm(delivery, End::DeadLetter).await,
             (Some(_), Some(false)) => {}
-            _ => return,
+            _ => return given_up(delivery, NOT_LOOKED_UP),
         }
     }
-    let intake = &delivery.intake;
-    let (headers, payload) = dead_letter::write(delivery, &id, &cause);
-    let subject = Subject::from(names::dead_letter_subject(&intake.name, delivery.stored.sequence));
-    tracing::warn!(route = %intake.name, sequence = delivery.stored.sequence, reason = cause.verdict.label, "a dead letter: {}", cause.text);
+    let (route, sequence) = (&delivery.intake.name, delivery.stored.sequence);
+    tracing::warn!(%route, sequence, reason = cause.verdict.label, "a dead letter: {}", cause.text);
+    let mut form = dead_letter::Form::Whole;
     loop {
-        match store::confirmed(delivery, &subject, &headers, &payload).await {
+        let (headers, payload) = dead_letter::write(delivery, &id, &cause, form);
+        let subject = Subject::from(names::dead_letter_subject(route, sequence));
+        match store::confirmed(delivery, names::DEAD_LETTERS, &subject, &headers, &payload).await {
             Ok(_) => return confirm(delivery, End::DeadLetter).await,
             Err(StoreFault::Forgotten(_)) => match is_dead(delivery, &id).await {
                 Some(true) => return confirm(delivery, End::DeadLetter).await,
                 Some(false) => {}
-                None => return,
+                None => return given_up(delivery, NOT_LOOKED_UP),
             },
+            Err(StoreFault::TooLarge(_)) if form == dead_letter::Form::Whole => form = dead_letter::Form::Bare,
             Err(fault) => return given_up(delivery, &fault.to_string()),
         }
     }
 }
+
+const NOT_LOOKED_UP: &str = "what is stored already could not be looked up";
 
 /// What earlier deliveries left behind.
 enum Earlier {
@@ -243,6 +249,9 @@ async fn confirm(delivery: &Delivery, end: End) {
     let client = &delivery.intake.bus.client;
     let mut pause = limits::RETRY_FIRST;
     loop {
+        if delivery.intake.is_retired() {
+            return given_up(delivery, "its stream or its consumer was made again meanwhile");
+        }
         let ack = newest_ack(delivery);
         let answered = match end {
             End::DeadLetter => acks::never_again(client, ack).await,

@@ -6,6 +6,7 @@
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use async_nats::connection::State;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::publish::PublishAck;
 use async_nats::jetstream::response::Response;
@@ -13,6 +14,7 @@ use async_nats::{HeaderMap, Request, RequestErrorKind, Subject};
 use bytes::Bytes;
 
 use super::delivery::Delivery;
+use super::intake::Intake;
 use crate::{failpoint, limits};
 
 #[derive(Debug, thiserror::Error)]
@@ -50,11 +52,12 @@ impl Default for Promises {
 /// Publishes, and says whether the server had it already.
 pub async fn confirmed(
     delivery: &Delivery,
+    stream: &str,
     subject: &Subject,
     headers: &HeaderMap,
     payload: &Bytes,
 ) -> Result<bool, StoreFault> {
-    let publish = || publish(delivery, subject.clone(), headers.clone(), payload.clone());
+    let publish = || publish(delivery, stream, subject.clone(), headers.clone(), payload.clone());
     persist(delivery, delivery.intake.window, publish).await
 }
 
@@ -85,6 +88,8 @@ where
     let Ok(_gate) = tokio::time::timeout(left, intake.gate.lock()).await else {
         return Err(StoreFault::OutOfTime(first));
     };
+    // However this ends: perhaps nobody is left who would notice that the trouble is over, so the next one is let in to try.
+    let _over = Over(intake);
     let (mut why, mut pause) = (first, Duration::ZERO);
     loop {
         tokio::time::sleep(pause).await;
@@ -92,28 +97,39 @@ where
             return Err(StoreFault::Forgotten(why));
         }
         why = match attempt().await {
-            Ok(value) => {
-                intake.set_trouble(None);
-                return Ok(value);
-            }
-            Err(Miss::TooLarge(text)) => {
-                intake.set_trouble(None);
-                return Err(StoreFault::TooLarge(text));
-            }
+            Ok(value) => return Ok(value),
+            Err(Miss::TooLarge(text)) => return Err(StoreFault::TooLarge(text)),
             Err(Miss::Passing(text)) => text,
         };
         intake.set_trouble(Some(why.clone()));
         pause = (pause * 2).clamp(limits::RETRY_FIRST, limits::RETRY_STORE);
         if Instant::now() + pause >= delivery.deadline() {
-            // Perhaps nobody is left who would notice that the trouble is over, so the next message is let in to try.
-            intake.set_trouble(None);
             return Err(StoreFault::OutOfTime(why));
         }
     }
 }
 
-async fn publish(delivery: &Delivery, subject: Subject, headers: HeaderMap, payload: Bytes) -> Result<bool, Miss> {
+/// The end of a route's trouble, as far as one message can tell.
+struct Over<'a>(&'a Intake);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.set_trouble(None);
+    }
+}
+
+async fn publish(
+    delivery: &Delivery,
+    stream: &str,
+    subject: Subject,
+    headers: HeaderMap,
+    payload: Bytes,
+) -> Result<bool, Miss> {
     let client = &delivery.intake.bus.client;
+    // What waits in the client until a server is back may go out when others have long stored the same.
+    if client.connection_state() != State::Connected {
+        return Err(Miss::Passing("not connected to NATS".into()));
+    }
     if !delivery.intake.bus.given.promises.stored {
         let sent = client.publish_with_headers(subject, headers, payload).await;
         return sent.map(|()| false).map_err(|fault| Miss::Passing(fault.to_string()));
@@ -133,6 +149,10 @@ async fn publish(delivery: &Delivery, subject: Subject, headers: HeaderMap, payl
     match serde_json::from_slice::<Response<PublishAck>>(&answer.payload) {
         Ok(Response::Ok(stored)) => {
             failpoint::pass(failpoint::CONFIRMED, &delivery.payload);
+            if stored.stream != stream {
+                let text = format!("{subject} was stored by the stream {} and not by {stream}", stored.stream);
+                return Err(Miss::Passing(text));
+            }
             Ok(stored.duplicate)
         }
         Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {

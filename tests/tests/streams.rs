@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream;
-use async_nats::jetstream::stream::{Config, RetentionPolicy};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
 use inferbus::connect::round_trip;
 use inferbus_tests::plugin::{sensor_post, sensor_pre};
-use inferbus_tests::{BundleFolder, FIRST, PATIENCE, Site, Worker, WorkerOptions, until};
+use inferbus_tests::{BundleFolder, FIRST, PATIENCE, Site, Worker, WorkerOptions, say, until};
 use tokio::task::block_in_place;
 
 /// A first byte of 255 is filtered out; anything but 16 bytes is refused; the rest comes back.
@@ -35,29 +35,8 @@ const ROUTE: [&str; 11] = [
     "--name=cams",
 ];
 
-async fn stored(site: &Site, stream: &str) -> Vec<(String, HeaderMap, Vec<u8>)> {
-    let stream = jetstream::new(site.client.clone()).get_stream(stream).await.expect("the stream");
-    let mut messages = Vec::new();
-    let state = &stream.cached_info().state;
-    if state.messages == 0 {
-        return messages;
-    }
-    for sequence in state.first_sequence..=state.last_sequence {
-        if let Ok(message) = stream.get_raw_message(sequence).await {
-            messages.push((message.subject.to_string(), message.headers, message.payload.to_vec()));
-        }
-    }
-    messages
-}
-
-fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
-    headers.get(name).map_or("", |value| value.as_str())
-}
-
 async fn publish(site: &Site, subject: &str, payload: Vec<u8>) -> u64 {
-    let jetstream = jetstream::new(site.client.clone());
-    let sent = jetstream.publish(subject.to_owned(), payload.into()).await.expect("sent");
-    sent.await.expect("stored").sequence
+    site.store(subject, HeaderMap::new(), payload).await.0
 }
 
 /// Waits until the route has nothing left to do.
@@ -82,25 +61,25 @@ async fn every_message_has_one_end() {
     let worker = block_in_place(|| Worker::start(site.url()));
     block_in_place(|| idle(&worker, 60.0));
 
-    let results = stored(&site, "INFERBUS_RESULTS_cams").await;
+    let results = site.stored("INFERBUS_RESULTS_cams").await;
     assert_eq!(results.len(), 20);
-    for (subject, headers, payload) in &results {
-        let sequence: u64 = header(headers, "Inferbus-Sequence").parse().expect("a sequence");
-        assert_eq!(expected[&sequence], *payload);
-        assert_eq!(*subject, format!("inference.sensor.{}", payload[0]));
-        assert_eq!(header(headers, "Inferbus-Version"), FIRST);
-        let id = header(headers, "Nats-Msg-Id");
+    for result in &results {
+        let sequence: u64 = result.header("Inferbus-Sequence").parse().expect("a sequence");
+        assert_eq!(expected[&sequence], result.payload);
+        assert_eq!(result.subject, format!("inference.sensor.{}", result.payload[0]));
+        assert_eq!(result.header("Inferbus-Version"), FIRST);
+        let id = result.header("Nats-Msg-Id");
         assert!(id.starts_with("SENSORS@") && id.ends_with(&format!("/{sequence}/cams")), "{id}");
     }
-    let dead = stored(&site, "INFERBUS_DLQ").await;
+    let dead = site.stored("INFERBUS_DLQ").await;
     assert_eq!(dead.len(), 20);
-    for (subject, headers, payload) in &dead {
-        let sequence: u64 = header(headers, "Inferbus-Sequence").parse().expect("a sequence");
-        assert_eq!(*subject, format!("inferbus.dlq.cams.{sequence}"));
-        assert_eq!(expected[&sequence], *payload);
-        assert_eq!(header(headers, "Inferbus-Reason"), "refused");
-        assert_eq!(header(headers, "Inferbus-Stage"), "pre");
-        assert!(header(headers, "Inferbus-Error").contains("the sensor sends 16 bytes"));
+    for letter in &dead {
+        let sequence: u64 = letter.header("Inferbus-Sequence").parse().expect("a sequence");
+        assert_eq!(letter.subject, format!("inferbus.dlq.cams.{sequence}"));
+        assert_eq!(expected[&sequence], letter.payload);
+        assert_eq!(letter.header("Inferbus-Reason"), "refused");
+        assert_eq!(letter.header("Inferbus-Stage"), "pre");
+        assert!(letter.header("Inferbus-Error").contains("the sensor sends 16 bytes"));
     }
     let stream = jetstream::new(site.client.clone()).get_stream("SENSORS").await.expect("the stream");
     let consumer = stream.consumer_info("inferbus-cams").await.expect("the consumer");
@@ -160,8 +139,8 @@ async fn a_route_put_by_any_client_is_followed_live() {
     block_in_place(|| worker.wait_for("route begins"));
     publish(&site, "sensors.cam.a", numbered(1)).await;
     block_in_place(|| idle(&worker, 1.0));
-    let results = stored(&site, "INFERBUS_RESULTS_cams").await;
-    assert_eq!(results.iter().map(|(subject, ..)| subject.as_str()).collect::<Vec<_>>(), ["seen.a"]);
+    let results = site.stored("INFERBUS_RESULTS_cams").await;
+    assert_eq!(results.iter().map(|result| result.subject.as_str()).collect::<Vec<_>>(), ["seen.a"]);
     block_in_place(|| {
         site.inferbus(&["route", "rm", "cams"]).ok();
         worker.wait_for("route ended");
@@ -207,7 +186,7 @@ async fn a_result_is_single_also_when_the_server_has_forgotten_it() {
     block_in_place(|| assert_eq!(Worker::start_with(site.url(), dying).end(), None, "killed"));
     let worker = block_in_place(|| Worker::start(site.url()));
     block_in_place(|| idle(&worker, 1.0));
-    assert_eq!(stored(&site, "FORGETFUL").await.len(), 1);
+    assert_eq!(site.stored("FORGETFUL").await.len(), 1);
     assert_eq!(worker.metric("inferbus_stream_redelivered_total{"), 1.0);
 }
 
@@ -228,8 +207,8 @@ async fn messages_of_one_key_keep_their_order() {
     let worker = block_in_place(|| Worker::start(site.url()));
     block_in_place(|| idle(&worker, 40.0));
     let mut by_key = BTreeMap::<String, Vec<u8>>::new();
-    for (subject, _, payload) in stored(&site, "INFERBUS_RESULTS_cams").await {
-        by_key.entry(subject).or_default().push(payload[0]);
+    for result in site.stored("INFERBUS_RESULTS_cams").await {
+        by_key.entry(result.subject).or_default().push(result.payload[0]);
     }
     assert_eq!(by_key.len(), 3);
     assert!(by_key.values().all(|numbers| numbers.is_sorted()), "{by_key:?}");
@@ -307,7 +286,10 @@ async fn a_worker_that_is_told_to_stop_settles_what_it_has() {
     assert_eq!((consumer.num_pending, consumer.num_ack_pending, consumer.ack_floor.stream_sequence), (0, 0, ALL));
     let results = jetstream::new(site.client.clone()).get_stream("INFERBUS_RESULTS_cams").await.expect("results");
     assert_eq!(results.cached_info().state.messages, ALL);
-    assert_eq!(consumer.delivered.consumer_sequence, ALL, "nothing was delivered twice");
+    // What the server was just about to send when a worker said that it wants no more is all that it sends again.
+    let again = consumer.delivered.consumer_sequence - ALL;
+    say(&format!("streams: five workers were stopped under load, and {again} of {ALL} messages were delivered again"));
+    assert!(again < 50, "{again} were delivered again");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -329,5 +311,59 @@ async fn a_lost_consumer_is_made_again_only_on_purpose() {
     });
     publish(&site, "sensors.cam.a", numbered(2)).await;
     block_in_place(|| idle(&worker, 2.0));
-    assert_eq!(stored(&site, "INFERBUS_RESULTS_cams").await.len(), 2);
+    assert_eq!(site.stored("INFERBUS_RESULTS_cams").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_routes_share_one_worker() {
+    const ROUTES: usize = 300;
+    let site = Site::start().await;
+    site.activate(&sensor(FIRST)).await;
+    let worker = block_in_place(|| Worker::start(site.url()));
+    site.keep("MANY", &["many.*"]).await;
+    for number in 0..ROUTES {
+        let route = format!(
+            r#"{{"mode":"stream","stream":"MANY","subject":"many.{number}","model":"sensor","output":"results.{number}","results":"MANY_RESULTS"}}"#
+        );
+        if number == 0 {
+            site.keep("MANY_RESULTS", &["results.>"]).await;
+        }
+        site.put("routes", &format!("many-{number}"), &route).await;
+    }
+    // Twice each, so that the second message comes to routes that have been idle.
+    for round in 1..=2 {
+        for number in 0..ROUTES {
+            publish(&site, &format!("many.{number}"), numbered(round)).await;
+        }
+        block_in_place(|| idle(&worker, (ROUTES * usize::from(round)) as f64));
+    }
+    assert_eq!(site.stored("MANY_RESULTS").await.len(), 2 * ROUTES);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_goes_on_when_its_results_have_room_again() {
+    let site = Site::start().await;
+    site.activate(&sensor(FIRST)).await;
+    let mut full = Config {
+        name: "FULL".into(),
+        subjects: vec!["inference.>".into()],
+        max_messages: 1,
+        discard: DiscardPolicy::New,
+        ..Default::default()
+    };
+    let jetstream = jetstream::new(site.client.clone());
+    jetstream.create_stream(full.clone()).await.expect("a stream");
+    add(&site, &hasty(&["--results", "FULL"]));
+    let worker = block_in_place(|| Worker::start(site.url()));
+    for number in 0..50 {
+        publish(&site, "sensors.cam.a", numbered(number)).await;
+    }
+    block_in_place(|| until("the alarm", || worker.get("/readyz").1.contains("maximum messages exceeded")));
+    full.max_messages = -1;
+    jetstream.update_stream(full).await.expect("room");
+    block_in_place(|| {
+        idle(&worker, 50.0);
+        until("the worker is ready", || worker.get("/readyz").0 == 200);
+    });
+    assert_eq!(site.stored("FULL").await.len(), 50);
 }

@@ -83,6 +83,9 @@ pub const RESULTS_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Dead letters that are kept.
 pub const DEAD_LETTERS: i64 = 1_000_000;
 
+/// A route tells of one dead letter in so much time.
+pub const DEAD_LETTER_LINES: Duration = Duration::from_secs(1);
+
 /// Messages that a consumer has delivered and not heard of, over all workers, and requests that it keeps.
 pub const UNACKED: i64 = 65_536;
 pub const WAITING_PULLS: i64 = 4096;

@@ -56,6 +56,9 @@ struct State {
     /// Why nothing can be published now.
     trouble: Option<String>,
     appetite: Appetite,
+    /// When a dead letter was last told of, and how many were not since.
+    told: Option<Instant>,
+    untold: usize,
 }
 
 struct InHand {
@@ -275,6 +278,19 @@ impl Intake {
     /// Whether the route has this intake's stream and consumer.
     pub fn is_of(&self, identity: &str, consumer_created: DateTime) -> bool {
         !self.is_retired() && self.identity == identity && self.consumer_created == consumer_created
+    }
+
+    /// One line a second, because every message of a stream may be bad: `inferbus dlq ls` lists them all.
+    pub fn tell_of_dead_letter(&self, sequence: u64, reason: &str, text: &str) {
+        let mut state = self.state();
+        if state.told.is_some_and(|told| told.elapsed() < limits::DEAD_LETTER_LINES) {
+            state.untold += 1;
+            return;
+        }
+        let untold = std::mem::take(&mut state.untold);
+        state.told = Some(Instant::now());
+        drop(state);
+        tracing::warn!(route = %self.name, sequence, reason, untold, "a dead letter: {text}");
     }
 
     /// Waits until nothing is in hand.

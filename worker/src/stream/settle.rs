@@ -173,7 +173,7 @@ async fn bury(delivery: &Delivery, cause: dead_letter::Cause<'_>) {
         }
     }
     let (route, sequence) = (&delivery.intake.name, delivery.stored.sequence);
-    tracing::warn!(%route, sequence, reason = cause.verdict.label, "a dead letter: {}", cause.text);
+    delivery.intake.tell_of_dead_letter(sequence, cause.verdict.label, &cause.text);
     let mut form = dead_letter::Form::Whole;
     loop {
         let (headers, payload) = dead_letter::write(delivery, &id, &cause, form);

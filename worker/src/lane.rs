@@ -24,7 +24,7 @@ pub struct Job<T> {
     pub bundle: Arc<Bundle>,
     pub payload: Bytes,
     /// The name of a message that is delivered again after a crash.
-    pub name: Option<String>,
+    pub name: Option<Arc<str>>,
     pub span: Span,
     pub ticket: T,
 }

@@ -26,6 +26,7 @@ pub mod plugin_log;
 pub mod publish;
 pub mod registry;
 pub mod resolve;
+pub mod retry;
 pub mod routes;
 pub mod service;
 pub mod spread;

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use inferbus_catalog::{
@@ -24,6 +23,7 @@ use crate::journal::Journal;
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
+use crate::retry;
 
 /// Why the version that the catalog asks for does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -173,7 +173,7 @@ impl Work {
         };
         let failures = self.failures.entry(model.clone()).or_default();
         *failures = failures.saturating_add(1);
-        let pause = pause(*failures);
+        let pause = retry::pause(u64::from(*failures));
         resolver.failed(&model, &fault);
         if fault.may_pass() && self.pausing.insert(model.clone()) {
             self.pauses.spawn(async move {
@@ -182,11 +182,6 @@ impl Work {
             });
         }
     }
-}
-
-fn pause(failures: u32) -> Duration {
-    let doubled = limits::RETRY_FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16));
-    doubled.min(limits::RETRY_LONGEST)
 }
 
 impl Resolver {

@@ -12,6 +12,8 @@ use super::places::Place;
 /// A message in a worker's hands. Dropping it gives its place back, and leaves it to be delivered again.
 pub struct Delivery {
     pub intake: Arc<Intake>,
+    /// By which the server knows its result.
+    pub id: Arc<str>,
     pub subject: Subject,
     /// Where the server wants to hear what became of this delivery.
     pub ack: Subject,
@@ -31,10 +33,6 @@ impl Delivery {
     /// When this delivery is given up, whatever its state.
     pub fn deadline(&self) -> Instant {
         self.received + self.intake.options.deadline.duration()
-    }
-
-    pub fn id(&self) -> String {
-        super::names::message_id(&self.intake.identity, self.stored.sequence, &self.intake.name)
     }
 }
 

@@ -136,12 +136,16 @@ impl Feed {
     async fn pull(&mut self, mut puller: Puller, mut messages: Subscriber, stop: &CancellationToken) -> Ended {
         let connection = self.bus.metrics.connections.get();
         let mut tick = tokio::time::interval(limits::FEED_TICK);
+        let mut look = true;
         let ended = loop {
-            let obstacle = puller.obstacle();
-            if obstacle.is_none() {
-                puller.ask().await;
+            // Not for every message: while a request is open there is nothing to decide.
+            if std::mem::take(&mut look) || puller.open.is_none() {
+                let obstacle = puller.obstacle();
+                if obstacle.is_none() {
+                    puller.ask().await;
+                }
+                self.raise(obstacle.or_else(|| puller.shortage()));
             }
-            self.raise(obstacle.or_else(|| puller.shortage()));
             tokio::select! {
                 message = messages.next() => match message.map(|message| puller.take(message)) {
                     Some(None) => {}
@@ -157,6 +161,7 @@ impl Feed {
                     if puller.is_silent() {
                         break self.silence(&puller);
                     }
+                    look = true;
                 }
                 () = stop.cancelled() => break Ended::Stopped,
             }

@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 
 use super::delivery::{Delivery, Stored};
 use super::places::Place;
-use super::{acks, settle, setup};
+use super::{acks, names, settle, setup};
 use crate::bus::{Bus, Ticket};
 use crate::lane::Job;
 use crate::limits;
@@ -98,8 +98,8 @@ impl Intake {
         identity: String,
         (window, consumer_created): (Duration, DateTime),
     ) -> Arc<Self> {
-        let consumer = super::names::consumer(&name);
-        let results = super::names::results(&name, &route);
+        let consumer = names::consumer(&name);
+        let results = names::results(&name, &route);
         let metrics = bus.metrics.route(&name);
         let window = window.saturating_sub(limits::CLOCK_SKEW);
         let (bell, gate, state) = (Notify::new(), tokio::sync::Mutex::new(()), Mutex::default());
@@ -171,8 +171,22 @@ impl Intake {
         let Message { subject, payload, headers, .. } = message;
         let output = self.route.output_for(&subject).unwrap_or_default();
         let (intake, key) = (self.clone(), None);
-        let delivery =
-            Box::new(Delivery { intake, subject, ack, stored, headers, payload, output, key, asked, received, place });
+        let id: Arc<str> = names::message_id(&self.identity, stored.sequence, &self.name).into();
+        let name = id.clone();
+        let delivery = Box::new(Delivery {
+            intake,
+            id,
+            subject,
+            ack,
+            stored,
+            headers,
+            payload,
+            output,
+            key,
+            asked,
+            received,
+            place,
+        });
         if delivery.output.is_empty() {
             // The consumer's filter is the route's subject, so nothing else can come.
             tracing::error!(route = %self.name, subject = %delivery.subject, "delivered, but the route does not take it");
@@ -183,7 +197,6 @@ impl Intake {
             tokio::spawn(settle::refused(delivery, Refusal::TooOften { deliveries }));
             return;
         }
-        let name = delivery.id();
         if stored.deliveries > 1
             && let Some(deaths) = self.bus.given.journal.as_ref().and_then(|journal| journal.guilty(&name))
         {

@@ -21,6 +21,7 @@ use crate::limits;
 use crate::metrics::End;
 use crate::outcome::{self, Refusal, Verdict};
 use crate::publish::{fits, result_headers};
+use crate::retry;
 use crate::telemetry::mark_failed;
 
 /// A message that a lane is done with.
@@ -49,7 +50,7 @@ pub async fn refused(delivery: Box<Delivery>, refusal: Refusal) {
     let text = outcome::header_text(&refusal.to_string());
     delivery.intake.bus.metrics.refusal(verdict, &text);
     if refusal.may_pass() {
-        let pause = pause(delivery.stored.deliveries);
+        let pause = retry::pause(delivery.stored.deliveries);
         tracing::debug!(route = %delivery.intake.name, sequence = delivery.stored.sequence, ?pause, "delivered again later: {text}");
         if !delivery.intake.is_retired() {
             acks::again(&delivery.intake.bus.client, newest_ack(&delivery), pause).await;
@@ -68,13 +69,13 @@ async fn failed(bundle: &Bundle, failure: &Failure, times: StageTimes, whole: Du
 }
 
 async fn succeeded(bundle: &Bundle, done: Done, headers: HeaderMap, delivery: &Delivery) {
-    let id = delivery.id();
-    let Some(earlier) = earlier(delivery, &id).await else { return given_up(delivery, NOT_LOOKED_UP) };
+    let id = &*delivery.id;
+    let Some(earlier) = earlier(delivery, id).await else { return given_up(delivery, NOT_LOOKED_UP) };
     match earlier {
         Earlier::Buried => return confirm(delivery, End::DeadLetter).await,
-        Earlier::Published(ids, _) if ids.contains(&id) => return confirm(delivery, End::Result).await,
+        Earlier::Published(ids, _) if ids.contains(id) => return confirm(delivery, End::Result).await,
         Earlier::Published(stored, since) => {
-            let publication = Publication { bundle, headers, id: &id, stored, since };
+            let publication = Publication { bundle, headers, id, stored, since };
             match publication.store(done, delivery).await {
                 Ok(end) => confirm(delivery, end).await,
                 Err(StoreFault::TooLarge(text)) => {
@@ -161,12 +162,12 @@ impl Publication<'_> {
 
 /// Stores a dead letter, and then tells the server never to deliver the message again.
 async fn bury(delivery: &Delivery, cause: dead_letter::Cause<'_>) {
-    let id = delivery.id();
+    let id = &*delivery.id;
     // On another version, before a crash, or while this worker stood still, it may have ended already.
     let since = (delivery.stored.deliveries > 1 || forgotten(delivery)).then(|| unseen_since(delivery));
     if let Some(since) = since {
-        match (published(delivery, &id, since).await, is_dead(delivery, &id).await) {
-            (Some(ids), _) if ids.contains(&id) => return confirm(delivery, End::Result).await,
+        match (published(delivery, id, since).await, is_dead(delivery, id).await) {
+            (Some(ids), _) if ids.contains(id) => return confirm(delivery, End::Result).await,
             (Some(_), Some(true)) => return confirm(delivery, End::DeadLetter).await,
             (Some(_), Some(false)) => {}
             _ => return given_up(delivery, NOT_LOOKED_UP),
@@ -176,11 +177,11 @@ async fn bury(delivery: &Delivery, cause: dead_letter::Cause<'_>) {
     delivery.intake.tell_of_dead_letter(sequence, cause.verdict.label, &cause.text);
     let mut form = dead_letter::Form::Whole;
     loop {
-        let (headers, payload) = dead_letter::write(delivery, &id, &cause, form);
+        let (headers, payload) = dead_letter::write(delivery, id, &cause, form);
         let subject = Subject::from(names::dead_letter_subject(route, sequence));
         match store::confirmed(delivery, names::DEAD_LETTERS, &subject, &headers, &payload).await {
             Ok(_) => return confirm(delivery, End::DeadLetter).await,
-            Err(StoreFault::Forgotten(_)) => match is_dead(delivery, &id).await {
+            Err(StoreFault::Forgotten(_)) => match is_dead(delivery, id).await {
                 Some(true) => return confirm(delivery, End::DeadLetter).await,
                 Some(false) => {}
                 None => return given_up(delivery, NOT_LOOKED_UP),
@@ -278,12 +279,6 @@ fn given_up(delivery: &Delivery, why: &str) {
 
 fn newest_ack(delivery: &Delivery) -> Subject {
     delivery.intake.newest_ack(delivery.stored.sequence).unwrap_or_else(|| delivery.ack.clone())
-}
-
-/// The pause before a message that cannot be tried now is delivered again.
-fn pause(deliveries: u64) -> Duration {
-    let doublings = u32::try_from(deliveries.saturating_sub(1)).unwrap_or(u32::MAX).min(16);
-    limits::RETRY_FIRST.saturating_mul(1 << doublings).min(limits::RETRY_LONGEST)
 }
 
 /// The publisher's door to this file.

@@ -7,7 +7,7 @@ use anyhow::{Context as _, ensure};
 use async_nats::jetstream::stream::{Info, RawMessageErrorKind};
 use async_nats::jetstream::{self, Context};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use inferbus_catalog::{Catalog, Mode, Route, RouteName, StreamOptions};
+use inferbus_catalog::{Catalog, Mode, Priority, Route, RouteName, StreamOptions};
 
 use crate::contestant::{Contestant, inferbus, worker_arguments};
 use crate::figures::{Figure, Figures};
@@ -136,6 +136,7 @@ impl Bench<'_> {
             subject: "bench.in.*".into(),
             model: model.parse()?,
             output: Some("bench.out.$1".into()),
+            priority: Priority::Normal,
             mode: Mode::Stream(options),
         };
         let name: RouteName = ROUTE.parse()?;

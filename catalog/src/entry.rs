@@ -133,12 +133,19 @@ pub struct EngineOptions {
     pub batch: Option<Batch>,
 }
 
-/// Messages that are computed together.
+/// Messages that are computed together: what waits when a compute thread is free, unless `min` asks for more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Batch {
     /// At most this many.
+    #[schemars(range(min = 1))]
     pub max: u32,
+    /// Wait for this many, but never longer than `max_delay`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<u32>,
+    /// How long a message may wait for others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_delay: Option<Span>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -121,8 +121,17 @@ fn lanes(node: &Node<'_>) -> Option<Lanes> {
 }
 
 fn batch(node: &Node<'_>) -> Option<Batch> {
-    let max = node.fields(&["max"])?.required("max").and_then(|node| small(&node, limits::ENTRY_BATCH))?;
-    Some(Batch { max })
+    let fields = node.fields(&["max", "min", "max_delay"])?;
+    let max = fields.required("max").and_then(|node| small(&node, limits::ENTRY_BATCH))?;
+    let min = fields.optional("min").and_then(|node| small(&node, 1..=u64::from(max)));
+    let delay = fields.optional("max_delay");
+    let max_delay = delay.as_ref().and_then(|node| span(node, limits::ENTRY_BATCH_DELAY));
+    // One without the other would mean a wait without an end, or none at all.
+    if min.is_some_and(|min| min > 1) != delay.is_some() {
+        node.problem("`min` above 1 and `max_delay` belong together: give both, or neither");
+        return None;
+    }
+    Some(Batch { max, min, max_delay })
 }
 
 fn small(node: &Node<'_>, range: std::ops::RangeInclusive<u64>) -> Option<u32> {

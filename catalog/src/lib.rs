@@ -40,7 +40,7 @@ pub use names::{ModelName, NameFault, RouteName, StreamName, StreamNameFault, Ve
 pub use pointer::Pointer;
 pub use problems::{Problem, Problems};
 pub use push::{Progress, PushOptions, Pushed, Step};
-pub use route::{Mode, Route, Start, StartFault, StreamOptions};
+pub use route::{Mode, Priority, PriorityFault, Route, Start, StartFault, StreamOptions};
 pub use semver::Version;
 pub use subject::{SubjectFault, covers, overlap};
 pub use units::{ByteSize, Span, UnitFault};

@@ -24,8 +24,43 @@ pub struct Route {
     /// `*` matched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
+    /// Whether its messages go before those of other routes.
+    #[serde(skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
     #[serde(flatten)]
     pub mode: Mode,
+}
+
+/// Who goes first where messages wait for a compute thread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    #[default]
+    Normal,
+    /// Before every normal message that waits, and never in one batch with them.
+    High,
+}
+
+impl Priority {
+    fn is_normal(&self) -> bool {
+        *self == Self::Normal
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is not a priority; use `normal` or `high`")]
+pub struct PriorityFault(String);
+
+impl FromStr for Priority {
+    type Err = PriorityFault;
+
+    fn from_str(text: &str) -> Result<Self, PriorityFault> {
+        match text {
+            "normal" => Ok(Self::Normal),
+            "high" => Ok(Self::High),
+            other => Err(PriorityFault(excerpt(other))),
+        }
+    }
 }
 
 /// How messages are delivered.
@@ -142,7 +177,7 @@ impl Route {
 const STREAM_KEYS: [&str; 7] = ["stream", "results", "order", "ack_wait", "deadline", "deliveries", "start"];
 
 fn route(node: &Node<'_>) -> Option<Route> {
-    let known = ["subject", "model", "output", "mode"].into_iter().chain(STREAM_KEYS).collect::<Vec<_>>();
+    let known = ["subject", "model", "output", "priority", "mode"].into_iter().chain(STREAM_KEYS).collect::<Vec<_>>();
     let fields = node.fields(&known)?;
     let filter = fields.required("subject").and_then(|node| {
         let text = node.text()?;
@@ -150,6 +185,7 @@ fn route(node: &Node<'_>) -> Option<Route> {
         Some(text.to_owned())
     });
     let model = fields.required("model").and_then(|node| node.parsed());
+    let priority = fields.optional("priority").map_or(Some(Priority::Normal), |node| node.parsed());
     let kind = fields.optional("mode");
     let kind_text = kind.as_ref().map_or(Some("request"), Node::text);
     let mode = match kind_text {
@@ -165,7 +201,7 @@ fn route(node: &Node<'_>) -> Option<Route> {
     // Without a subject a stream's results would be nowhere.
     let output = if kind_text == Some("stream") { fields.required("output") } else { fields.optional("output") };
     let output = output.and_then(|node| self::output(&node, filter.as_deref()));
-    Some(Route { subject: filter?, model: model?, output, mode: mode? })
+    Some(Route { subject: filter?, model: model?, output, priority: priority?, mode: mode? })
 }
 
 fn request_mode(fields: &Fields<'_>) -> Option<Mode> {

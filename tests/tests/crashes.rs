@@ -98,8 +98,17 @@ async fn dead_letters(site: &Site) -> Vec<(String, u8)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_kills_its_worker_becomes_a_dead_letter() {
+    one_killer_among_forty(&bundle("sensor", FIRST)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_kills_its_worker_is_found_among_those_that_shared_its_run() {
+    one_killer_among_forty(&bundle("sensor", FIRST).table("[engine]\nbatch = { max = 8 }")).await;
+}
+
+async fn one_killer_among_forty(bundle: &BundleFolder) {
     let (site, state) = (Site::start().await, tempfile::tempdir().expect("a folder"));
-    site.activate(&bundle("sensor", FIRST)).await;
+    site.activate(bundle).await;
     route(&site, "sensor").await;
     publish(&site, "sensor", (0..20).chain([0xee]).chain(20..40)).await;
     let done = async |site: &Site| unsettled(site, "sensor").await == 0;

@@ -2,7 +2,7 @@
 
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt as _;
-use inferbus_catalog::{Mode, ModelName, Route};
+use inferbus_catalog::{Mode, ModelName, Priority, Route};
 use inferbus_tests::plugin::{EMIT, MORE, sensor_post, sensor_pre};
 use inferbus_tests::{BundleFolder, FIRST, PATIENCE, Site, Worker, ask};
 use tokio::task::block_in_place;
@@ -34,7 +34,8 @@ fn talkative() -> BundleFolder {
 
 fn route(subject: &str, output: Option<&str>) -> Route {
     let model: ModelName = "talkative".parse().expect("a name");
-    Route { subject: subject.into(), model, output: output.map(Into::into), mode: Mode::Request }
+    let output = output.map(Into::into);
+    Route { subject: subject.into(), model, output, priority: Priority::Normal, mode: Mode::Request }
 }
 
 /// A site with the model, one worker that serves it, and somebody who hears all results.

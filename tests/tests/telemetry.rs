@@ -234,6 +234,12 @@ async fn health_readiness_and_status_say_what_runs() {
     let model = status["models"][0].as_object_mut().expect("a model");
     let [half, nearly_all] =
         ["p50_micros", "p99_micros"].map(|share| model.remove(share).and_then(|time| time.as_u64()));
+    let spent = ["queue", "batch", "compute"].map(|stage| {
+        ["p50", "p99"].map(|share| model.remove(&format!("{stage}_{share}_micros")).and_then(|time| time.as_u64()))
+    });
+    let [queue, batch, compute] = spent.map(|[half, nearly_all]| half.is_some() && half <= nearly_all);
+    assert!(queue && !batch && compute, "it waited and was computed, by itself: {spent:?}");
+    assert_eq!(model.remove("messages_per_run"), Some(serde_json::json!(1.0)));
     assert!(half > Some(0) && half <= nearly_all, "one message was answered: {half:?} {nearly_all:?}");
     assert_eq!(
         (&status["worker"], &status["ready"], &status["unready"]),

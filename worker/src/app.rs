@@ -187,6 +187,7 @@ async fn serve(
     routes::run(bus.clone(), config.bus.clone(), routes, stop.clone()).await;
 
     tracing::info!("worker stops: finishing what is in hand");
+    bus.lanes.hurry();
     if tokio::time::timeout(limits::DRAIN, bus.emptied()).await.is_err() {
         tracing::error!(seconds = limits::DRAIN.as_secs(), "messages in hand did not finish in time and are given up");
     }

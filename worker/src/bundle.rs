@@ -5,19 +5,22 @@
 //! happen on a lane or on the bus.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use inferbus_catalog::{
     ByteSize, Catalog, CatalogFault, Digest, Entry, Grant, ModelName, Plugin as PluginEntry, Span, Version,
 };
-use inferbus_engine::{EngineFault, Network as _, OnnxNetwork, Options, Runtime, Signature, warm_up};
+use inferbus_engine::{EngineFault, Network as _, OnnxNetwork, Options, Runtime, Signature, can_stack, warm_up};
 use inferbus_sandbox::{Bounds, Ceilings, Grants, LoadFault, Plugin, Sandbox};
 
 use crate::job::{Parts, Stage, Transform};
+use crate::limits;
 use crate::metrics::{BundleMetrics, Metrics};
 use crate::plugin_log::LogGate;
 use crate::publish::identity_headers;
+use crate::queue::Turn;
 use crate::stream::store::Promises;
 
 /// Which bytes run: name and version for people, the digest for certainty.
@@ -59,6 +62,8 @@ pub struct Bundle {
     pub strategies: Vec<(Stage, String)>,
     /// What every reply and result of this bundle says of where it comes from.
     pub headers: HeaderMap,
+    /// How many messages share a run, and how long one waits for others.
+    pub turn: Turn,
     has_pre: bool,
     has_post: bool,
     lanes: Vec<Mutex<Parts>>,
@@ -120,6 +125,7 @@ impl Loader {
                 Ok(Mutex::new(Parts { pre: stage(Stage::Pre, &pre), model, post: stage(Stage::Post, &post) }))
             })
             .collect::<Result<Vec<_>, EngineFault>>()?;
+        let turn = turn(&identity, entry, network.signature(), &lanes);
         let log_gate = LogGate::default();
         let mut strategies = Vec::new();
         for (stage, plugin) in [(Stage::Pre, &pre), (Stage::Post, &post)] {
@@ -134,6 +140,7 @@ impl Loader {
             headers: identity_headers(&identity),
             signature: network.signature().clone(),
             strategies,
+            turn,
             identity,
             log_gate,
             has_pre: pre.is_some(),
@@ -160,6 +167,22 @@ impl Loader {
 pub fn load_plugin(sandbox: &Sandbox, entry: &Entry, plugin: &PluginEntry, wasm: &[u8]) -> Result<Plugin, LoadFault> {
     let config = plugin.config.as_ref().map(|config| config.to_string()).unwrap_or_default();
     Plugin::load(sandbox, wasm, grants(plugin), bounds(entry, sandbox.ceilings()), config.as_bytes())
+}
+
+/// What the entry asks for, within the worker's bounds, and one message at a time where the model does not allow more.
+fn turn(identity: &Identity, entry: &Entry, signature: &Signature, lanes: &[Mutex<Parts>]) -> Turn {
+    let (Some(batch), Some(parts)) = (entry.engine.batch.filter(|batch| batch.max > 1), lanes.first()) else {
+        return Turn::ONE;
+    };
+    let parts = &mut *parts.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Err(why) = can_stack(signature, parts.model.as_mut()) {
+        let Identity { model, version, .. } = identity;
+        tracing::warn!(%model, %version, "each message is run by itself, although engine.batch asks for more: {why}");
+        return Turn::ONE;
+    }
+    let most = (batch.max as usize).min(limits::BATCH);
+    let least = batch.min.map_or(1, |min| min as usize).min(most);
+    Turn { most, least, patience: batch.max_delay.map_or(Duration::ZERO, Span::duration) }
 }
 
 pub fn grants(plugin: &PluginEntry) -> Grants {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use futures_util::StreamExt as _;
-use inferbus_catalog::{Route, RouteName};
+use inferbus_catalog::{Priority, Route, RouteName, Span, UnitFault};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -25,6 +25,9 @@ use crate::stream::places::Room;
 use crate::stream::store::Promises;
 use crate::telemetry::message_span;
 use crate::{connect, limits, publish};
+
+/// How long the sender of a request waits for its result.
+pub const TIMEOUT: &str = "Inferbus-Timeout";
 
 /// The content type of a tensor frame.
 pub const FRAME_TYPE: &str = "application/x-inferbus-tensors";
@@ -139,11 +142,17 @@ impl Bus {
         let Some(place) = self.place(len) else {
             return Err((envelope, Refusal::Busy { model: identity.model.clone(), limit: self.given.in_flight }));
         };
+        let deadline = match deadline(received, envelope.headers.as_ref()) {
+            Ok(deadline) => deadline,
+            Err(refusal) => return Err((envelope, refusal)),
+        };
         let span = message_span(identity, envelope.headers.as_ref());
         let output = origin.output(&subject);
+        let urgent = origin.is_urgent();
         let asked = Asked { reply: envelope.reply, output, headers: envelope.headers, received, _place: place };
-        let Err(job) = self.lanes.submit(Job { bundle, payload, name: None, span, ticket: Ticket::Request(asked) })
-        else {
+        let ticket = Ticket::Request(asked);
+        let job = Job { bundle, payload, name: None, received, deadline, urgent, span, ticket };
+        let Err(job) = self.lanes.submit(job) else {
             return Ok(());
         };
         let (reply, headers) = match job.ticket {
@@ -192,12 +201,30 @@ impl Origin {
         }
     }
 
+    fn is_urgent(&self) -> bool {
+        matches!(self, Self::Route(_, route) if route.priority == Priority::High)
+    }
+
     fn output(&self, subject: &str) -> Option<String> {
         match self {
             Self::Direct { .. } => None,
             Self::Route(_, route) => route.output_for(subject),
         }
     }
+}
+
+/// Until when the sender wants the result, by the time since the message was received: clocks need not agree.
+fn deadline(received: Instant, headers: Option<&HeaderMap>) -> Result<Option<Instant>, Refusal> {
+    let Some(given) = headers.and_then(|headers| headers.get(TIMEOUT)) else {
+        return Ok(None);
+    };
+    let span: Result<Span, UnitFault> = given.as_str().parse();
+    let unreadable = |why: UnitFault| Refusal::Timeout { given: excerpt(given.as_str()), why: why.to_string() };
+    span.map(|span| received.checked_add(span.duration())).map_err(unreadable)
+}
+
+fn excerpt(text: &str) -> String {
+    text.chars().take(limits::EXCERPT).collect()
 }
 
 /// Whether a bundle takes a message of this length and with these headers, whoever brings it.

@@ -64,10 +64,18 @@ impl Stage {
 /// The time each stage took; a stage that did not run took none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StageTimes {
+    /// Waiting for a lane.
+    pub queue: Duration,
+    /// On a lane, but not its own work: its neighbours' pre plugins, before the model runs for all.
+    pub gathering: Duration,
     pub pre: Duration,
+    /// The whole run of the model, whoever shared it.
     pub infer: Duration,
     pub post: Duration,
 }
+
+/// How a message ended, and what it took.
+pub type Ended = (Result<Done, Failure>, StageTimes);
 
 /// A message that went well.
 #[derive(Debug, Default)]
@@ -95,6 +103,8 @@ pub enum Failure {
     Outputs(FrameFault),
     #[error("the model failed: {0}")]
     Model(ModelFault),
+    #[error("its time was over {} ms before a lane was free, so it was not computed", .0.as_millis())]
+    Late(Duration),
     #[error(
         "a message of {len} bytes is more than the {limit} that the NATS server takes: raise its max_payload or make the output smaller"
     )]
@@ -105,7 +115,7 @@ impl Failure {
     pub fn stage(&self) -> Stage {
         match self {
             Self::Plugin { stage, .. } => *stage,
-            Self::Payload(_) | Self::HandoverFrame(_) => Stage::Pre,
+            Self::Payload(_) | Self::HandoverFrame(_) | Self::Late(_) => Stage::Pre,
             Self::Input(_) | Self::Handover(_) | Self::Outputs(_) | Self::Model(_) => Stage::Infer,
             Self::Unpublishable { .. } => Stage::Post,
         }
@@ -116,12 +126,14 @@ impl Failure {
 pub trait Surroundings {
     fn now(&self) -> Instant;
     fn log(&self, stage: Stage, line: LogLine<'_>);
-    /// A stage is done and the next one has not begun: where a test may want the world to end.
-    fn passed(&self, _stage: Stage) {}
+    /// The model ran, for so many messages at once.
+    fn ran(&self, _messages: usize) {}
+    /// A stage of a message is done and the next one has not begun: where a test may want the world to end.
+    fn passed(&self, _stage: Stage, _payload: &[u8]) {}
 }
 
 /// Runs one message: payload → pre → model → post.
-pub fn run(parts: &mut Parts, payload: &[u8], around: &dyn Surroundings) -> (Result<Done, Failure>, StageTimes) {
+pub fn run(parts: &mut Parts, payload: &[u8], around: &dyn Surroundings) -> Ended {
     let mut times = StageTimes::default();
     let result = before_model(parts, payload, around, &mut times);
     (result, times)
@@ -136,7 +148,7 @@ fn before_model(
     let Parts { pre, model, post } = parts;
     let Some(pre) = pre else {
         let frame = Frame::decode(payload).map_err(Failure::Payload)?;
-        return infer(model.as_mut(), post, &frame, Failure::Input, Vec::new(), around, times);
+        return infer(model.as_mut(), post, (&frame, payload), Failure::Input, Vec::new(), around, times);
     };
     let started = around.now();
     let span = stage_span(Stage::Pre).entered();
@@ -147,9 +159,9 @@ fn before_model(
     let Some(output) = output else {
         return Ok(Done { output: None, emits });
     };
-    around.passed(Stage::Pre);
+    around.passed(Stage::Pre, payload);
     let frame = Frame::decode(output).map_err(Failure::HandoverFrame)?;
-    infer(model.as_mut(), post, &frame, Failure::Handover, emits, around, times)
+    infer(model.as_mut(), post, (&frame, payload), Failure::Handover, emits, around, times)
 }
 
 /// The model reads its inputs where they lie and hands its outputs on where they lie, so the post
@@ -157,7 +169,7 @@ fn before_model(
 fn infer(
     model: &mut dyn Model,
     post: &mut Option<Box<dyn Transform>>,
-    frame: &Frame<'_>,
+    (frame, payload): (&Frame<'_>, &[u8]),
     misfit: fn(ModelFault) -> Failure,
     emits: Vec<Emit>,
     around: &dyn Surroundings,
@@ -174,21 +186,26 @@ fn infer(
         span.take();
         let ended = around.now();
         model_ended = Some(ended);
-        around.passed(Stage::Infer);
+        around.passed(Stage::Infer, payload);
         done = Some(after_model(post, outputs, around));
         times.post = around.now().duration_since(ended);
     });
+    around.ran(1);
     times.infer = model_ended.unwrap_or_else(|| around.now()).duration_since(started);
     ran.map_err(|fault| if fault.is_callers() { misfit(fault) } else { Failure::Model(fault) })?;
-    let silent = || Failure::Model(ModelFault::Failed("it ended without outputs".into()));
-    let mut done = done.ok_or_else(silent)??;
+    let mut done = done.unwrap_or_else(lacks_outputs)?;
     if !emits.is_empty() {
         done.emits.splice(0..0, emits);
     }
     Ok(done)
 }
 
-fn after_model(
+/// The end of a message whose model came back with neither outputs nor a fault.
+pub(crate) fn lacks_outputs() -> Result<Done, Failure> {
+    Err(Failure::Model(ModelFault::Failed("it ended without outputs".into())))
+}
+
+pub(crate) fn after_model(
     post: &mut Option<Box<dyn Transform>>,
     outputs: &[Tensor<'_>],
     around: &dyn Surroundings,
@@ -205,7 +222,7 @@ fn after_model(
     Ok(Done { output: reply.output.map(Bytes::copy_from_slice), emits: reply.emits })
 }
 
-fn call<'a>(
+pub(crate) fn call<'a>(
     plugin: &'a mut Box<dyn Transform>,
     stage: Stage,
     len: usize,

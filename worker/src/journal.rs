@@ -19,8 +19,9 @@ use inferbus_catalog::Digest;
 use crate::crashes::{Crashes, Death};
 use crate::limits;
 
-/// Bytes of one slot: a digest, and the name of a message.
-const SLOT: usize = 512;
+/// Bytes for a digest and the name of a message, and of one slot: as many of these as messages can be in one run.
+const LINE: usize = 512;
+const SLOT: usize = LINE * limits::BATCH;
 const EXTENSION: &str = "journal";
 /// What a slot says while a bundle is loaded.
 pub const LOADING: &str = "loading";
@@ -45,7 +46,10 @@ pub struct Journal {
 pub struct Scribe {
     journal: Arc<Journal>,
     lane: usize,
+    /// The version that the slot says runs requests.
     written: Option<Digest>,
+    /// Messages that the slot names.
+    named: usize,
     cleared: Option<Digest>,
 }
 
@@ -101,7 +105,7 @@ impl Journal {
     pub fn loading(&self, digest: &Digest) -> Loading<'_> {
         let slot = self.loads.lock().unwrap_or_else(PoisonError::into_inner).pop();
         if let Some(slot) = slot {
-            self.write(slot, digest, LOADING);
+            self.write(slot, digest, std::iter::once(LOADING));
         }
         Loading { journal: self, slot }
     }
@@ -113,13 +117,21 @@ impl Journal {
         }
     }
 
-    fn write(&self, slot: usize, digest: &Digest, message: &str) {
-        let text = format!("{digest} {message}\n");
-        let mut bytes = [0; SLOT];
-        let len = text.len().min(SLOT);
-        bytes[..len].copy_from_slice(&text.as_bytes()[..len]);
+    /// Says how many lines were written.
+    fn write<'m>(&self, slot: usize, digest: &Digest, messages: impl Iterator<Item = &'m str>) -> usize {
+        let mut bytes = Vec::with_capacity(LINE);
+        for (line, message) in messages.take(limits::BATCH).enumerate() {
+            let text = format!("{digest} {message}\n");
+            bytes.extend_from_slice(&text.as_bytes()[..text.len().min(LINE)]);
+            bytes.resize((line + 1) * LINE, 0);
+        }
         // Without a journal a worker still works.
         let _ = self.file.write_all_at(&bytes, (slot * SLOT) as u64);
+        bytes.len() / LINE
+    }
+
+    fn erase(&self, slot: usize, lines: usize) {
+        let _ = self.file.write_all_at(&vec![0; lines * LINE], (slot * SLOT) as u64);
     }
 
     fn clear(&self, digest: &Digest) {
@@ -133,27 +145,39 @@ impl Journal {
 
 impl Scribe {
     pub fn new(journal: Arc<Journal>, lane: usize) -> Self {
-        Self { journal, lane, written: None, cleared: None }
+        Self { journal, lane, written: None, named: 0, cleared: None }
     }
 
-    /// Notes what comes next on this lane, and waits for its turn if it is suspect or if a suspect runs.
-    pub fn begin(&mut self, digest: &Digest, message: Option<&str>) -> Quiet<'_> {
-        let suspect = message.is_some_and(|message| self.journal.crashes.suspects(message));
-        let quiet = match (suspect, self.journal.crashes.has_suspects()) {
+    /// Whether any message is suspect, so that each must run by itself.
+    pub fn has_suspects(&self) -> bool {
+        self.journal.crashes.has_suspects()
+    }
+
+    /// Notes what comes next on this lane, and waits for its turn if one is suspect or if a suspect runs.
+    pub fn begin<'m>(&mut self, digest: &Digest, messages: impl Iterator<Item = &'m str> + Clone) -> Quiet<'_> {
+        let crashes = &self.journal.crashes;
+        let suspects = crashes.has_suspects();
+        let quiet = match (suspects && messages.clone().any(|message| crashes.suspects(message)), suspects) {
             (true, _) => Quiet::Alone(self.journal.quiet.write().unwrap_or_else(PoisonError::into_inner)),
             (false, true) => Quiet::Shared(self.journal.quiet.read().unwrap_or_else(PoisonError::into_inner)),
             (false, false) => Quiet::Nothing,
         };
-        if message.is_some() || self.written != Some(*digest) {
-            self.journal.write(self.lane, digest, message.unwrap_or(REQUEST));
-            self.written = message.is_none().then_some(*digest);
+        if messages.clone().next().is_some() {
+            self.named = self.journal.write(self.lane, digest, messages);
+            self.written = None;
+        } else if self.written != Some(*digest) {
+            self.journal.write(self.lane, digest, std::iter::once(REQUEST));
+            self.written = Some(*digest);
         }
         quiet
     }
 
-    /// The lane is done with a message that has a name.
-    pub fn done(&self) {
-        let _ = self.journal.file.write_all_at(&[0; SLOT], (self.lane * SLOT) as u64);
+    /// The lane is done with what it has noted by name.
+    pub fn done(&mut self) {
+        if self.named > 0 {
+            self.journal.erase(self.lane, self.named);
+            self.named = 0;
+        }
     }
 
     /// Native code came back.
@@ -168,7 +192,7 @@ impl Scribe {
 impl Drop for Loading<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot {
-            let _ = self.journal.file.write_all_at(&[0; SLOT], (slot * SLOT) as u64);
+            self.journal.erase(slot, 1);
             self.journal.loads.lock().unwrap_or_else(PoisonError::into_inner).push(slot);
         }
     }

@@ -1,4 +1,4 @@
-//! The compute threads: each takes one job after the other from a shared bounded queue.
+//! The compute threads: each takes one turn after the other from a shared bounded queue.
 //!
 //! Promises: a lane never awaits and never touches NATS. Every job that a lane accepts is finished, with a
 //! result or a failure, even if the code it calls panics; its ticket always comes back.
@@ -8,16 +8,18 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TrySendError};
 use inferbus_engine::ModelFault;
 use inferbus_sandbox::LogLine;
+use smallvec::{SmallVec, smallvec};
 use tokio::sync::mpsc;
 use tracing::Span;
 
 use crate::bundle::Bundle;
 use crate::failpoint;
-use crate::job::{self, Done, Failure, Stage, StageTimes, Surroundings};
+use crate::job::{self, Done, Ended, Failure, Stage, StageTimes, Surroundings};
 use crate::journal::{Journal, Scribe};
+use crate::queue::{Queue, Turn, Waits};
+use crate::together::{self, Message};
 
 /// A message on its way to a lane. The ticket is the bus's own and means nothing here.
 pub struct Job<T> {
@@ -25,8 +27,41 @@ pub struct Job<T> {
     pub payload: Bytes,
     /// The name of a message that is delivered again after a crash.
     pub name: Option<Arc<str>>,
+    pub received: Instant,
+    /// Nobody wants its result later than this.
+    pub deadline: Option<Instant>,
+    /// Whether it goes before all that are not.
+    pub urgent: bool,
     pub span: Span,
     pub ticket: T,
+}
+
+impl<T> Waits for Job<T> {
+    fn same_line(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.bundle, &other.bundle)
+    }
+
+    fn turn(&self) -> Turn {
+        self.bundle.turn
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    fn bytes(&self) -> usize {
+        self.payload.len()
+    }
+
+    fn since(&self) -> Instant {
+        self.received
+    }
+}
+
+impl<T> Job<T> {
+    fn message(&self) -> Message<'_> {
+        Message { payload: &self.payload, deadline: self.deadline, span: &self.span }
+    }
 }
 
 /// A message that a lane is done with.
@@ -38,9 +73,9 @@ pub struct Finished<T> {
     pub ticket: T,
 }
 
-/// The sending side of the lanes. The threads end when the last clone of it is gone.
+/// The sending side of the lanes. The threads end when it is gone and the queue is empty.
 pub struct Lanes<T> {
-    queue: Sender<Job<T>>,
+    queue: Arc<Queue<Job<T>>>,
 }
 
 impl<T: Send + 'static> Lanes<T> {
@@ -51,55 +86,103 @@ impl<T: Send + 'static> Lanes<T> {
         finished: &mpsc::Sender<Finished<T>>,
         journal: Option<&Arc<Journal>>,
     ) -> std::io::Result<Self> {
-        let (queue, jobs) = crossbeam_channel::bounded(capacity);
-        for lane in 0..count {
-            let (jobs, finished) = (jobs.clone(), finished.clone());
-            let scribe = journal.map(|journal| Scribe::new(journal.clone(), lane));
+        let lanes = Self { queue: Arc::new(Queue::new(capacity)) };
+        for number in 0..count {
+            let scribe = journal.map(|journal| Scribe::new(journal.clone(), number));
+            let lane = Lane { number, finished: finished.clone(), scribe };
+            let queue = lanes.queue.clone();
             let thread = std::thread::Builder::new().stack_size(inferbus_sandbox::limits::THREAD_STACK);
-            thread.name(format!("lane-{lane}")).spawn(move || work(lane, &jobs, &finished, scribe))?;
+            thread.name(format!("lane-{number}")).spawn(move || lane.work(&queue))?;
         }
-        Ok(Self { queue })
+        Ok(lanes)
     }
 
     /// Hands a job over without waiting; gives it back when the queue is full.
     pub fn submit(&self, job: Job<T>) -> Result<(), Box<Job<T>>> {
-        self.queue.try_send(job).map_err(|fault| match fault {
-            TrySendError::Full(job) | TrySendError::Disconnected(job) => Box::new(job),
-        })
+        self.queue.push(job)
+    }
+
+    /// From now on no job waits for others to share its run: there may be none.
+    pub fn hurry(&self) {
+        self.queue.hurry();
     }
 }
 
-fn work<T>(lane: usize, jobs: &Receiver<Job<T>>, finished: &mpsc::Sender<Finished<T>>, mut scribe: Option<Scribe>) {
-    for Job { bundle, payload, name, span, ticket } in jobs {
+impl<T> Drop for Lanes<T> {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+struct Lane<T> {
+    number: usize,
+    finished: mpsc::Sender<Finished<T>>,
+    scribe: Option<Scribe>,
+}
+
+impl<T> Lane<T> {
+    fn work(mut self, queue: &Queue<Job<T>>) {
+        let mut turn = Vec::new();
+        while queue.take(&mut turn) {
+            // As long as there are suspects, a crash must be one message's own.
+            let most = if self.scribe.as_ref().is_some_and(Scribe::has_suspects) { 1 } else { turn.len() };
+            while !turn.is_empty() {
+                let rest = turn.split_off(most.min(turn.len()));
+                if self.run(&mut turn).is_none() {
+                    return;
+                }
+                turn = rest;
+            }
+        }
+    }
+
+    /// Runs jobs of one bundle, and hands each on. Says nothing when nobody is left to take them.
+    fn run(&mut self, turn: &mut Vec<Job<T>>) -> Option<()> {
+        let taken = Instant::now();
+        let bundle = turn.first()?.bundle.clone();
         let digest = &bundle.identity.digest;
-        let quiet = scribe.as_mut().map(|scribe| scribe.begin(digest, name.as_deref()));
-        let (result, times) = span.in_scope(|| run(lane, &bundle, &payload));
-        drop((payload, quiet));
-        if let (Some(scribe), Some(_)) = (&scribe, &name) {
+        let names = turn.iter().filter_map(|job| job.name.as_deref());
+        let quiet = self.scribe.as_mut().map(|scribe| scribe.begin(digest, names));
+        let ends = compute(self.number, &bundle, turn);
+        drop(quiet);
+        if let Some(scribe) = &mut self.scribe {
             scribe.done();
+            if ends.iter().any(|(_, times)| !times.infer.is_zero()) {
+                scribe.ended(digest);
+            }
         }
-        if let Some(scribe) = &mut scribe
-            && !times.infer.is_zero()
-        {
-            scribe.ended(digest);
+        for (job, (result, mut times)) in turn.drain(..).zip(ends) {
+            let Job { bundle, span, ticket, received, .. } = job;
+            times.queue = taken.saturating_duration_since(received);
+            self.finished.blocking_send(Finished { bundle, result, times, span, ticket }).ok()?;
         }
-        if finished.blocking_send(Finished { bundle, result, times, span, ticket }).is_err() {
-            return;
-        }
+        Some(())
     }
 }
 
-fn run(lane: usize, bundle: &Bundle, payload: &[u8]) -> (Result<Done, Failure>, StageTimes) {
-    let around = Here { bundle, payload };
-    catch_unwind(AssertUnwindSafe(|| job::run(&mut bundle.parts(lane), payload, &around))).unwrap_or_else(|_| {
-        tracing::error!(model = %bundle.identity.model, version = %bundle.identity.version, "a lane panicked: this is a defect of the worker");
-        (Err(Failure::Model(ModelFault::Failed("the worker panicked; its log says where".into()))), StageTimes::default())
+fn compute<T>(lane: usize, bundle: &Bundle, turn: &[Job<T>]) -> SmallVec<[Ended; 1]> {
+    let around = Here { bundle };
+    let run = || match turn {
+        [job] => {
+            let in_time = job.message().in_time(around.now());
+            let run = || job.span.in_scope(|| job::run(&mut bundle.parts(lane), &job.payload, &around));
+            smallvec![in_time.map_or_else(|late| (Err(late), StageTimes::default()), |()| run())]
+        }
+        turn => {
+            let messages: Vec<_> = turn.iter().map(Job::message).collect();
+            together::run(&mut bundle.parts(lane), &bundle.signature, &messages, &around).into()
+        }
+    };
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
+        let identity = &bundle.identity;
+        tracing::error!(model = %identity.model, version = %identity.version, "a lane panicked: this is a defect of the worker");
+        let fault = || ModelFault::Failed("the worker panicked; its log says where".into());
+        turn.iter().map(|_| (Err(Failure::Model(fault())), StageTimes::default())).collect()
     })
 }
 
 struct Here<'a> {
     bundle: &'a Bundle,
-    payload: &'a [u8],
 }
 
 impl Surroundings for Here<'_> {
@@ -111,10 +194,14 @@ impl Surroundings for Here<'_> {
         self.bundle.log_gate.write(&self.bundle.identity, stage, &line);
     }
 
-    fn passed(&self, stage: Stage) {
+    fn ran(&self, messages: usize) {
+        self.bundle.metrics.ran(messages);
+    }
+
+    fn passed(&self, stage: Stage, payload: &[u8]) {
         match stage {
-            Stage::Pre => failpoint::pass(failpoint::PRE_DONE, self.payload),
-            Stage::Infer => failpoint::pass(failpoint::MODEL_DONE, self.payload),
+            Stage::Pre => failpoint::pass(failpoint::PRE_DONE, payload),
+            Stage::Infer => failpoint::pass(failpoint::MODEL_DONE, payload),
             Stage::Post => {}
         }
     }

@@ -99,10 +99,14 @@ pub const CRASH_LINES: usize = 10_000;
 
 /// Journals of dead workers that are read at a start, and what is read of each.
 pub const JOURNALS: usize = 10_000;
-pub const JOURNAL_BYTES: usize = 1 << 20;
+pub const JOURNAL_BYTES: usize = 32 << 20;
 
 /// Compute threads of one worker.
 pub const LANES: usize = 256;
+
+/// Messages that share one run of a model, whatever its entry allows, and bytes of theirs: of payloads, and of tensors in one run.
+pub const BATCH: usize = 128;
+pub const BATCH_BYTES: usize = 32 << 20;
 
 /// Bundles that are fetched, compiled and warmed up at the same time.
 pub const LOADS: usize = 2;
@@ -208,6 +212,8 @@ const _: () = {
         inferbus_sandbox::limits::COMPILE_TIME.as_millis() < LOAD.as_millis(),
         "a load must hear how its compiler ended"
     );
+    assert!((LANES + LOADS) * BATCH * 512 <= JOURNAL_BYTES, "a dead worker's journal must be read whole");
+    assert!(BATCH <= IN_FLIGHT && BATCH_BYTES <= IN_FLIGHT_BYTES, "a batch is of messages in hand");
     assert!(LANES <= OFFLINE_IN_HAND, "every lane of a command must be able to have a message");
     assert!(RETRY_FIRST.as_millis() < RETRY_LONGEST.as_millis(), "the pause must be able to grow");
 };

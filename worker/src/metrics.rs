@@ -35,6 +35,12 @@ struct StageLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct VersionLabels {
+    model: String,
+    version: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct BundleLabels {
     model: String,
     version: String,
@@ -75,6 +81,7 @@ pub struct Metrics {
     registry: Registry,
     messages: Family<OutcomeLabels, Counter>,
     stages: Family<StageLabels, Histogram>,
+    batches: Family<VersionLabels, Histogram>,
     refused: Family<ReasonLabels, Counter>,
     bundles: Family<BundleLabels, Gauge>,
     swaps: Family<ModelLabels, Counter>,
@@ -169,16 +176,31 @@ pub struct BundleMetrics {
     identity: (String, String),
     ok: Counter,
     no_result: Counter,
+    queue: Histogram,
+    batch: Histogram,
     pre: Histogram,
     infer: Histogram,
     post: Histogram,
+    shared: Histogram,
     /// From arrival to result.
     pub took: Spread,
+    /// Waiting for a lane.
+    pub queued: Spread,
+    /// On a lane before the model ran, but not in a stage of its own.
+    pub gathered: Spread,
+    /// In the model.
+    pub computed: Spread,
+    runs: AtomicU64,
+    ran: AtomicU64,
 }
 
 /// From 1 µs to about 4 s.
 fn stage_histogram() -> Histogram {
     Histogram::new(exponential_buckets(1e-6, 2.0, 23))
+}
+
+fn batch_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(1.0, 2.0, 8))
 }
 
 impl Metrics {
@@ -187,7 +209,14 @@ impl Metrics {
         let messages = Family::default();
         registry.register("messages", "Messages that ran, by outcome", messages.clone());
         let stages = Family::new_with_constructor(stage_histogram as fn() -> Histogram);
-        registry.register_with_unit("stage", "Time in one stage of a message", Unit::Seconds, stages.clone());
+        registry.register_with_unit(
+            "stage",
+            "Time of a message: waiting for a lane (queue), for its neighbours (batch), in pre, infer and post",
+            Unit::Seconds,
+            stages.clone(),
+        );
+        let batches = Family::new_with_constructor(batch_histogram as fn() -> Histogram);
+        registry.register("batch_messages", "Messages that shared a run of the model, once per run", batches.clone());
         let refused = Family::default();
         registry.register("refused", "Messages that were not tried, by reason", refused.clone());
         let bundles = Family::default();
@@ -226,6 +255,7 @@ impl Metrics {
             registry,
             messages,
             stages,
+            batches,
             refused,
             bundles,
             swaps,
@@ -250,20 +280,29 @@ impl Metrics {
                 outcome: outcome.into(),
             })
         };
-        let stage = |stage: Stage| {
+        let stage = |stage: &str| {
             self.stages.get_or_create_owned(&StageLabels {
                 model: model.clone(),
                 version: version.clone(),
-                stage: stage.name().into(),
+                stage: stage.into(),
             })
         };
+        let labels = VersionLabels { model: model.clone(), version: version.clone() };
         BundleMetrics {
             ok: outcome(crate::outcome::OK),
             no_result: outcome(crate::outcome::NO_RESULT),
-            pre: stage(Stage::Pre),
-            infer: stage(Stage::Infer),
-            post: stage(Stage::Post),
+            queue: stage("queue"),
+            batch: stage("batch"),
+            pre: stage(Stage::Pre.name()),
+            infer: stage(Stage::Infer.name()),
+            post: stage(Stage::Post.name()),
+            shared: self.batches.get_or_create_owned(&labels),
             took: Spread::default(),
+            queued: Spread::default(),
+            gathered: Spread::default(),
+            computed: Spread::default(),
+            runs: AtomicU64::new(0),
+            ran: AtomicU64::new(0),
             all: self.clone(),
             identity: (model, version),
         }
@@ -328,14 +367,35 @@ impl BundleMetrics {
     }
 
     fn count(&self, times: StageTimes, whole: Duration) {
-        for (histogram, time) in [(&self.pre, times.pre), (&self.infer, times.infer), (&self.post, times.post)] {
+        let StageTimes { queue, gathering, pre, infer, post, .. } = times;
+        for (histogram, time) in
+            [(&self.queue, queue), (&self.batch, gathering), (&self.pre, pre), (&self.infer, infer), (&self.post, post)]
+        {
             if !time.is_zero() {
                 histogram.observe(time.as_secs_f64());
             }
         }
-        self.took.observe(whole);
+        for (spread, time) in [(&self.took, whole), (&self.queued, queue), (&self.computed, infer)] {
+            spread.observe(time);
+        }
+        if !gathering.is_zero() {
+            self.gathered.observe(gathering);
+        }
         let totals = &self.all.totals;
         totals.requests.fetch_add(1, Ordering::Relaxed);
         totals.nanoseconds.fetch_add(u64::try_from(whole.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The model was run for so many messages at once.
+    pub fn ran(&self, messages: usize) {
+        self.shared.observe(messages as f64);
+        self.runs.fetch_add(1, Ordering::Relaxed);
+        self.ran.fetch_add(messages as u64, Ordering::Relaxed);
+    }
+
+    /// Messages that shared a run, on average.
+    pub fn messages_per_run(&self) -> Option<f64> {
+        let (runs, messages) = (self.runs.load(Ordering::Relaxed), self.ran.load(Ordering::Relaxed));
+        (runs > 0).then(|| messages as f64 / runs as f64)
     }
 }

@@ -21,6 +21,8 @@ pub enum Refusal {
     TooLarge { model: ModelName, version: Version, len: usize, limit: usize },
     #[error("{model} {version}: content type `{given}` is not understood here: {expected}")]
     ContentType { model: ModelName, version: Version, given: String, expected: &'static str },
+    #[error("the header Inferbus-Timeout is {given:?}: {why}; write a time like `250ms`")]
+    Timeout { given: String, why: String },
     #[error("{model}: the worker has as much in hand as it takes ({limit} messages, or {} MiB of payloads): send again later or add a worker", limits::IN_FLIGHT_BYTES >> 20)]
     Busy { model: ModelName, limit: usize },
     #[error("the worker is stopping: send again")]
@@ -49,6 +51,7 @@ pub const NO_RESULT: &str = "no_result";
 impl Refusal {
     pub fn verdict(&self) -> Verdict {
         match self {
+            Self::Timeout { .. } => verdict(400, "bad_header"),
             Self::UnknownModel { .. } => verdict(404, "unknown_model"),
             Self::TooLarge { .. } => verdict(413, "payload_too_large"),
             Self::ContentType { .. } => verdict(415, "content_type"),
@@ -63,6 +66,7 @@ impl Refusal {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::UnknownModel { .. } | Self::NotLoaded { .. } | Self::Busy { .. } | Self::Stopping => true,
+            Self::Timeout { .. } => false,
             Self::TooLarge { .. } | Self::ContentType { .. } | Self::TooOften { .. } | Self::Crashed { .. } => false,
         }
     }
@@ -72,6 +76,7 @@ impl Failure {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Payload(_) | Self::Input(_) => verdict(400, "bad_tensors"),
+            Self::Late(_) => verdict(408, "late"),
             Self::Plugin { fault, .. } => match fault.class() {
                 FaultClass::Refused => verdict(422, "refused"),
                 FaultClass::Trapped => verdict(500, "trapped"),

@@ -163,7 +163,7 @@ pub fn identity_headers(identity: &Identity) -> HeaderMap {
     headers
 }
 
-fn stage_micros(StageTimes { pre, infer, post }: StageTimes) -> String {
+fn stage_micros(StageTimes { pre, infer, post, .. }: StageTimes) -> String {
     const USUAL_LEN: usize = 48;
     let mut text = String::with_capacity(USUAL_LEN);
     let (pre, infer, post) = (pre.as_micros(), infer.as_micros(), post.as_micros());

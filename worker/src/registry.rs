@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::bundle::Bundle;
+use crate::metrics::BundleMetrics;
 use crate::outcome::Refusal;
+use crate::spread::Spread;
 
 /// One active model as this worker sees it.
 #[derive(Clone, Default)]
@@ -27,7 +29,7 @@ pub struct Slot {
 }
 
 /// One line of `inferbus status`.
-#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq)]
 pub struct ModelStatus {
     pub model: String,
     pub version: Option<String>,
@@ -40,6 +42,25 @@ pub struct ModelStatus {
     pub p50_micros: Option<u64>,
     #[serde(default)]
     pub p99_micros: Option<u64>,
+    #[serde(flatten)]
+    pub spent: Spent,
+}
+
+/// Where the time of a version's messages went: half of them, and all but one in a hundred, took at most this.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
+#[serde(default)]
+pub struct Spent {
+    /// Waiting for a compute thread.
+    pub queue_p50_micros: Option<u64>,
+    pub queue_p99_micros: Option<u64>,
+    /// Waiting on it for the other messages of a run.
+    pub batch_p50_micros: Option<u64>,
+    pub batch_p99_micros: Option<u64>,
+    /// In the model.
+    pub compute_p50_micros: Option<u64>,
+    pub compute_p99_micros: Option<u64>,
+    /// How many messages shared a run of the model, on average.
+    pub messages_per_run: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
@@ -163,9 +184,18 @@ impl Slot {
             (None, Some(_)) => ModelState::Serving,
             (None, None) => ModelState::Loading,
         };
-        let micros = |share| {
-            let took = self.bundle.as_ref()?.metrics.took.quantile(share)?;
-            u64::try_from(took.as_micros()).ok()
+        let metrics = self.bundle.as_ref().map(|bundle| &bundle.metrics);
+        let micros = |spread: fn(&BundleMetrics) -> &Spread, share| {
+            u64::try_from(spread(metrics?).quantile(share)?.as_micros()).ok()
+        };
+        let spent = Spent {
+            queue_p50_micros: micros(|metrics| &metrics.queued, 0.5),
+            queue_p99_micros: micros(|metrics| &metrics.queued, 0.99),
+            batch_p50_micros: micros(|metrics| &metrics.gathered, 0.5),
+            batch_p99_micros: micros(|metrics| &metrics.gathered, 0.99),
+            compute_p50_micros: micros(|metrics| &metrics.computed, 0.5),
+            compute_p99_micros: micros(|metrics| &metrics.computed, 0.99),
+            messages_per_run: metrics.and_then(BundleMetrics::messages_per_run),
         };
         ModelStatus {
             model: model.to_string(),
@@ -174,8 +204,9 @@ impl Slot {
             wanted: self.wanted.clone(),
             state,
             error: self.error.clone(),
-            p50_micros: micros(0.5),
-            p99_micros: micros(0.99),
+            p50_micros: micros(|metrics| &metrics.took, 0.5),
+            p99_micros: micros(|metrics| &metrics.took, 0.99),
+            spent,
         }
     }
 }

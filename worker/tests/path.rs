@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use inferbus::job::{self, Done, Failure, Parts, Stage, StageTimes, Surroundings, Transform};
+use inferbus::together::{self, Message};
 use inferbus_abi::frame::{self, DataType, Shape, Tensor};
 use inferbus_engine::{Dim, FakeNetwork, ModelFault, Network as _, Port, Signature};
 use inferbus_sandbox::{Bounds, Ceilings, Emit, Grants, LogLine, Plugin, Sandbox};
@@ -15,12 +16,17 @@ struct World {
     began: Instant,
     looks: Cell<u32>,
     log: RefCell<Vec<String>>,
+    runs: RefCell<Vec<usize>>,
 }
 
 impl Surroundings for World {
     fn now(&self) -> Instant {
         self.looks.set(self.looks.get() + 1);
         self.began + Duration::from_millis(1) * self.looks.get()
+    }
+
+    fn ran(&self, messages: usize) {
+        self.runs.borrow_mut().push(messages);
     }
 
     fn log(&self, stage: Stage, line: LogLine<'_>) {
@@ -54,9 +60,86 @@ fn parts(pre: Option<&str>, post: Option<&str>) -> Parts {
 }
 
 fn run(mut parts: Parts, payload: &[u8]) -> (Result<Done, Failure>, StageTimes, Vec<String>) {
-    let world = World { began: Instant::now(), looks: Cell::default(), log: RefCell::default() };
+    let world =
+        World { began: Instant::now(), looks: Cell::default(), log: RefCell::default(), runs: RefCell::default() };
     let (result, times) = job::run(&mut parts, payload, &world);
     (result, times, world.log.into_inner())
+}
+
+/// Adds one to each byte of all rows at once; a 255 anywhere fails them all.
+fn rows() -> FakeNetwork {
+    let open = |name: &str| Port { name: name.into(), dtype: DataType::U8, shape: vec![Dim::Symbolic("n".into())] };
+    FakeNetwork::new(Signature { inputs: vec![open("x")], outputs: vec![open("y")] }, |inputs, take| {
+        if inputs[0].data.contains(&255) {
+            return Err(ModelFault::Failed("told to".into()));
+        }
+        let data: Vec<u8> = inputs[0].data.iter().map(|byte| byte + 1).collect();
+        take(&[Tensor { name: "y", data: &data, ..*inputs[0] }]);
+        Ok(())
+    })
+}
+
+type End = Result<Option<Vec<u8>>, (u16, Stage)>;
+
+/// Runs payloads together: what each ended with, the topics that it emitted, and how many shared each run.
+fn run_together(
+    pre: Option<&str>,
+    post: Option<&str>,
+    payloads: &[(&[u8], bool)],
+) -> (Vec<(End, Vec<String>)>, Vec<usize>) {
+    let mut parts = Parts { pre: pre.map(plugin), model: rows().session().unwrap(), post: post.map(plugin) };
+    let world =
+        World { began: Instant::now(), looks: Cell::default(), log: RefCell::default(), runs: RefCell::default() };
+    let span = tracing::Span::none();
+    let late = |late: bool| late.then_some(world.began);
+    let messages: Vec<_> =
+        payloads.iter().map(|(payload, is_late)| Message { payload, deadline: late(*is_late), span: &span }).collect();
+    let ends = together::run(&mut parts, rows().signature(), &messages, &world);
+    let ends = ends.into_iter().map(|(result, _)| match result {
+        Ok(done) => {
+            let topics = done.emits.into_iter().map(|emit| emit.topic).collect();
+            (Ok(done.output.map(|output| output.to_vec())), topics)
+        }
+        Err(failure) => (Err((failure.verdict().code, failure.stage())), Vec::new()),
+    });
+    (ends.collect(), world.runs.into_inner())
+}
+
+fn given(data: &[u8]) -> End {
+    let shape = [data.len() as u64];
+    let tensor = Tensor { name: "y", dtype: DataType::U8, shape: Shape::from(&shape[..]), data };
+    Ok(Some(frame::encode(&[tensor]).unwrap()))
+}
+
+#[test]
+fn messages_share_a_run_and_each_has_its_own_result_and_emits() {
+    let frames = [frame_of(&[1]), frame_of(&[2, 3]), frame_of(&[4])];
+    let payloads: Vec<_> = frames.iter().map(|frame| (frame.as_slice(), false)).collect();
+    let (ends, runs) = run_together(Some(&echo("one")), Some(&echo("two")), &payloads);
+    let topics = || vec!["one".to_owned(), "two".to_owned()];
+    assert_eq!(ends, [&[2][..], &[3, 4], &[5]].map(|data| (given(data), topics())));
+    assert_eq!(runs, [3]);
+}
+
+#[test]
+fn whatever_is_wrong_with_one_message_leaves_its_neighbours_alone() {
+    let frames = [frame_of(&[1]), b"no frame".to_vec(), frame_of(&[255]), frame_of(&[3]), frame_of(&[4])];
+    let payloads: Vec<_> = frames.iter().enumerate().map(|(index, frame)| (frame.as_slice(), index == 3)).collect();
+    let (ends, runs) = run_together(None, None, &payloads);
+    let ends: Vec<_> = ends.into_iter().map(|(end, _)| end).collect();
+    let (bad, failed, late) = (Err((400, Stage::Pre)), Err((500, Stage::Infer)), Err((408, Stage::Pre)));
+    assert_eq!(ends, [given(&[2]), bad, failed, late, given(&[5])]);
+    assert_eq!(runs, [3, 1, 1, 1], "once for all who are left, then each by itself");
+}
+
+#[test]
+fn messages_that_a_plugin_filters_or_refuses_are_not_in_the_run() {
+    let frame = frame_of(&[1]);
+    let payloads = [(frame.as_slice(), false); 2];
+    let (ends, runs) = run_together(Some(&constant(NOTHING, "")), None, &payloads);
+    assert_eq!((ends, runs), (vec![(Ok(None), Vec::new()); 2], Vec::new()));
+    let (ends, runs) = run_together(None, Some(&constant(ERROR_OF_4, "away")), &payloads);
+    assert_eq!((ends, runs), (vec![(Err((422, Stage::Post)), Vec::new()); 2], vec![2]));
 }
 
 fn frame_of(data: &[u8]) -> Vec<u8> {
@@ -104,7 +187,7 @@ fn a_payload_goes_through_all_stages_and_emits_come_in_order() {
     assert_eq!(done.emits.iter().map(|emit: &Emit| emit.topic.as_str()).collect::<Vec<_>>(), ["one", "two"]);
     assert_eq!(log, ["pre Info one", "post Info two"]);
     let one = Duration::from_millis(1);
-    assert_eq!(times, StageTimes { pre: one, infer: one, post: one });
+    assert_eq!(times, StageTimes { pre: one, infer: one, post: one, ..StageTimes::default() });
 }
 
 #[test]
@@ -153,7 +236,8 @@ fn every_failure_has_its_stage_and_its_code() {
 #[test]
 fn a_failed_message_leaves_the_parts_as_they_were() {
     let mut parts = parts(None, None);
-    let world = World { began: Instant::now(), looks: Cell::default(), log: RefCell::default() };
+    let world =
+        World { began: Instant::now(), looks: Cell::default(), log: RefCell::default(), runs: RefCell::default() };
     assert!(job::run(&mut parts, &frame_of(b"fail"), &world).0.is_err());
     assert!(job::run(&mut parts, &frame_of(b"abcd"), &world).0.is_ok());
 }

@@ -249,7 +249,7 @@ fn dimensions<'d>(shape: Shape<'_>, dims: &'d mut [i64; MAX_RANK]) -> Result<&'d
     dims.get(..rank).ok_or("it has too many dimensions")
 }
 
-fn byte_len(dtype: DataType, shape: Shape<'_>) -> Option<usize> {
+pub(crate) fn byte_len(dtype: DataType, shape: Shape<'_>) -> Option<usize> {
     let bits = shape.elements()?.checked_mul(u64::from(dtype.bits()))?;
     usize::try_from(bits.div_ceil(8)).ok()
 }

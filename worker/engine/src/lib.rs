@@ -16,6 +16,8 @@ mod ort_backend;
 mod runtime;
 mod screen;
 mod signature;
+mod stack;
+mod trial;
 mod warm_up;
 
 #[cfg(feature = "fake")]
@@ -25,4 +27,6 @@ pub use model::{Model, Network};
 pub use ort_backend::{OnnxNetwork, Options};
 pub use runtime::{Runtime, load_runtime};
 pub use signature::{Dim, Port, Signature};
+pub use stack::{Stack, Stacks};
+pub use trial::{NoStack, can_stack};
 pub use warm_up::warm_up;

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use inferbus::connect::Connection;
 use inferbus_catalog::limits;
-use inferbus_catalog::{Catalog, ModelName, Route, RouteName, RouteSummary};
+use inferbus_catalog::{Catalog, ModelName, Priority, Route, RouteName, RouteSummary};
 use serde_json::json;
 
 use super::print::{self, say};
@@ -51,6 +51,9 @@ struct Add {
     /// Where results go; `{{wildcard(1)}}` or `$1` is the subject's first wildcard
     #[arg(long, value_name = "SUBJECT")]
     output: Option<String>,
+    /// `high` goes before all `normal` messages that wait for a compute thread
+    #[arg(long, default_value = "normal")]
+    priority: Priority,
     /// The route's key in the catalog [default: made from the subject]
     #[arg(long)]
     name: Option<RouteName>,
@@ -92,7 +95,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
 impl Add {
     async fn run(self) -> anyhow::Result<()> {
         let name = self.name.map_or_else(|| name_of(&self.subject), Ok)?;
-        let route = Route { subject: self.subject, model: self.model, output: self.output, mode: self.stream.mode() };
+        let mode = self.stream.mode();
+        let (subject, model, output, priority) = (self.subject, self.model, self.output, self.priority);
+        let route = Route { subject, model, output, priority, mode };
         Route::parse(&route.to_bytes()).with_context(|| format!("route {name}"))?;
         let client = self.connection.command().await?;
         let catalog = Catalog::create(client.clone()).await?;

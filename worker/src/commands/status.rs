@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use inferbus::connect::Connection;
-use inferbus::registry::ModelState;
+use inferbus::registry::{ModelState, Spent};
 use inferbus::service::{self, WorkerStatus};
 
 use super::print;
@@ -30,7 +30,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if arguments.output == Format::Json {
         print::json(&workers)?;
     } else if !workers.is_empty() {
-        print::table(&["WORKER", "READY", "MODEL", "VERSION", "DIGEST", "STATE", "PROBLEM"], &rows(&workers));
+        print::table(
+            &["WORKER", "READY", "MODEL", "VERSION", "DIGEST", "STATE", "QUEUE/BATCH/COMPUTE", "PER RUN", "PROBLEM"],
+            &rows(&workers),
+        );
     }
     if workers.is_empty() {
         eprintln!("no worker answers: start one with `inferbus worker`");
@@ -45,7 +48,7 @@ fn rows(workers: &[WorkerStatus]) -> Vec<Vec<String>> {
         let ready = if worker.ready { "yes" } else { "no" };
         let alone = |problem: String| {
             let dash = || "-".to_owned();
-            vec![worker.worker.clone(), ready.into(), dash(), dash(), dash(), dash(), problem]
+            vec![worker.worker.clone(), ready.into(), dash(), dash(), dash(), dash(), dash(), dash(), problem]
         };
         if let Some(why) = &worker.catalog {
             rows.push(alone(format!("catalog: {why}")));
@@ -71,9 +74,18 @@ fn rows(workers: &[WorkerStatus]) -> Vec<Vec<String>> {
                 version,
                 print::or_dash(digest),
                 state.into(),
+                spent(&model.spent),
+                print::or_dash(model.spent.messages_per_run.map(|messages| format!("{messages:.1}"))),
                 problem,
             ]);
         }
     }
     rows
+}
+
+/// What half of the messages took at most, by where they were.
+fn spent(spent: &Spent) -> String {
+    let Spent { queue_p50_micros: queue, batch_p50_micros: batch, compute_p50_micros: compute, .. } = spent;
+    let micros = |micros: &Option<u64>| print::or_dash(micros.map(|micros| format!("{micros}µs")));
+    [queue, batch, compute].map(micros).join("/")
 }

@@ -4,6 +4,7 @@
 //! Messages end in any order.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -109,7 +110,16 @@ impl<M: Runnable> Running<M> {
         if let Err(refusal) = bus::fits(&self.bundle, payload.len(), Some(message.headers())) {
             return unrun(message, refusal.verdict().label, outcome::header_text(&refusal.to_string()));
         }
-        let job = Job { bundle: self.bundle.clone(), payload, name: None, span: Span::none(), ticket: message };
+        let job = Job {
+            bundle: self.bundle.clone(),
+            payload,
+            name: None,
+            received: Instant::now(),
+            deadline: None,
+            urgent: false,
+            span: Span::none(),
+            ticket: message,
+        };
         match self.lanes.submit(job) {
             Ok(()) => {
                 self.messages += 1;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_nats::datetime::DateTime;
 use async_nats::jetstream::Context;
 use async_nats::{Message, Subject};
-use inferbus_catalog::{Route, RouteName, StreamOptions};
+use inferbus_catalog::{Priority, Route, RouteName, StreamOptions};
 use tokio::sync::Notify;
 
 use super::delivery::{Delivery, Stored};
@@ -211,6 +211,9 @@ impl Intake {
                     bundle,
                     payload,
                     name: Some(name),
+                    received,
+                    deadline: None,
+                    urgent: self.route.priority == Priority::High,
                     span,
                     ticket: Ticket::Stream(delivery),
                 }));

@@ -9,7 +9,7 @@ use inferbus_catalog::{Route, RouteName};
 use super::*;
 use crate::doctor::facts::{ConsumerFacts, Disk, ModelFacts, RouteFacts, StreamFacts, WorkerFacts};
 use crate::doctor::permissions::{Lists, Permissions};
-use crate::registry::{ModelState, ModelStatus};
+use crate::registry::{ModelState, ModelStatus, Spent};
 use crate::service::WorkerStatus;
 use crate::stream::objects;
 
@@ -33,6 +33,7 @@ fn worker(version: &str) -> WorkerFacts {
         error: None,
         p50_micros: Some(100),
         p99_micros: Some(1000),
+        spent: Spent::default(),
     };
     let status = WorkerStatus {
         worker: "one".into(),

@@ -1,0 +1,178 @@
+//! Whether messages may share a run of a model: by what it declares, and by trying it.
+//!
+//! It promises that a model which mixes rows, so that a neighbour would change a message's result, is found where
+//! made-up inputs can show it. It must never be a fault of the model that it cannot be tried on made-up inputs.
+
+use inferbus_abi::frame::{DataType, Shape, Tensor};
+
+use crate::{
+    Dim, Model, Port, Signature,
+    few::Few,
+    limits::MAX_WARM_UP,
+    stack::{Stacks, has_plain_rows},
+};
+
+/// Why messages cannot share a run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoStack {
+    #[error("the model's {port:?} is {text}: its first dimension is not open, so messages cannot share a run")]
+    Fixed { port: String, text: String },
+    #[error("the model's {port:?} is {dtype}, which cannot be split by rows")]
+    Type { port: String, dtype: DataType },
+    #[error("the model has no inputs to stack")]
+    NoInputs,
+    #[error(
+        "rows of one run change each other's {output:?}, so a message's result would depend on its neighbours; serve the model without engine.batch"
+    )]
+    Mixes { output: String },
+    #[error("two rows in one run do not give two rows of {output:?}")]
+    Rows { output: String },
+}
+
+/// Whether messages may share a run of the model.
+pub fn can_stack(signature: &Signature, model: &mut dyn Model) -> Result<(), NoStack> {
+    if signature.inputs.is_empty() {
+        return Err(NoStack::NoInputs);
+    }
+    signature.inputs.iter().chain(&signature.outputs).try_for_each(declared)?;
+    let Some(samples) = [1, 2].map(|seed| Sample::all(signature, seed)).into_iter().collect::<Option<Vec<_>>>() else {
+        return Ok(());
+    };
+    let mut alone = Vec::new();
+    for sample in &samples {
+        let mut outputs = Vec::new();
+        let tensors: Few<_> = sample.iter().map(Sample::tensor).collect();
+        if model.run(&tensors, &mut |lent| outputs = lent.iter().map(Kept::of).collect()).is_err() {
+            return Ok(());
+        }
+        alone.push(outputs);
+    }
+    together(signature, model, &samples, &alone)
+}
+
+fn declared(port: &Port) -> Result<(), NoStack> {
+    if !has_plain_rows(port.dtype) {
+        return Err(NoStack::Type { port: port.name.clone(), dtype: port.dtype });
+    }
+    match port.shape.first() {
+        Some(Dim::Fixed(_)) => Err(NoStack::Fixed { port: port.name.clone(), text: port.to_string() }),
+        // A model may leave even the rank open.
+        Some(Dim::Symbolic(_)) | None => Ok(()),
+    }
+}
+
+fn together(
+    signature: &Signature,
+    model: &mut dyn Model,
+    samples: &[Vec<Sample<'_>>],
+    alone: &[Vec<Kept>],
+) -> Result<(), NoStack> {
+    let mut stacks = Stacks::new(signature, usize::MAX);
+    for sample in samples {
+        // What ran alone fits, and has the shape of the other.
+        let _ = stacks.push(&sample.iter().map(Sample::tensor).collect::<Few<_>>());
+    }
+    let mut verdict = Ok(());
+    for (stack, _) in stacks.iter() {
+        let ran = stacks.run(stack, model, &mut |member, outputs| {
+            let expected = alone.get(member).map_or(&[][..], Vec::as_slice);
+            let differing = outputs.iter().zip(expected).find(|(output, kept)| !kept.is_like(output));
+            if let (Ok(()), Some((output, _))) = (&verdict, differing) {
+                verdict = Err(NoStack::Mixes { output: output.name.to_owned() });
+            }
+        });
+        if ran.is_err() {
+            let output = signature.outputs.first().map(|port| port.name.clone()).unwrap_or_default();
+            verdict = Err(NoStack::Rows { output });
+        }
+    }
+    verdict
+}
+
+/// A made-up input of one row.
+struct Sample<'p> {
+    port: &'p Port,
+    shape: Vec<u64>,
+    data: Vec<u8>,
+}
+
+impl<'p> Sample<'p> {
+    /// One for each input; none where an input has no size that could be made up.
+    fn all(signature: &'p Signature, seed: u64) -> Option<Vec<Self>> {
+        signature.inputs.iter().map(|port| Self::of(port, seed)).collect()
+    }
+
+    fn of(port: &'p Port, seed: u64) -> Option<Self> {
+        let size = |dim: &Dim| if let Dim::Fixed(size) = dim { *size } else { 1 };
+        let shape: Vec<u64> = port.shape.iter().map(size).collect();
+        let elements = Shape::from(&*shape).elements().and_then(|count| usize::try_from(count).ok())?;
+        let bytes = elements.checked_mul(port.dtype.bits() as usize / 8)?;
+        if shape.is_empty() || bytes > MAX_WARM_UP {
+            return None;
+        }
+        let mut state = seed;
+        let data = (0..elements).flat_map(|_| element(port.dtype, &mut state)).collect();
+        Some(Self { port, shape, data })
+    }
+
+    fn tensor(&self) -> Tensor<'_> {
+        let shape = Shape::from(&*self.shape);
+        Tensor { name: &self.port.name, dtype: self.port.dtype, shape, data: &self.data }
+    }
+}
+
+/// Zero or one for whole numbers, which every table has a place for; something between for others.
+fn element(dtype: DataType, state: &mut u64) -> Vec<u8> {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    let high = *state >> 33;
+    let share = high as f32 / (1_u64 << 31) as f32;
+    match dtype {
+        DataType::F32 => share.to_le_bytes().to_vec(),
+        DataType::F64 => f64::from(share).to_le_bytes().to_vec(),
+        // Halves of either kind: the bits of 0.5 to 1.
+        DataType::F16 => (0x3800 | (high & 0x3ff) as u16).to_le_bytes().to_vec(),
+        DataType::Bf16 => (0x3f00 | (high & 0x7f) as u16).to_le_bytes().to_vec(),
+        _ => {
+            let mut bytes = vec![0; dtype.bits() as usize / 8];
+            if let Some(first) = bytes.first_mut() {
+                *first = (high & 1) as u8;
+            }
+            bytes
+        }
+    }
+}
+
+/// An output that outlives its run.
+struct Kept {
+    shape: Vec<u64>,
+    data: Vec<u8>,
+}
+
+impl Kept {
+    fn of(output: &Tensor<'_>) -> Self {
+        Self { shape: output.shape.iter().collect(), data: output.data.to_vec() }
+    }
+
+    fn is_like(&self, output: &Tensor<'_>) -> bool {
+        if !self.shape.iter().copied().eq(output.shape.iter()) || self.data.len() != output.data.len() {
+            return false;
+        }
+        match output.dtype {
+            DataType::F32 => all_near(&self.data, output.data, f32::from_le_bytes, f64::from),
+            DataType::F64 => all_near(&self.data, output.data, f64::from_le_bytes, |number| number),
+            // So coarse that a sum in another order shows.
+            DataType::F16 | DataType::Bf16 => true,
+            _ => self.data == output.data,
+        }
+    }
+}
+
+fn all_near<const N: usize, F>(a: &[u8], b: &[u8], read: fn([u8; N]) -> F, wide: fn(F) -> f64) -> bool {
+    // A larger run may add up in another order, but no neighbour's share is as small as this.
+    const NEAR: f64 = 1e-3;
+    let (a, b) = (a.as_chunks::<N>().0, b.as_chunks::<N>().0);
+    a.iter().zip(b).all(|(a, b)| {
+        let (a, b) = (wide(read(*a)), wide(read(*b)));
+        (a - b).abs() <= NEAR * (1.0 + a.abs()) || a.is_nan() && b.is_nan() || a == b
+    })
+}

@@ -1,0 +1,326 @@
+//! What waits for a lane: one line for each bundle, whose turns go round.
+//!
+//! Promises: whoever pushes never waits. Every bundle with something waiting gets its turn, so a busy model keeps another
+//! waiting for one turn and no longer; what is urgent goes before everything that is not. One turn takes messages of one
+//! bundle and one urgency, as many as wait and it allows. Nothing waits for company longer than its bundle says, and what is
+//! urgent does not.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::limits;
+
+/// What can wait: it belongs to a line, and says how the line is taken from.
+pub trait Waits {
+    fn same_line(&self, other: &Self) -> bool;
+    fn turn(&self) -> Turn;
+    fn is_urgent(&self) -> bool;
+    fn bytes(&self) -> usize;
+    fn since(&self) -> Instant;
+}
+
+/// How much of a line is taken at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub most: usize,
+    /// Fewer than this are left to wait for company, for `patience` at most.
+    pub least: usize,
+    pub patience: Duration,
+}
+
+impl Turn {
+    pub const ONE: Self = Self { most: 1, least: 1, patience: Duration::ZERO };
+}
+
+pub struct Queue<J> {
+    state: Mutex<State<J>>,
+    bell: Condvar,
+    capacity: usize,
+}
+
+struct State<J> {
+    urgent: Lines<J>,
+    normal: Lines<J>,
+    len: usize,
+    sleeping: usize,
+    /// Nothing waits for company any more.
+    hurried: bool,
+    closed: bool,
+}
+
+/// The lines that have something in them, the next one first.
+struct Lines<J> {
+    lines: VecDeque<VecDeque<J>>,
+    /// Room of lines that are empty now, so that a message asks for no memory.
+    spare: Vec<VecDeque<J>>,
+}
+
+impl<J: Waits> Queue<J> {
+    pub fn new(capacity: usize) -> Self {
+        let lines = || Lines { lines: VecDeque::new(), spare: Vec::new() };
+        let state = State { urgent: lines(), normal: lines(), len: 0, sleeping: 0, hurried: false, closed: false };
+        Self { state: Mutex::new(state), bell: Condvar::new(), capacity }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<J>> {
+        // Nothing inside can be left half done, so a panic elsewhere does not matter here.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets it wait for its turn; gives it back when the queue is full or closed.
+    pub fn push(&self, job: J) -> Result<(), Box<J>> {
+        let mut state = self.state();
+        if state.closed || state.len >= self.capacity {
+            return Err(Box::new(job));
+        }
+        state.len += 1;
+        if job.is_urgent() {
+            state.urgent.push(job)
+        } else {
+            state.normal.push(job)
+        }
+        let sleeping = state.sleeping;
+        drop(state);
+        if sleeping > 0 {
+            self.bell.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Waits for a turn and takes it. Says no when the queue is closed and empty.
+    pub fn take(&self, turn: &mut Vec<J>) -> bool {
+        let mut state = self.state();
+        loop {
+            let State { urgent, normal, hurried, .. } = &mut *state;
+            let taken = urgent.take(true, turn).or_else(|_| normal.take(*hurried, turn));
+            let due = match taken {
+                Ok(taken) => {
+                    state.len -= taken;
+                    return true;
+                }
+                Err(due) => due,
+            };
+            if state.closed && state.len == 0 {
+                return false;
+            }
+            state.sleeping += 1;
+            state = match due {
+                None => self.bell.wait(state).unwrap_or_else(PoisonError::into_inner),
+                Some(due) => {
+                    let left = due.saturating_duration_since(Instant::now());
+                    self.bell.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            state.sleeping -= 1;
+        }
+    }
+
+    /// From now on nothing waits for company.
+    pub fn hurry(&self) {
+        self.state().hurried = true;
+        self.bell.notify_all();
+    }
+
+    /// Takes nothing more; what waits is still taken, without waiting for company.
+    pub fn close(&self) {
+        self.state().closed = true;
+        self.hurry();
+    }
+}
+
+impl<J: Waits> Lines<J> {
+    fn push(&mut self, job: J) {
+        let own = self.lines.iter_mut().find(|line| line.front().is_some_and(|first| first.same_line(&job)));
+        match own {
+            Some(line) => line.push_back(job),
+            None => {
+                let mut line = self.spare.pop().unwrap_or_default();
+                line.push_back(job);
+                self.lines.push_back(line);
+            }
+        }
+    }
+
+    /// Takes the next line's turn; or says when the first of those that wait for company is due, if any does.
+    fn take(&mut self, now_or_never: bool, turn: &mut Vec<J>) -> Result<usize, Option<Instant>> {
+        let mut earliest: Option<Instant> = None;
+        for at in 0..self.lines.len() {
+            let Some(due) = self.lines.get(at).and_then(|line| patience(line)).filter(|_| !now_or_never) else {
+                return Ok(self.take_line(at, turn));
+            };
+            earliest = Some(earliest.map_or(due, |earliest| earliest.min(due)));
+        }
+        Err(earliest)
+    }
+
+    fn take_line(&mut self, at: usize, turn: &mut Vec<J>) -> usize {
+        let Some(mut line) = self.lines.remove(at) else { return 0 };
+        let most = line.front().map_or(1, |first| first.turn().most);
+        let (mut taken, mut bytes) = (0, 0);
+        while taken < most
+            && let Some(job) = line.pop_front_if(|job| taken == 0 || bytes + job.bytes() <= limits::BATCH_BYTES)
+        {
+            bytes += job.bytes();
+            taken += 1;
+            turn.push(job);
+        }
+        match line.is_empty() {
+            // As many are kept as ever waited at once, which the places bound.
+            true => self.spare.push(line),
+            false => self.lines.push_back(line),
+        }
+        taken
+    }
+}
+
+/// Until when a line waits for company; nothing if it is to be taken now.
+fn patience<J: Waits>(line: &VecDeque<J>) -> Option<Instant> {
+    let first = line.front()?;
+    let turn = first.turn();
+    if line.len() >= turn.least {
+        return None;
+    }
+    let due = first.since() + turn.patience;
+    (Instant::now() < due).then_some(due)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    struct Item {
+        line: u8,
+        number: usize,
+        urgent: bool,
+        bytes: usize,
+        turn: Turn,
+        since: Instant,
+    }
+
+    impl Waits for Item {
+        fn same_line(&self, other: &Self) -> bool {
+            self.line == other.line
+        }
+        fn turn(&self) -> Turn {
+            self.turn
+        }
+        fn is_urgent(&self) -> bool {
+            self.urgent
+        }
+        fn bytes(&self) -> usize {
+            self.bytes
+        }
+        fn since(&self) -> Instant {
+            self.since
+        }
+    }
+
+    const EIGHT: Turn = Turn { most: 8, ..Turn::ONE };
+    const FOREVER: Duration = Duration::from_secs(3600);
+
+    fn item(line: u8, number: usize, turn: Turn) -> Item {
+        Item { line, number, urgent: false, bytes: 1, turn, since: Instant::now() }
+    }
+
+    fn queue(items: impl IntoIterator<Item = Item>) -> Queue<Item> {
+        let queue = Queue::new(1024);
+        items.into_iter().for_each(|item| assert!(queue.push(item).is_ok()));
+        queue
+    }
+
+    fn turn(queue: &Queue<Item>) -> Vec<(u8, usize)> {
+        let mut turn = Vec::new();
+        assert!(queue.take(&mut turn));
+        turn.iter().map(|item| (item.line, item.number)).collect()
+    }
+
+    #[test]
+    fn turns_go_round_and_each_line_keeps_its_order() {
+        let queue = queue([(1, 0), (1, 1), (2, 0), (1, 2), (3, 0)].map(|(line, number)| item(line, number, Turn::ONE)));
+        let turns: Vec<_> = (0..5).flat_map(|_| turn(&queue)).collect();
+        assert_eq!(turns, [(1, 0), (2, 0), (3, 0), (1, 1), (1, 2)]);
+    }
+
+    #[test]
+    fn a_turn_takes_what_waits_up_to_its_most() {
+        let queue = queue((0..11).map(|number| item(1, number, EIGHT)));
+        assert_eq!(turn(&queue).len(), 8);
+        assert_eq!(turn(&queue), [(1, 8), (1, 9), (1, 10)]);
+    }
+
+    #[test]
+    fn a_turn_holds_no_more_bytes_than_allowed_but_always_one_message() {
+        let large = |number| Item { bytes: limits::BATCH_BYTES / 2 + 1, ..item(1, number, EIGHT) };
+        let queue = queue([large(0), large(1)]);
+        assert_eq!(turn(&queue), [(1, 0)]);
+        assert_eq!(turn(&queue), [(1, 1)]);
+    }
+
+    #[test]
+    fn what_is_urgent_goes_first_and_by_itself() {
+        let urgent = |number| Item { urgent: true, ..item(1, number, EIGHT) };
+        let queue = queue([item(1, 0, EIGHT), item(2, 0, EIGHT), urgent(1), urgent(2)]);
+        assert_eq!(turn(&queue), [(1, 1), (1, 2)]);
+        assert_eq!(turn(&queue), [(1, 0)]);
+        assert_eq!(turn(&queue), [(2, 0)]);
+    }
+
+    #[test]
+    fn a_line_that_waits_for_company_lets_others_go_first() {
+        let company = Turn { most: 8, least: 2, patience: FOREVER };
+        let queue = queue([item(1, 0, company), item(2, 0, Turn::ONE)]);
+        assert_eq!(turn(&queue), [(2, 0)]);
+        assert!(queue.push(item(1, 1, company)).is_ok());
+        assert_eq!(turn(&queue), [(1, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn patience_ends() {
+        let company = Turn { most: 8, least: 8, patience: Duration::from_millis(1) };
+        assert_eq!(turn(&queue([item(1, 0, company)])), [(1, 0)]);
+    }
+
+    #[test]
+    fn a_closed_queue_gives_what_it_has_and_takes_nothing() {
+        let queue = queue([item(1, 0, Turn { most: 8, least: 8, patience: FOREVER })]);
+        queue.close();
+        assert!(queue.push(item(1, 1, Turn::ONE)).is_err());
+        assert_eq!(turn(&queue), [(1, 0)]);
+        assert!(!queue.take(&mut Vec::new()));
+    }
+
+    #[test]
+    fn a_full_queue_gives_back() {
+        let queue = Queue::new(1);
+        assert!(queue.push(item(1, 0, Turn::ONE)).is_ok());
+        assert_eq!(queue.push(item(1, 1, Turn::ONE)).err().map(|item| item.number), Some(1));
+    }
+
+    #[test]
+    fn every_message_is_taken_once_by_some_lane() {
+        const ALL: usize = 20_000;
+        let queue = Arc::new(Queue::<Item>::new(ALL));
+        let lane = || {
+            let queue = queue.clone();
+            std::thread::spawn(move || {
+                let (mut turn, mut taken) = (Vec::new(), Vec::new());
+                while queue.take(&mut turn) {
+                    taken.extend(turn.drain(..).map(|item| item.number));
+                }
+                taken
+            })
+        };
+        let lanes = [lane(), lane(), lane()];
+        for number in 0..ALL {
+            let turn = Turn { most: 1 + number % 5, ..Turn::ONE };
+            assert!(queue.push(Item { urgent: number % 7 == 0, ..item((number % 5) as u8, number, turn) }).is_ok());
+        }
+        queue.close();
+        let mut taken: Vec<_> = lanes.into_iter().flat_map(|lane| lane.join().unwrap_or_default()).collect();
+        taken.sort_unstable();
+        assert!(taken.into_iter().eq(0..ALL));
+    }
+}

@@ -15,9 +15,9 @@ mod model;
 mod ort_backend;
 mod runtime;
 mod screen;
+mod sharing;
 mod signature;
 mod stack;
-mod trial;
 mod warm_up;
 
 #[cfg(feature = "fake")]
@@ -26,7 +26,7 @@ pub use fault::{EngineFault, ModelFault};
 pub use model::{Model, Network};
 pub use ort_backend::{OnnxNetwork, Options};
 pub use runtime::{Runtime, load_runtime};
+pub use sharing::{NoStack, can_stack};
 pub use signature::{Dim, Port, Signature};
 pub use stack::{Stack, Stacks};
-pub use trial::{NoStack, can_stack};
 pub use warm_up::warm_up;

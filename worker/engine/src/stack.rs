@@ -2,7 +2,7 @@
 //!
 //! It promises that messages are stacked only with others of the same shape, that each gets back exactly its own
 //! rows, and that a stack which cannot be run or split says so, so that each message can be run by itself. It must
-//! never decide whether a model may be stacked at all: `trial.rs` does.
+//! never decide whether a model may be stacked at all: `sharing.rs` does.
 
 use std::ops::Range;
 

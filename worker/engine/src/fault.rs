@@ -1,6 +1,6 @@
 //! Everything that can go wrong, as sentences for the one who can mend it.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use inferbus_abi::frame::DataType;
 
@@ -41,6 +41,8 @@ pub enum EngineFault {
     NotATensor { port: String },
     #[error("the model has {ports} inputs or outputs, and a frame holds {MAX_PORTS}")]
     TooManyPorts { ports: usize },
+    #[error("the thread that ends models which run too long cannot be started: {why}")]
+    NoClock { why: String },
     #[error("ONNX Runtime refused the model: {0}")]
     Refused(String),
 }
@@ -60,6 +62,8 @@ pub enum ModelFault {
     WrongShape { input: String, expected: String, got: String },
     #[error("the data for the model's input {input:?} does not fit its type and shape: {what}")]
     BadData { input: String, what: String },
+    #[error("it ran longer than {limit:?} and was stopped; raise engine.time, or make the model or its input smaller")]
+    OutOfTime { limit: Duration },
     #[error("ONNX Runtime: {0}")]
     Failed(String),
 }
@@ -67,7 +71,7 @@ pub enum ModelFault {
 impl ModelFault {
     /// Whether other inputs could have gone well: then it is told to whoever made them.
     pub const fn is_callers(&self) -> bool {
-        !matches!(self, Self::Failed(_))
+        !matches!(self, Self::OutOfTime { .. } | Self::Failed(_))
     }
 
     pub(crate) fn failed(why: impl ToString) -> Self {
@@ -105,6 +109,7 @@ mod tests {
 
     #[test]
     fn only_a_failed_run_is_not_the_callers_fault() {
+        assert!(!ModelFault::OutOfTime { limit: Duration::from_secs(1) }.is_callers());
         assert!(ModelFault::MissingInput { input: "x".into() }.is_callers());
         assert!(!ModelFault::failed("out of memory").is_callers());
     }

@@ -6,6 +6,7 @@
 //! It must never panic on a bad library, a bad model or a bad tensor, and never know of plugins, catalogs or buses.
 
 mod convert;
+mod deadline;
 #[cfg(any(test, feature = "fake"))]
 mod fake;
 mod fault;
@@ -20,11 +21,12 @@ mod signature;
 mod stack;
 mod warm_up;
 
+pub use deadline::stuck_runs;
 #[cfg(feature = "fake")]
 pub use fake::FakeNetwork;
 pub use fault::{EngineFault, ModelFault};
 pub use model::{Model, Network};
-pub use ort_backend::{OnnxNetwork, Options};
+pub use ort_backend::{OnnxNetwork, Options, Sharing};
 pub use runtime::{Runtime, load_runtime};
 pub use sharing::{NoStack, can_stack};
 pub use signature::{Dim, Port, Signature};

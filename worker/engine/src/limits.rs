@@ -1,5 +1,7 @@
 //! Every bound of the engine.
 
+use std::time::Duration;
+
 /// The oldest ONNX Runtime 1.x that serves; the crate `ort` is built for exactly its C API.
 pub const MIN_RUNTIME_MINOR: u32 = 17;
 
@@ -20,6 +22,18 @@ pub const MAX_THREADS: usize = 256;
 
 /// Bytes of one input that a new session is warmed up with.
 pub const MAX_WARM_UP: usize = 64 << 20;
+
+/// From so many bytes on, the lanes of a model share one session; below, each has its own.
+pub const SHARED_FROM: usize = 1 << 20;
+
+/// What one run may take unless the entry says otherwise.
+pub const RUN_TIME: Duration = Duration::from_secs(10);
+
+/// How often running models are looked at; a limit on their time is kept to within two of these.
+pub const TICK: Duration = Duration::from_millis(10);
+
+/// How long after it was told to stop a run counts as stuck.
+pub const STUCK: Duration = Duration::from_secs(5);
 
 /// Bytes of a message from ONNX Runtime; it quotes names out of the model, which may be of any length.
 pub const MAX_MESSAGE: usize = 1024;

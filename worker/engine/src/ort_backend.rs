@@ -7,11 +7,13 @@ use std::{
     ffi::{CString, c_char},
     ptr,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use inferbus_abi::frame::Tensor;
 use ort::{
     AsPointer, api,
+    ep::CPU,
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
     session::{Session, builder::GraphOptimizationLevel},
     sys,
@@ -21,9 +23,10 @@ use ort::{
 use crate::{
     Dim, EngineFault, Model, ModelFault, Network, Port, Runtime, Signature,
     convert::{Input, Output, Value, check, data_type},
+    deadline::Timer,
     fault::one_line,
     few::Few,
-    limits::{MAX_MODEL, MAX_PORTS, MAX_THREADS},
+    limits::{MAX_MODEL, MAX_PORTS, MAX_THREADS, RUN_TIME, SHARED_FROM},
     screen::screen,
 };
 
@@ -32,46 +35,87 @@ use crate::{
 pub struct Options {
     /// Threads inside one operator. With one, a run stays on the thread that asked for it.
     pub threads: usize,
+    /// What one run may take, from its begin to its end.
+    pub time: Duration,
+    /// Whether ONNX Runtime keeps the memory of a run for the next one.
+    pub arena: bool,
+    pub sharing: Sharing,
+}
+
+/// Whether lanes run one session or have one each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// What suits the model's size.
+    BySize,
+    One,
+    Each,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 1 }
+        Self { threads: 1, time: RUN_TIME, arena: true, sharing: Sharing::BySize }
     }
 }
 
 /// One ONNX model on ONNX Runtime.
 pub struct OnnxNetwork {
     runtime: Runtime,
-    /// Kept for the sessions still to come.
-    bytes: Arc<[u8]>,
+    /// Whose it is, for the log.
+    label: Arc<str>,
     options: Options,
     signature: Arc<Signature>,
-    /// The session that told the signature, until the first lane takes it.
-    spare: Mutex<Option<Session>>,
+    sessions: Sessions,
+}
+
+/// Where a lane's session comes from.
+enum Sessions {
+    /// ONNX Runtime lets several threads run one session, and locks where a provider does not.
+    One(Arc<Session>),
+    Each {
+        /// Kept for the sessions still to come.
+        bytes: Vec<u8>,
+        /// The session that told the signature, until the first lane takes it.
+        spare: Mutex<Option<Session>>,
+    },
 }
 
 impl OnnxNetwork {
     /// Checks the model and makes its first session, which is what finds most faults.
-    pub fn load(runtime: &Runtime, bytes: impl Into<Arc<[u8]>>, options: Options) -> Result<Self, EngineFault> {
-        let bytes = bytes.into();
-        if !(1..=MAX_THREADS).contains(&options.threads) {
-            return Err(EngineFault::BadThreads { threads: options.threads });
-        }
-        if bytes.len() > MAX_MODEL {
-            return Err(EngineFault::ModelTooLarge { len: bytes.len() });
-        }
-        screen(&bytes)?;
-        let session = open(runtime, &bytes, options).map_err(refused)?;
+    pub fn load(runtime: &Runtime, bytes: impl AsRef<[u8]>, options: Options) -> Result<Self, EngineFault> {
+        let bytes = bytes.as_ref();
+        examine(bytes, &options)?;
+        let session = open(runtime, bytes, options).map_err(refused)?;
         let signature = Signature { inputs: ports(session.inputs())?, outputs: ports(session.outputs())? };
-        Ok(Self {
-            runtime: runtime.clone(),
-            bytes,
-            options,
-            signature: Arc::new(signature),
-            spare: Mutex::new(Some(session)),
-        })
+        let each = match options.sharing {
+            Sharing::BySize => bytes.len() < SHARED_FROM,
+            Sharing::One => false,
+            Sharing::Each => true,
+        };
+        let sessions = if each {
+            Sessions::Each { bytes: bytes.to_vec(), spare: Mutex::new(Some(session)) }
+        } else {
+            Sessions::One(Arc::new(session))
+        };
+        let (runtime, label) = (runtime.clone(), Arc::default());
+        Ok(Self { runtime, label, options, signature: Arc::new(signature), sessions })
     }
+
+    /// Gives it a name in the log.
+    pub fn named(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.label = label.into();
+        self
+    }
+}
+
+/// What can be refused without ONNX Runtime.
+fn examine(bytes: &[u8], options: &Options) -> Result<(), EngineFault> {
+    if !(1..=MAX_THREADS).contains(&options.threads) {
+        return Err(EngineFault::BadThreads { threads: options.threads });
+    }
+    if bytes.len() > MAX_MODEL {
+        return Err(EngineFault::ModelTooLarge { len: bytes.len() });
+    }
+    screen(bytes)
 }
 
 impl Network for OnnxNetwork {
@@ -80,17 +124,21 @@ impl Network for OnnxNetwork {
     }
 
     fn session(&self) -> Result<Box<dyn Model>, EngineFault> {
-        let spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let session = match spare {
-            Some(session) => session,
-            None => open(&self.runtime, &self.bytes, self.options).map_err(refused)?,
+        let session = match &self.sessions {
+            Sessions::One(session) => Arc::clone(session),
+            Sessions::Each { bytes, spare } => {
+                let spare = spare.lock().unwrap_or_else(PoisonError::into_inner).take();
+                Arc::new(spare.map_or_else(|| open(&self.runtime, bytes, self.options).map_err(refused), Ok)?)
+            }
         };
-        OnnxModel::new(session, Arc::clone(&self.signature)).map(|model| Box::new(model) as Box<dyn Model>)
+        let timer = Timer::new(self.options.time, Arc::clone(&self.label))?;
+        let model = OnnxModel::new(session, timer, Arc::clone(&self.signature))?;
+        Ok(Box::new(model) as Box<dyn Model>)
     }
 }
 
 fn open(runtime: &Runtime, bytes: &[u8], options: Options) -> ort::Result<Session> {
-    Session::builder(&runtime.environment)?
+    let mut builder = Session::builder(&runtime.environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(options.threads)?
         .with_inter_threads(1)?
@@ -99,8 +147,11 @@ fn open(runtime: &Runtime, bytes: &[u8], options: Options) -> ort::Result<Sessio
         // Its plans are kept for every shape ever seen, without a bound, and runs measured no slower without.
         .with_memory_pattern(false)?
         // Without this, ONNX Runtime guesses, and reads its own format, which nothing here has checked.
-        .with_config_entry("session.load_model_format", "ONNX")?
-        .commit_from_memory(bytes)
+        .with_config_entry("session.load_model_format", "ONNX")?;
+    if !options.arena {
+        builder = builder.with_execution_providers([CPU::default().with_arena_allocator(false).build()])?;
+    }
+    builder.commit_from_memory(bytes)
 }
 
 fn refused(why: ort::Error) -> EngineFault {
@@ -128,7 +179,8 @@ fn port(outlet: &Outlet) -> Result<Port, EngineFault> {
 
 /// One thread's session.
 struct OnnxModel {
-    session: Session,
+    session: Arc<Session>,
+    timer: Timer,
     signature: Arc<Signature>,
     inputs: Names,
     outputs: Names,
@@ -136,31 +188,34 @@ struct OnnxModel {
 }
 
 impl OnnxModel {
-    fn new(session: Session, signature: Arc<Signature>) -> Result<Self, EngineFault> {
+    fn new(session: Arc<Session>, timer: Timer, signature: Arc<Signature>) -> Result<Self, EngineFault> {
         let memory =
             MemoryInfo::new(AllocationDevice::CPU, 0, AllocatorType::Device, MemoryType::Default).map_err(refused)?;
         let (inputs, outputs) = (Names::new(&signature.inputs)?, Names::new(&signature.outputs)?);
-        Ok(Self { session, signature, inputs, outputs, memory })
+        Ok(Self { session, timer, signature, inputs, outputs, memory })
     }
 
     fn execute(&mut self, inputs: &[Input<'_>]) -> Result<Few<Value>, ModelFault> {
         let inputs: Few<*const sys::OrtValue> = inputs.iter().map(Input::as_ptr).collect();
         let mut outputs: Few<_> = self.outputs.pointers.iter().map(|_| ptr::null_mut()).collect();
-        // SAFETY: there are as many input values as input names, in the same order, as the signature ordered them,
-        // and as many places for outputs as output names; all of them live until the call returns. `&mut self`
-        // keeps the session on one thread at a time.
-        let ran = unsafe {
-            check((api().Run)(
-                self.session.ptr().cast_mut(),
-                ptr::null(),
-                self.inputs.pointers.as_ptr(),
-                inputs.as_ptr(),
-                inputs.len().min(self.inputs.pointers.len()),
-                self.outputs.pointers.as_ptr(),
-                outputs.len(),
-                outputs.as_mut_ptr(),
-            ))
-        };
+        let Self { session, timer, inputs: input_names, outputs: output_names, .. } = self;
+        let ran = timer.time(|options| {
+            // SAFETY: there are as many input values as input names, in the same order, as the signature ordered them,
+            // and as many places for outputs as output names; all of them and the options live until the call returns.
+            // A session may be run by several threads at once.
+            unsafe {
+                check((api().Run)(
+                    session.ptr().cast_mut(),
+                    options,
+                    input_names.pointers.as_ptr(),
+                    inputs.as_ptr(),
+                    inputs.len().min(input_names.pointers.len()),
+                    output_names.pointers.as_ptr(),
+                    outputs.len(),
+                    outputs.as_mut_ptr(),
+                ))
+            }
+        });
         // SAFETY: each is null or a value made for us. They are taken over before the fault is looked at, so that
         // what a failed run did make is released.
         let values = outputs.into_iter().map(|value| unsafe { Value::own(value) });

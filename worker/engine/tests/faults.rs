@@ -129,7 +129,7 @@ fn models_whose_ports_are_not_tensors_are_refused() {
 #[test]
 fn threads_are_bounded() {
     for threads in [0, limits::MAX_THREADS + 1] {
-        let refused = OnnxNetwork::load(&runtime(), bytes("linear"), Options { threads }).err();
+        let refused = OnnxNetwork::load(&runtime(), bytes("linear"), Options { threads, ..Options::default() }).err();
         assert_eq!(refused, Some(EngineFault::BadThreads { threads }));
     }
 }

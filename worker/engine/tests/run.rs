@@ -191,7 +191,9 @@ fn sessions_of_one_network_agree_with_each_other_and_with_arithmetic() {
         (0..SIZE * SIZE).map(|at| (0..SIZE).map(|k| a[at / SIZE * SIZE + k] * b[k * SIZE + at % SIZE]).sum()).collect()
     };
     for threads in [1, 2] {
-        let network = OnnxNetwork::load(&common::runtime(), common::bytes("matmul"), Options { threads }).unwrap();
+        let network =
+            OnnxNetwork::load(&common::runtime(), common::bytes("matmul"), Options { threads, ..Options::default() })
+                .unwrap();
         let lane = |seed: usize| {
             let (a, b) = (matrix(seed), matrix(seed + 5));
             let expected = floats(&product(&a, &b));

@@ -1,6 +1,8 @@
 //! What the tests share: the real library, the models beside this file, and outputs that outlive a run.
 #![allow(dead_code)]
 
+pub(crate) mod author;
+
 use std::path::{Path, PathBuf};
 
 use inferbus_abi::frame::{DataType, Tensor};
@@ -67,4 +69,11 @@ pub(crate) fn floats(values: &[f32]) -> Vec<u8> {
 
 pub(crate) fn integers(values: &[i64]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
+}
+
+/// Kilobytes resident in this process.
+pub(crate) fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -1,0 +1,80 @@
+//! A run past its time is stopped, the next one is not, and nothing is left behind.
+
+mod common;
+
+use std::{sync::Barrier, time::Duration};
+
+use common::{author, floats, integers, runtime, tensor};
+use inferbus_abi::frame::DataType;
+use inferbus_engine::{Model, ModelFault, Network, OnnxNetwork, Options, Sharing, stuck_runs};
+
+/// Long enough for a short run on a busy machine.
+const LIMIT: Duration = Duration::from_millis(200);
+const SHORT: i64 = 10;
+const ENDLESS: i64 = i64::MAX;
+
+fn counting(sharing: Sharing) -> OnnxNetwork {
+    let options = Options { time: LIMIT, sharing, ..Options::default() };
+    OnnxNetwork::load(&runtime(), author::turns(), options).unwrap()
+}
+
+fn turn(session: &mut dyn Model, turns: i64) -> Result<i64, ModelFault> {
+    let (data, mut count) = (integers(&[turns]), None);
+    session.run(&[tensor("x", DataType::I64, &[], &data)], &mut |outputs| {
+        count = outputs[0].data.first_chunk().map(|bytes| i64::from_le_bytes(*bytes));
+    })?;
+    Ok(count.unwrap())
+}
+
+#[test]
+fn a_run_past_its_time_is_stopped_and_the_next_one_is_not() {
+    for sharing in [Sharing::One, Sharing::Each] {
+        let network = counting(sharing);
+        let mut session = network.session().unwrap();
+        for _ in 0..3 {
+            assert_eq!(turn(session.as_mut(), SHORT), Ok(SHORT));
+            let stopped = turn(session.as_mut(), ENDLESS);
+            assert_eq!(stopped, Err(ModelFault::OutOfTime { limit: LIMIT }));
+            assert_eq!(turn(session.as_mut(), SHORT), Ok(SHORT));
+        }
+    }
+    assert_eq!(stuck_runs(), 0);
+}
+
+#[test]
+fn who_runs_beside_an_endless_run_of_the_same_session_is_not_stopped() {
+    let network = counting(Sharing::One);
+    let (mut endless, mut short) = (network.session().unwrap(), network.session().unwrap());
+    let begin = Barrier::new(2);
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            begin.wait();
+            turn(endless.as_mut(), ENDLESS)
+        });
+        begin.wait();
+        while !running.is_finished() {
+            assert_eq!(turn(short.as_mut(), SHORT), Ok(SHORT));
+        }
+        assert_eq!(running.join().unwrap(), Err(ModelFault::OutOfTime { limit: LIMIT }));
+    });
+}
+
+/// What a stopped run has allocated is freed, also where it had collected much.
+#[test]
+fn stopped_runs_leave_no_memory_behind() {
+    let options = Options { time: Duration::from_millis(20), ..Options::default() };
+    let network = OnnxNetwork::load(&runtime(), author::collecting(), options).unwrap();
+    let mut session = network.session().unwrap();
+    let data = floats(&[1.0; 1024]);
+    let mut stop = |times| {
+        for _ in 0..times {
+            let stopped = session.run(&[tensor("x", DataType::F32, &[1024], &data)], &mut |_| {});
+            assert!(matches!(stopped, Err(ModelFault::OutOfTime { .. })), "{stopped:?}");
+        }
+        common::resident()
+    };
+    let first = stop(20);
+    let last = stop(80);
+    println!("{first} kB resident after 20 stopped runs, {last} kB after 100");
+    assert!(last < first + first / 2, "{first} kB grew to {last} kB");
+}

@@ -131,7 +131,7 @@ impl Network for OnnxNetwork {
                 Arc::new(spare.map_or_else(|| open(&self.runtime, bytes, self.options).map_err(refused), Ok)?)
             }
         };
-        let timer = Timer::new(self.options.time, Arc::clone(&self.label))?;
+        let timer = Timer::new(self.options.time, self.options.arena, Arc::clone(&self.label))?;
         let model = OnnxModel::new(session, timer, Arc::clone(&self.signature))?;
         Ok(Box::new(model) as Box<dyn Model>)
     }

@@ -210,7 +210,7 @@ pub fn turns() -> Vec<u8> {
     .model()
 }
 
-/// A loop without an end that keeps what every turn gives.
+/// A loop of as many turns as `x` says, that keeps what every turn gives.
 pub fn collecting() -> Vec<u8> {
     let one = |name: &str, kind| port(name, kind, &[]);
     let body = Graph {
@@ -225,9 +225,9 @@ pub fn collecting() -> Vec<u8> {
         ..Graph::default()
     };
     Graph {
-        nodes: vec![node("Loop", &["turns", "go", "x"], &["y", "all"], &[graph_attribute("body", &body.bytes())])],
-        constants: vec![integers("turns", &[], &[i64::MAX]), tensor("go", BOOL, &[], &[1])],
-        inputs: vec![port("x", F32, &[Size::Open("n")])],
+        nodes: vec![node("Loop", &["x", "go", "v"], &["y", "all"], &[graph_attribute("body", &body.bytes())])],
+        constants: vec![tensor("go", BOOL, &[], &[1])],
+        inputs: vec![one("x", I64), port("v", F32, &[Size::Open("n")])],
         outputs: vec![port("y", F32, &[Size::Open("n")]), port("all", F32, &[Size::Open("m"), Size::Open("n")])],
         ..Graph::default()
     }

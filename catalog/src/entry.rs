@@ -126,11 +126,31 @@ pub struct EngineOptions {
     /// How many messages are computed at the same time: a number, or `auto` for one per compute thread.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lanes: Option<Lanes>,
-    /// Threads inside one run of the model.
+    /// Threads inside one run of the model. A worker has a ceiling on them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
+    /// The time of one run of the model, after which it is stopped. 10 s unless it is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Span>,
+    /// What ONNX Runtime runs the model on. What that cannot run, the processor does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
+    /// Whether ONNX Runtime keeps the memory of one run for the next; it does unless this is false.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arena: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch: Option<Batch>,
+}
+
+/// An execution provider of ONNX Runtime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    #[default]
+    Cpu,
+    Cuda,
+    Tensorrt,
+    Openvino,
 }
 
 /// Messages that are computed together: what waits when a compute thread is free, unless `min` asks for more.

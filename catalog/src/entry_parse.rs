@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::canonical::canonical;
-use crate::entry::{Artifact, Batch, EngineOptions, Entry, Grant, Lanes, Limits, Plugin, PluginKind};
+use crate::entry::{Artifact, Batch, EngineOptions, Entry, Grant, Lanes, Limits, Plugin, PluginKind, Provider};
 use crate::fields::{Node, read_json, span, text_map};
 use crate::limits;
 use crate::problems::{Problems, excerpt};
@@ -101,10 +101,13 @@ pub(crate) fn limits_of(node: &Node<'_>) -> Option<Limits> {
 }
 
 pub(crate) fn engine(node: &Node<'_>) -> Option<EngineOptions> {
-    let fields = node.fields(&["lanes", "threads", "batch"])?;
+    let fields = node.fields(&["lanes", "threads", "time", "provider", "arena", "batch"])?;
     Some(EngineOptions {
         lanes: fields.optional("lanes").and_then(|node| lanes(&node)),
         threads: fields.optional("threads").and_then(|node| small(&node, limits::ENTRY_THREADS)),
+        time: fields.optional("time").and_then(|node| span(&node, limits::ENTRY_RUN_TIME)),
+        provider: fields.optional("provider").and_then(|node| provider(&node)),
+        arena: fields.optional("arena").and_then(|node| yes_or_no(&node)),
         batch: fields.optional("batch").and_then(|node| batch(&node)),
     })
 }
@@ -118,6 +121,28 @@ fn lanes(node: &Node<'_>) -> Option<Lanes> {
         }
         _ => small(node, limits::ENTRY_LANES).map(Lanes::Count),
     }
+}
+
+fn provider(node: &Node<'_>) -> Option<Provider> {
+    match node.text()? {
+        "cpu" => Some(Provider::Cpu),
+        "cuda" => Some(Provider::Cuda),
+        "tensorrt" => Some(Provider::Tensorrt),
+        "openvino" => Some(Provider::Openvino),
+        other => {
+            let allowed = "allowed: cpu, cuda, tensorrt, openvino";
+            node.problem(format!("{} is not a known provider; {allowed}", excerpt(other)));
+            None
+        }
+    }
+}
+
+fn yes_or_no(node: &Node<'_>) -> Option<bool> {
+    let answer = node.value.as_bool();
+    if answer.is_none() {
+        node.problem("expected true or false".to_owned());
+    }
+    answer
 }
 
 fn batch(node: &Node<'_>) -> Option<Batch> {

@@ -32,7 +32,9 @@ pub use activate::{Activate, Activated, HistoryItem};
 pub use bundle::{Bundle, BundleFault};
 pub use catalog::{Catalog, ModelSummary, RouteSummary};
 pub use digest::{Digest, DigestFault};
-pub use entry::{Artifact, Batch, EngineOptions, Entry, Grant, Lanes, Limits, Plugin, PluginKind, Role, entry_schema};
+pub use entry::{
+    Artifact, Batch, EngineOptions, Entry, Grant, Lanes, Limits, Plugin, PluginKind, Provider, Role, entry_schema,
+};
 pub use fault::CatalogFault;
 pub use follower::{Changes, FollowOptions, Follower, FollowerState};
 pub use mapping::{Mapping, SubjectFilter};

@@ -40,6 +40,7 @@ pub const ENTRY_LOG_LINES: std::ops::RangeInclusive<u64> = 0..=1024;
 pub const ENTRY_LOG_BYTES: std::ops::RangeInclusive<u64> = 1..=16 * MIB;
 pub const ENTRY_LANES: std::ops::RangeInclusive<u64> = 1..=1024;
 pub const ENTRY_THREADS: std::ops::RangeInclusive<u64> = 1..=1024;
+pub const ENTRY_RUN_TIME: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
 pub const ENTRY_BATCH: std::ops::RangeInclusive<u64> = 1..=65_536;
 pub const ENTRY_BATCH_DELAY: std::ops::RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_secs(60);
 

@@ -8,6 +8,8 @@ use crate::limits::{MAX_MESSAGE, MAX_MODEL, MAX_NESTING, MAX_PORTS, MAX_THREADS,
 
 const REMEDY: &str = "set ORT_DYLIB_PATH to the file of an ONNX Runtime library, or run `make setup`";
 
+const SMALLER: &str = "make it smaller, or fold its constants when you export it";
+
 /// Why there is no runtime, or no session: the operator's or the model author's business.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineFault {
@@ -43,8 +45,33 @@ pub enum EngineFault {
     TooManyPorts { ports: usize },
     #[error("the thread that ends models which run too long cannot be started: {why}")]
     NoClock { why: String },
+    #[error(
+        "this ONNX Runtime has no provider {asked:?}; it has {has}: change engine.provider, or give it a library that has it"
+    )]
+    NoProvider { asked: &'static str, has: String },
     #[error("ONNX Runtime refused the model: {0}")]
     Refused(String),
+    #[error("{0}")]
+    InTrial(String),
+    #[error("the process that tries new models cannot be used ({why}); it is started from this program's own file")]
+    NoTrial { why: String },
+    #[error("the model was not loaded and run once within {limit:?}; {SMALLER}")]
+    TrialTooSlow { limit: Duration },
+    #[error("the model needs more than {limit:?} of processor time to be loaded and run once; {SMALLER}")]
+    TrialOutOfTime { limit: Duration },
+    #[error("the model needs more than {} MiB to be loaded and run once; {SMALLER}", limit >> 20)]
+    TrialOutOfMemory { limit: u64 },
+    #[error(
+        "the model ended the process that tried it ({how}: {words}): it is not served; do not trust where it comes from, or export it again"
+    )]
+    TrialDied { how: String, words: String },
+}
+
+impl EngineFault {
+    /// Whether the same model may be loaded at another time.
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::NoTrial { .. } | Self::TrialTooSlow { .. })
+    }
 }
 
 /// Why a run has no outputs.

@@ -35,6 +35,19 @@ pub const TICK: Duration = Duration::from_millis(10);
 /// How long after it was told to stop a run counts as stuck.
 pub const STUCK: Duration = Duration::from_secs(5);
 
+/// Address space of the process that tries a model, and how much more for each byte of the model; its processor time and,
+/// however busy the machine is, its time from start to end.
+pub const TRIAL_MEMORY: u64 = 2 << 30;
+pub const TRIAL_MEMORY_PER_BYTE: u64 = 8;
+pub const TRIAL_PROCESSOR_TIME: Duration = Duration::from_secs(60);
+pub const TRIAL_TIME: Duration = Duration::from_secs(90);
+
+/// Bytes of its answer, and of what it may write at all.
+pub const TRIAL_WORDS: u64 = 64 << 10;
+
+/// How far it steps back behind the lanes.
+pub const TRIAL_NICENESS: i32 = 10;
+
 /// Bytes of a message from ONNX Runtime; it quotes names out of the model, which may be of any length.
 pub const MAX_MESSAGE: usize = 1024;
 

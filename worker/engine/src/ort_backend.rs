@@ -13,7 +13,7 @@ use std::{
 use inferbus_abi::frame::Tensor;
 use ort::{
     AsPointer, api,
-    ep::CPU,
+    ep::{CPU, CUDA, OpenVINO, TensorRT},
     memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType},
     session::{Session, builder::GraphOptimizationLevel},
     sys,
@@ -39,7 +39,48 @@ pub struct Options {
     pub time: Duration,
     /// Whether ONNX Runtime keeps the memory of a run for the next one.
     pub arena: bool,
+    pub provider: Provider,
     pub sharing: Sharing,
+}
+
+/// What ONNX Runtime runs a model on. What that cannot run, the processor does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Provider {
+    Cpu,
+    Cuda,
+    TensorRt,
+    OpenVino,
+}
+
+impl Provider {
+    pub const ALL: [Self; 4] = [Self::Cpu, Self::Cuda, Self::TensorRt, Self::OpenVino];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::TensorRt => "tensorrt",
+            Self::OpenVino => "openvino",
+        }
+    }
+
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|provider| provider.name() == name)
+    }
+
+    pub(crate) const fn is_cpu(self) -> bool {
+        matches!(self, Self::Cpu)
+    }
+
+    /// As ONNX Runtime calls it.
+    pub const fn long_name(self) -> &'static str {
+        match self {
+            Self::Cpu => "CPUExecutionProvider",
+            Self::Cuda => "CUDAExecutionProvider",
+            Self::TensorRt => "TensorrtExecutionProvider",
+            Self::OpenVino => "OpenVINOExecutionProvider",
+        }
+    }
 }
 
 /// Whether lanes run one session or have one each.
@@ -53,7 +94,7 @@ pub enum Sharing {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 1, time: RUN_TIME, arena: true, sharing: Sharing::BySize }
+        Self { threads: 1, time: RUN_TIME, arena: true, provider: Provider::Cpu, sharing: Sharing::BySize }
     }
 }
 
@@ -84,6 +125,10 @@ impl OnnxNetwork {
     pub fn load(runtime: &Runtime, bytes: impl AsRef<[u8]>, options: Options) -> Result<Self, EngineFault> {
         let bytes = bytes.as_ref();
         examine(bytes, &options)?;
+        if !runtime.providers.iter().any(|name| name == options.provider.long_name()) {
+            let (asked, has) = (options.provider.name(), runtime.providers.join(", "));
+            return Err(EngineFault::NoProvider { asked, has });
+        }
         let session = open(runtime, bytes, options).map_err(refused)?;
         let signature = Signature { inputs: ports(session.inputs())?, outputs: ports(session.outputs())? };
         let each = match options.sharing {
@@ -108,7 +153,7 @@ impl OnnxNetwork {
 }
 
 /// What can be refused without ONNX Runtime.
-fn examine(bytes: &[u8], options: &Options) -> Result<(), EngineFault> {
+pub(crate) fn examine(bytes: &[u8], options: &Options) -> Result<(), EngineFault> {
     if !(1..=MAX_THREADS).contains(&options.threads) {
         return Err(EngineFault::BadThreads { threads: options.threads });
     }
@@ -148,8 +193,18 @@ fn open(runtime: &Runtime, bytes: &[u8], options: Options) -> ort::Result<Sessio
         .with_memory_pattern(false)?
         // Without this, ONNX Runtime guesses, and reads its own format, which nothing here has checked.
         .with_config_entry("session.load_model_format", "ONNX")?;
-    if !options.arena {
-        builder = builder.with_execution_providers([CPU::default().with_arena_allocator(false).build()])?;
+    // The processor's own provider is there anyway; it is named only to be set up.
+    let processor = CPU::default().with_arena_allocator(false).build().error_on_failure();
+    let device = match options.provider {
+        Provider::Cpu => None,
+        Provider::Cuda => Some(CUDA::default().build()),
+        Provider::TensorRt => Some(TensorRT::default().build()),
+        Provider::OpenVino => Some(OpenVINO::default().build()),
+    };
+    let providers = device.map(|device| device.error_on_failure()).into_iter();
+    let providers: Vec<_> = providers.chain((!options.arena).then_some(processor)).collect();
+    if !providers.is_empty() {
+        builder = builder.with_execution_providers(providers)?;
     }
     builder.commit_from_memory(bytes)
 }

@@ -36,6 +36,9 @@ impl Runtime {
 /// ONNX Runtime allows one environment per process and cannot be unloaded, so the first success stays.
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
+/// The name in the environment by which ONNX Runtime is told not to report on its use.
+pub(crate) const TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
+
 /// Loads the library at `path`, or else the one beside this program, or else the one that the system finds.
 ///
 /// A second call gives the same runtime; for another path it is a fault. A failed call may be repeated.
@@ -66,6 +69,7 @@ fn has_folder(path: &Path) -> bool {
 }
 
 fn load(path: PathBuf) -> Result<Runtime, EngineFault> {
+    keep_to_ourselves();
     // Held until `ort` has loaded it too, so that it is not unloaded and read again in between.
     let (_library, version) = probe(&path)?;
     let did_not_start = |why: String| EngineFault::DidNotStart { path: path.clone(), why: one_line(&why) };
@@ -79,6 +83,16 @@ fn load(path: PathBuf) -> Result<Runtime, EngineFault> {
     environment.set_log_level(LogLevel::Warning);
     let providers = providers().map_err(|why| did_not_start(why.to_string()))?;
     Ok(Runtime { version, path, providers, environment })
+}
+
+/// From 1.29 on, official builds write what they learn of models and machine to a database in the user's home folder, and
+/// send it to their maker. They do so while they start, before `with_telemetry` is heard, but for this name.
+fn keep_to_ourselves() {
+    if std::env::var_os(TELEMETRY).is_none() {
+        // SAFETY: whatever else reads the environment of this process in Rust shares a lock with this; native code that
+        // reads it is what is about to be loaded. It is done once, when a program starts, under the lock of `LOADED`.
+        unsafe { std::env::set_var(TELEMETRY, "1") };
+    }
 }
 
 /// Opens the library and asks for its version and its API, as `ort` will.

@@ -1,0 +1,113 @@
+//! What the parent and the trial process say to each other: a job as arguments one way, an answer of one line the other.
+
+use std::time::Duration;
+
+use super::Loaded;
+use crate::ort_backend::Provider;
+use crate::{Options, Sharing};
+
+/// What the process is to do with the model on its input, and what it may use.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Job {
+    /// Bytes of address space.
+    pub(super) memory: Option<u64>,
+    pub(super) processor_time: Duration,
+    pub(super) options: Options,
+}
+
+impl Job {
+    pub(super) fn arguments(&self) -> [String; 6] {
+        let Self { memory, processor_time, options } = self;
+        let Options { threads, time, arena, provider, sharing: _ } = options;
+        [
+            memory.map_or_else(|| "-".to_owned(), |memory| memory.to_string()),
+            processor_time.as_secs().to_string(),
+            threads.to_string(),
+            time.as_millis().to_string(),
+            arena.to_string(),
+            provider.name().to_owned(),
+        ]
+    }
+
+    pub(super) fn read(arguments: &[String]) -> Option<Self> {
+        let [memory, seconds, threads, time, arena, provider] = arguments else { return None };
+        Some(Self {
+            memory: if memory == "-" { None } else { Some(memory.parse().ok()?) },
+            processor_time: Duration::from_secs(seconds.parse().ok()?),
+            options: Options {
+                threads: threads.parse().ok()?,
+                time: Duration::from_millis(time.parse().ok()?),
+                arena: arena.parse().ok()?,
+                provider: Provider::of_name(provider)?,
+                sharing: Sharing::One,
+            },
+        })
+    }
+}
+
+/// What came of a job.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    Fine(Loaded),
+    /// In ONNX Runtime's words.
+    Refused(String),
+    /// In our own.
+    Fault(String),
+}
+
+impl Answer {
+    pub(super) fn line(&self) -> String {
+        match self {
+            Self::Fine(Loaded { memory }) => format!("fine {memory}\n"),
+            Self::Refused(why) => format!("refused {why}\n"),
+            Self::Fault(why) => format!("fault {why}\n"),
+        }
+    }
+
+    /// What a whole line says.
+    pub(super) fn of(bytes: &[u8]) -> Option<Self> {
+        let line = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
+        match line.split_once(' ')? {
+            ("fine", memory) => Some(Self::Fine(Loaded { memory: memory.parse().ok()? })),
+            ("refused", why) => Some(Self::Refused(why.to_owned())),
+            ("fault", why) => Some(Self::Fault(why.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_arrives_as_it_was_sent() {
+        for memory in [None, Some(7 << 30)] {
+            let options = Options {
+                threads: 3,
+                time: Duration::from_millis(40),
+                arena: false,
+                provider: Provider::Cuda,
+                sharing: Sharing::One,
+            };
+            let job = Job { memory, processor_time: Duration::from_secs(60), options };
+            assert_eq!(Job::read(&job.arguments()), Some(job));
+        }
+        assert_eq!(Job::read(&["7".to_owned()]), None);
+    }
+
+    #[test]
+    fn only_a_whole_answer_is_one() {
+        for answer in [
+            Answer::Fine(Loaded { memory: 5 }),
+            Answer::Refused("no such operator".into()),
+            Answer::Fault("too many".into()),
+        ] {
+            let line = answer.line();
+            assert_eq!(Answer::of(&line.as_bytes()[..line.len() - 1]), None);
+            assert_eq!(Answer::of(line.as_bytes()), Some(answer));
+        }
+        assert_eq!(Answer::of(b""), None);
+        assert_eq!(Answer::of(b"fine much\n"), None);
+    }
+}

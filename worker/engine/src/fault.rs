@@ -39,6 +39,24 @@ pub enum EngineFault {
     TooDeep,
     #[error("the model keeps {tensor:?} in a file of its own; save it again as one file, without external data")]
     ExternalData { tensor: String },
+    #[error("the model's {name:?} has a shape of a negative size, or of more elements than 2^40")]
+    AbsurdShape { name: String },
+    #[error(
+        "the model's {tensor:?} has {found} bytes of data, and its shape and type make {expected}; was it cut short?"
+    )]
+    WrongLength { tensor: String, found: u64, expected: u64 },
+    #[error(
+        "the model's operator {operator:?} is of {domain:?}, which ONNX Runtime does not ship; export it with standard operators"
+    )]
+    UnknownDomain { operator: String, domain: String },
+    #[error(
+        "the model holds a part compiled for one device (EPContext), which nothing here can check; export it without, or let workers take it with --allow ep-context"
+    )]
+    EpContext,
+    #[error(
+        "the model is in ONNX Runtime's own format, which nothing here can check; export it as ONNX, or let workers take it with --allow ort-format"
+    )]
+    OrtFormat,
     #[error("the model's {port:?} is not a tensor; only models whose inputs and outputs are tensors can be served")]
     NotATensor { port: String },
     #[error("the model has {ports} inputs or outputs, and a frame holds {MAX_PORTS}")]

@@ -14,6 +14,9 @@ pub const MAX_PORTS: usize = inferbus_abi::limits::MAX_TENSORS;
 /// Dimensions of one tensor: as many as a frame can say.
 pub const MAX_RANK: usize = inferbus_abi::limits::MAX_RANK;
 
+/// Elements that a shape inside a model may have.
+pub const MAX_ELEMENTS: u64 = 1 << 40;
+
 /// How deep a model's messages may nest: protobuf itself stops there.
 pub const MAX_NESTING: usize = 100;
 
@@ -51,6 +54,7 @@ pub const TRIAL_NICENESS: i32 = 10;
 /// Bytes of a message from ONNX Runtime; it quotes names out of the model, which may be of any length.
 pub const MAX_MESSAGE: usize = 1024;
 
+const _: () = assert!(MAX_ELEMENTS <= u64::MAX / 16, "the bytes of a tensor must be countable");
 // The minimum that messages state is the one that is enforced.
 const _: () = assert!(MIN_RUNTIME_MINOR == ort::MINOR_VERSION);
 // Frames and ONNX Runtime must agree on the bytes of a number, since tensors are used where they lie.

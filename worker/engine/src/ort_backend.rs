@@ -27,11 +27,11 @@ use crate::{
     fault::one_line,
     few::Few,
     limits::{MAX_MODEL, MAX_PORTS, MAX_THREADS, RUN_TIME, SHARED_FROM},
-    screen::screen,
+    screen::{is_ort_format, screen},
 };
 
 /// How the sessions of a network run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Options {
     /// Threads inside one operator. With one, a run stays on the thread that asked for it.
     pub threads: usize,
@@ -41,10 +41,20 @@ pub struct Options {
     pub arena: bool,
     pub provider: Provider,
     pub sharing: Sharing,
+    pub allow: Allow,
+}
+
+/// What is taken though nothing here can check it: the operator vouches for where models come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Allow {
+    /// Models in ONNX Runtime's own format.
+    pub ort_format: bool,
+    /// Models with parts compiled for one device.
+    pub ep_context: bool,
 }
 
 /// What ONNX Runtime runs a model on. What that cannot run, the processor does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Provider {
     Cpu,
     Cuda,
@@ -84,7 +94,7 @@ impl Provider {
 }
 
 /// Whether lanes run one session or have one each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sharing {
     /// What suits the model's size.
     BySize,
@@ -94,7 +104,14 @@ pub enum Sharing {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { threads: 1, time: RUN_TIME, arena: true, provider: Provider::Cpu, sharing: Sharing::BySize }
+        Self {
+            threads: 1,
+            time: RUN_TIME,
+            arena: true,
+            provider: Provider::Cpu,
+            sharing: Sharing::BySize,
+            allow: Allow::default(),
+        }
     }
 }
 
@@ -160,7 +177,7 @@ pub(crate) fn examine(bytes: &[u8], options: &Options) -> Result<(), EngineFault
     if bytes.len() > MAX_MODEL {
         return Err(EngineFault::ModelTooLarge { len: bytes.len() });
     }
-    screen(bytes)
+    screen(bytes, options.allow)
 }
 
 impl Network for OnnxNetwork {
@@ -191,8 +208,8 @@ fn open(runtime: &Runtime, bytes: &[u8], options: Options) -> ort::Result<Sessio
         .with_intra_op_spinning(false)?
         // Its plans are kept for every shape ever seen, without a bound, and runs measured no slower without.
         .with_memory_pattern(false)?
-        // Without this, ONNX Runtime guesses, and reads its own format, which nothing here has checked.
-        .with_config_entry("session.load_model_format", "ONNX")?;
+        // Without this, ONNX Runtime guesses; what was screened must be what is read.
+        .with_config_entry("session.load_model_format", if is_ort_format(bytes) { "ORT" } else { "ONNX" })?;
     // The processor's own provider is there anyway; it is named only to be set up.
     let processor = CPU::default().with_arena_allocator(false).build().error_on_failure();
     let device = match options.provider {

@@ -1,12 +1,14 @@
 //! Reads a model's bytes before ONNX Runtime does, for what must not reach it.
 //!
-//! Tensors with external data make it read files, or even memory, that the model names; and the crate `ort`
-//! panics on some inputs that are not tensors. Everything else is left to ONNX Runtime to judge.
-//! The work is linear in the bytes and nests no deeper than protobuf allows.
+//! Tensors with external data make it read files, or even memory, that the model names; the crate `ort` panics on some
+//! inputs that are not tensors; operators that ONNX Runtime does not ship, parts compiled for a device and its own file
+//! format hide what runs; and shapes that no memory holds have ended processes. Everything else is left to ONNX Runtime to
+//! judge, in a process of its own. The work is linear in the bytes and nests no deeper than protobuf allows.
 
-use crate::{EngineFault, fault::one_line, limits::MAX_NESTING};
+use crate::limits::{MAX_ELEMENTS, MAX_NESTING};
+use crate::{Allow, EngineFault, fault::one_line};
 
-/// The kinds of messages on the way to a tensor or to a port's type, as `onnx.proto` has them.
+/// The kinds of messages on the way to a tensor or to a shape, as `onnx.proto` has them.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Model,
@@ -20,6 +22,11 @@ enum Kind {
     Tensor,
     Port,
     Type,
+    /// A value inside a graph, which may be of any type.
+    Value,
+    ValueType,
+    TensorType,
+    Shape,
 }
 
 impl Kind {
@@ -33,9 +40,12 @@ impl Kind {
             (Self::MainGraph | Self::Graph, 1) | (Self::Function, 7) => Self::Node,
             (Self::MainGraph | Self::Graph, 5) => Self::Tensor,
             (Self::MainGraph | Self::Graph, 15) => Self::SparseTensor,
-            // Ports of inner graphs stay inside ONNX Runtime and may be what they like.
             (Self::MainGraph, 11 | 12) => Self::Port,
             (Self::Port, 2) => Self::Type,
+            (Self::MainGraph, 13) | (Self::Graph, 11..=13) | (Self::Function, 12) => Self::Value,
+            (Self::Value, 2) => Self::ValueType,
+            (Self::Type | Self::ValueType, 1 | 8) => Self::TensorType,
+            (Self::TensorType, 2) => Self::Shape,
             (Self::Node, 5) | (Self::Function, 11) => Self::Attribute,
             (Self::Attribute, 5 | 10) | (Self::SparseTensor, 1 | 2) => Self::Tensor,
             (Self::Attribute, 6 | 11) => Self::Graph,
@@ -43,47 +53,205 @@ impl Kind {
             _ => return None,
         })
     }
+
+    /// The field of this kind that holds its name.
+    const fn name_field(self) -> Option<u64> {
+        match self {
+            Self::Port | Self::Value => Some(1),
+            Self::Tensor => Some(8),
+            _ => None,
+        }
+    }
 }
 
-const PORT_NAME: u64 = 1;
-const TENSOR_NAME: u64 = 8;
+const MODEL_FUNCTION: u64 = 25;
+const FUNCTION_DOMAIN: u64 = 10;
+const NODE_OPERATOR: u64 = 4;
+const NODE_DOMAIN: u64 = 7;
+const TENSOR_DIMS: u64 = 1;
+const TENSOR_TYPE: u64 = 2;
+const TENSOR_RAW_DATA: u64 = 9;
 const TENSOR_EXTERNAL_DATA: u64 = 13;
 const TENSOR_DATA_LOCATION: u64 = 14;
+const SPARSE_DIMS: u64 = 3;
+const SHAPE_DIM: u64 = 1;
+const DIM_VALUE: u64 = 1;
 const TYPE_TENSOR: u64 = 1;
 const TYPE_DENOTATION: u64 = 6;
 
-/// Refuses what must not reach ONNX Runtime.
-pub(crate) fn screen(bytes: &[u8]) -> Result<(), EngineFault> {
-    message(Kind::Model, bytes, 0, "", 0)
+/// What ONNX Runtime's own format has in its bytes 4 to 8.
+const ORT_FORMAT: &[u8] = b"ORTM";
+
+/// The domains whose operators every ONNX Runtime ships.
+const SHIPPED: [&str; 7] = [
+    "",
+    "ai.onnx",
+    "ai.onnx.ml",
+    "ai.onnx.training",
+    "ai.onnx.preview.training",
+    "com.microsoft",
+    "com.microsoft.nchwc",
+];
+
+/// Whether ONNX Runtime would take it for a file of its own format.
+pub(crate) fn is_ort_format(bytes: &[u8]) -> bool {
+    bytes.get(4..8) == Some(ORT_FORMAT)
 }
 
-/// One message at byte `at` of the file, inside the port called `port` if it is a port's type.
-fn message(kind: Kind, bytes: &[u8], at: usize, port: &str, depth: usize) -> Result<(), EngineFault> {
-    if depth > MAX_NESTING {
-        return Err(EngineFault::TooDeep);
+/// Refuses what must not reach ONNX Runtime.
+pub(crate) fn screen(bytes: &[u8], allow: Allow) -> Result<(), EngineFault> {
+    if is_ort_format(bytes) {
+        return if allow.ort_format { Ok(()) } else { Err(EngineFault::OrtFormat) };
     }
-    let name = match kind {
-        Kind::Port => last_text(bytes, at, PORT_NAME)?,
-        _ => port.to_owned(),
-    };
-    let mut reader = Reader { rest: bytes, at };
-    while let Some((field, inside, value)) = reader.field()? {
-        match (kind, field, value) {
-            (Kind::Tensor, TENSOR_EXTERNAL_DATA, _) | (Kind::Tensor, TENSOR_DATA_LOCATION, Value::Number(1..)) => {
-                return Err(EngineFault::ExternalData { tensor: last_text(bytes, at, TENSOR_NAME)? });
-            }
-            (Kind::Type, field, _) if !matches!(field, TYPE_TENSOR | TYPE_DENOTATION) => {
+    let screen = Screen { allow, own_domains: own_domains(bytes)? };
+    screen.message(Kind::Model, bytes, 0, "", 0)
+}
+
+/// The domains of the functions that the model itself brings.
+fn own_domains(bytes: &[u8]) -> Result<Vec<String>, EngineFault> {
+    let mut domains = Vec::new();
+    let mut reader = Reader { rest: bytes, at: 0 };
+    while let Some((field, at, value)) = reader.field()? {
+        if let (MODEL_FUNCTION, Value::Bytes(function)) = (field, value) {
+            domains.push(last_text(function, at, FUNCTION_DOMAIN)?);
+        }
+    }
+    domains.sort_unstable();
+    domains.dedup();
+    Ok(domains)
+}
+
+struct Screen {
+    allow: Allow,
+    /// Sorted.
+    own_domains: Vec<String>,
+}
+
+impl Screen {
+    /// One message at byte `at` of the file, inside the value called `outer` if it is a value's type.
+    fn message(&self, kind: Kind, bytes: &[u8], at: usize, outer: &str, depth: usize) -> Result<(), EngineFault> {
+        if depth > MAX_NESTING {
+            return Err(EngineFault::TooDeep);
+        }
+        let name = match kind.name_field() {
+            Some(field) => last_text(bytes, at, field)?,
+            None => outer.to_owned(),
+        };
+        match kind {
+            Kind::Node => self.node(bytes, at)?,
+            Kind::Tensor => tensor(bytes, at, &name)?,
+            Kind::SparseTensor => within(dims(bytes, at, SPARSE_DIMS)?, &name)?,
+            Kind::Shape => within(shape(bytes, at)?, &name)?,
+            _ => {}
+        }
+        let mut reader = Reader { rest: bytes, at };
+        while let Some((field, inside, value)) = reader.field()? {
+            if kind == Kind::Type && !matches!(field, TYPE_TENSOR | TYPE_DENOTATION) {
                 return Err(EngineFault::NotATensor { port: name });
             }
-            (_, _, Value::Bytes(inner)) => {
-                if let Some(child) = kind.child(field) {
-                    message(child, inner, inside, &name, depth + 1)?;
+            if let (Some(child), Value::Bytes(inner)) = (kind.child(field), value) {
+                self.message(child, inner, inside, &name, depth + 1)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn node(&self, bytes: &[u8], at: usize) -> Result<(), EngineFault> {
+        let (operator, domain) = (last_text(bytes, at, NODE_OPERATOR)?, last_text(bytes, at, NODE_DOMAIN)?);
+        if operator == "EPContext" && !self.allow.ep_context {
+            return Err(EngineFault::EpContext);
+        }
+        if SHIPPED.contains(&domain.as_str()) || self.own_domains.binary_search(&domain).is_ok() {
+            return Ok(());
+        }
+        Err(EngineFault::UnknownDomain { operator, domain })
+    }
+}
+
+fn tensor(bytes: &[u8], at: usize, name: &str) -> Result<(), EngineFault> {
+    let (mut kind, mut raw) = (0, None);
+    let mut reader = Reader { rest: bytes, at };
+    while let Some((field, _, value)) = reader.field()? {
+        match (field, value) {
+            (TENSOR_EXTERNAL_DATA, _) | (TENSOR_DATA_LOCATION, Value::Number(1..)) => {
+                return Err(EngineFault::ExternalData { tensor: name.to_owned() });
+            }
+            (TENSOR_TYPE, Value::Number(number)) => kind = number,
+            (TENSOR_RAW_DATA, Value::Bytes(data)) => raw = Some(data.len() as u64),
+            _ => {}
+        }
+    }
+    let elements = dims(bytes, at, TENSOR_DIMS)?;
+    within(elements, name)?;
+    match (raw, elements, element_bytes(kind)) {
+        (Some(found), Some(elements), Some(size)) if found != elements * size => {
+            Err(EngineFault::WrongLength { tensor: name.to_owned(), found, expected: elements * size })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The bytes of one element of this type of `onnx.proto`, where it takes whole bytes.
+const fn element_bytes(kind: u64) -> Option<u64> {
+    Some(match kind {
+        2 | 3 | 9 => 1,
+        4 | 5 | 10 | 16 => 2,
+        1 | 6 | 12 => 4,
+        7 | 11 | 13 | 14 => 8,
+        15 => 16,
+        _ => return None,
+    })
+}
+
+/// Refuses a number of elements that does not fit a `u64`, or that nothing here can have.
+fn within(elements: Option<u64>, name: &str) -> Result<(), EngineFault> {
+    match elements {
+        Some(0..=MAX_ELEMENTS) => Ok(()),
+        _ => Err(EngineFault::AbsurdShape { name: name.to_owned() }),
+    }
+}
+
+/// The product of the dimensions in this field, one by one or packed. A negative one is far too large.
+fn dims(bytes: &[u8], at: usize, wanted: u64) -> Result<Option<u64>, EngineFault> {
+    let mut product = Some(1_u64);
+    let mut reader = Reader { rest: bytes, at };
+    while let Some((field, inside, value)) = reader.field()? {
+        match value {
+            Value::Number(size) if field == wanted => product = times(product, size),
+            Value::Bytes(packed) if field == wanted => {
+                let mut packed = Reader { rest: packed, at: inside };
+                while !packed.rest.is_empty() {
+                    product = times(product, packed.varint()?);
                 }
             }
             _ => {}
         }
     }
-    Ok(())
+    Ok(product)
+}
+
+/// The product of the dimensions whose size is given.
+fn shape(bytes: &[u8], at: usize) -> Result<Option<u64>, EngineFault> {
+    let mut product = Some(1_u64);
+    let mut reader = Reader { rest: bytes, at };
+    while let Some((field, inside, value)) = reader.field()? {
+        if let (SHAPE_DIM, Value::Bytes(dim)) = (field, value) {
+            let mut reader = Reader { rest: dim, at: inside };
+            while let Some((field, _, value)) = reader.field()? {
+                match value {
+                    // Some exporters write -1 where a size is open.
+                    Value::Number(size) if field == DIM_VALUE && size != u64::MAX => product = times(product, size),
+                    _ => {}
+                }
+            }
+        }
+    }
+    Ok(product)
+}
+
+/// Nothing is left of a product once it is too large, though a later dimension were zero.
+fn times(product: Option<u64>, size: u64) -> Option<u64> {
+    product?.checked_mul(size).filter(|product| *product <= MAX_ELEMENTS && size <= MAX_ELEMENTS)
 }
 
 /// The text in a field: where protobuf finds a field twice, the last one counts.
@@ -165,6 +333,10 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
+    fn screen(bytes: &[u8]) -> Result<(), EngineFault> {
+        super::screen(bytes, Allow::default())
+    }
+
     /// A length-delimited field.
     fn wrap(field: u8, inner: &[u8]) -> Vec<u8> {
         let key = (u16::from(field) << 3) | 2;
@@ -237,6 +409,61 @@ mod tests {
             graph = wrap(1, &wrap(5, &wrap(6, &graph)));
         }
         assert_eq!(screen(&wrap(7, &graph)), Err(EngineFault::TooDeep));
+    }
+
+    #[test]
+    fn a_shape_that_nothing_can_have_is_refused_wherever_it_is() {
+        let absurd = |name: &str| Err(EngineFault::AbsurdShape { name: name.into() });
+        // 2^21 twice, and once -2.
+        let large = [0x08, 0x80, 0x80, 0x80, 0x01].repeat(2);
+        let negative = vec![0x08, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01];
+        for dims in [large, negative] {
+            let tensor = [wrap(8, b"w"), dims.clone()].concat();
+            assert_eq!(screen(&wrap(7, &wrap(5, &tensor))), absurd("w"), "{dims:02x?}");
+            let packed = wrap(1, &dims.split(|byte| *byte == 0x08).flatten().copied().collect::<Vec<_>>());
+            assert_eq!(screen(&wrap(7, &wrap(5, &packed))), absurd(""), "{dims:02x?}");
+            let attribute = wrap(5, &wrap(5, &tensor));
+            assert_eq!(screen(&wrap(7, &wrap(1, &attribute))), absurd("w"));
+            let each: Vec<u8> =
+                dims.split(|byte| *byte == 0x08).skip(1).flat_map(|dim| wrap(1, &[&[8], dim].concat())).collect();
+            let value = [wrap(1, b"v"), wrap(2, &wrap(1, &wrap(2, &each)))].concat();
+            for place in [11, 12, 13] {
+                assert_eq!(screen(&wrap(7, &wrap(place, &value))), absurd("v"), "{place}");
+            }
+            let body = wrap(1, &wrap(5, &wrap(6, &wrap(13, &value))));
+            assert_eq!(screen(&wrap(7, &body)), absurd("v"));
+        }
+    }
+
+    #[test]
+    fn data_must_be_as_long_as_its_shape_says() {
+        let tensor = |len| [&[0x08, 2, 0x10, 1][..], &wrap(9, &vec![0; len])].concat();
+        assert_eq!(screen(&wrap(7, &wrap(5, &tensor(8)))), Ok(()));
+        let refused = EngineFault::WrongLength { tensor: String::new(), found: 7, expected: 8 };
+        assert_eq!(screen(&wrap(7, &wrap(5, &tensor(7)))), Err(refused));
+    }
+
+    #[test]
+    fn only_operators_that_the_runtime_or_the_model_brings_are_taken() {
+        let node = |domain: &[u8]| wrap(1, &[wrap(4, b"Spell"), wrap(7, domain)].concat());
+        let refused = EngineFault::UnknownDomain { operator: "Spell".into(), domain: "my.ops".into() };
+        assert_eq!(screen(&wrap(7, &node(b"my.ops"))), Err(refused));
+        assert_eq!(screen(&wrap(7, &node(b"com.microsoft"))), Ok(()));
+        let function = wrap(25, &wrap(10, b"my.ops"));
+        assert_eq!(screen(&[wrap(7, &node(b"my.ops")), function].concat()), Ok(()));
+        let inner = wrap(1, &wrap(5, &wrap(6, &node(b"my.ops"))));
+        assert!(matches!(screen(&wrap(7, &inner)), Err(EngineFault::UnknownDomain { .. })));
+    }
+
+    #[test]
+    fn what_hides_what_runs_is_taken_only_where_it_is_allowed() {
+        let context = wrap(7, &wrap(1, &[wrap(4, b"EPContext"), wrap(7, b"com.microsoft")].concat()));
+        assert_eq!(screen(&context), Err(EngineFault::EpContext));
+        let allow = Allow { ep_context: true, ..Allow::default() };
+        assert_eq!(super::screen(&context, allow), Ok(()));
+        let own = [&[8, 0, 0, 0], ORT_FORMAT, &[0; 8]].concat();
+        assert_eq!(screen(&own), Err(EngineFault::OrtFormat));
+        assert_eq!(super::screen(&own, Allow { ort_format: true, ..Allow::default() }), Ok(()));
     }
 
     #[test]

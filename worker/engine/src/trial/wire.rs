@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Loaded;
 use crate::ort_backend::Provider;
-use crate::{Options, Sharing};
+use crate::{Allow, Options, Sharing};
 
 /// What the process is to do with the model on its input, and what it may use.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,9 +16,9 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn arguments(&self) -> [String; 6] {
+    pub(super) fn arguments(&self) -> [String; 7] {
         let Self { memory, processor_time, options } = self;
-        let Options { threads, time, arena, provider, sharing: _ } = options;
+        let Options { threads, time, arena, provider, sharing: _, allow } = options;
         [
             memory.map_or_else(|| "-".to_owned(), |memory| memory.to_string()),
             processor_time.as_secs().to_string(),
@@ -26,11 +26,14 @@ impl Job {
             time.as_millis().to_string(),
             arena.to_string(),
             provider.name().to_owned(),
+            format!("{} {}", allow.ort_format, allow.ep_context),
         ]
     }
 
     pub(super) fn read(arguments: &[String]) -> Option<Self> {
-        let [memory, seconds, threads, time, arena, provider] = arguments else { return None };
+        let [memory, seconds, threads, time, arena, provider, allow] = arguments else { return None };
+        let (ort_format, ep_context) = allow.split_once(' ')?;
+        let allow = Allow { ort_format: ort_format.parse().ok()?, ep_context: ep_context.parse().ok()? };
         Some(Self {
             memory: if memory == "-" { None } else { Some(memory.parse().ok()?) },
             processor_time: Duration::from_secs(seconds.parse().ok()?),
@@ -40,6 +43,7 @@ impl Job {
                 arena: arena.parse().ok()?,
                 provider: Provider::of_name(provider)?,
                 sharing: Sharing::One,
+                allow,
             },
         })
     }
@@ -89,6 +93,7 @@ mod tests {
                 arena: false,
                 provider: Provider::Cuda,
                 sharing: Sharing::One,
+                allow: Allow { ort_format: false, ep_context: true },
             };
             let job = Job { memory, processor_time: Duration::from_secs(60), options };
             assert_eq!(Job::read(&job.arguments()), Some(job));

@@ -140,7 +140,7 @@ fn provider(node: &Node<'_>) -> Option<Provider> {
 fn yes_or_no(node: &Node<'_>) -> Option<bool> {
     let answer = node.value.as_bool();
     if answer.is_none() {
-        node.problem("expected true or false".to_owned());
+        node.problem("expected true or false");
     }
     answer
 }

@@ -22,7 +22,7 @@ fn full_entry() -> Value {
         "post": { "digest": digest("post"), "size": 9_000, "grants": ["log", "emit"] },
         "limits": { "memory": "64MiB", "time": "50ms", "output": "4MiB", "emits": 16,
                     "emit_bytes": "1MiB", "log_lines": 32, "log_bytes": "8KiB" },
-        "engine": { "lanes": "auto", "threads": 1, "batch": { "max": 32 } },
+        "engine": { "lanes": "auto", "threads": 1, "time": "2s", "provider": "cuda", "arena": false, "batch": { "max": 32 } },
         "labels": { "trained_by": "a person" },
     })
 }
@@ -73,7 +73,7 @@ fn all_problems_are_named_at_once_with_their_paths() {
         "post": { "digest": digest("post"), "size": 9, "language": "a\u{1b}[2Jb" },
         "limits": { "memory": "64MB", "time": "2m", "emits": -1, "emit_bytes": 7, "log_lines": "many", "log_bytes": "0B",
                     "cpu": 1 },
-        "engine": { "lanes": "many", "threads": 0, "batch": {} },
+        "engine": { "lanes": "many", "threads": 0, "time": "1us", "provider": "abacus", "arena": 1, "batch": {} },
         "labels": { "a b": 1 },
     }))
     .unwrap_err();
@@ -82,9 +82,12 @@ fn all_problems_are_named_at_once_with_their_paths() {
     assert_eq!(
         found,
         [
+            "engine.arena",
             "engine.batch.max",
             "engine.lanes",
+            "engine.provider",
             "engine.threads",
+            "engine.time",
             "labels[\"a b\"]",
             "limits.cpu",
             "limits.emit_bytes",

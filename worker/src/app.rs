@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use async_nats::{Client, Event};
 use inferbus_catalog::{Catalog, FollowOptions};
-use inferbus_engine::load_runtime;
+use inferbus_engine::{TrialProcess, load_runtime};
 use inferbus_sandbox::{Cache, Compiler, Sandbox};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
@@ -27,6 +27,7 @@ use crate::registry::Registry;
 use crate::resolve::{self, Following};
 use crate::service::Service;
 use crate::stream::store::Promises;
+use crate::trials::Trials;
 use crate::{connect, limits, publish, routes};
 
 /// One thread for all that waits: messages need no other, and handing them between threads costs more than it gains.
@@ -34,14 +35,31 @@ pub fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
+/// The processes that a loader has work done in.
+#[derive(Default)]
+pub struct Children {
+    pub compiler: Compiler,
+    /// Where models are tried; without it they are not.
+    pub models: Option<TrialProcess>,
+}
+
 /// What a bundle runs on: the native library, the sandbox with its compiler, the lanes.
-pub fn loader(compute: &Compute, compiler: Compiler) -> anyhow::Result<Loader> {
+pub fn loader(compute: &Compute, children: Children) -> anyhow::Result<Loader> {
+    let Children { compiler, models } = children;
     let runtime = load_runtime(compute.ort_library.as_deref())?;
     let mut sandbox = Sandbox::new(compute.ceilings.ceilings())?.compiling_with(compiler);
     if let Some(cache) = cache(&compute.cache) {
         sandbox = sandbox.caching_in(cache);
     }
-    Ok(Loader { runtime, sandbox, lanes: compute.lane_count(), transform: sandboxed, promises: Promises::default() })
+    Ok(Loader {
+        runtime,
+        sandbox,
+        trials: models.map(Trials::with).unwrap_or_default(),
+        models: compute.models.ceilings(),
+        lanes: compute.lane_count(),
+        transform: sandboxed,
+        promises: Promises::default(),
+    })
 }
 
 /// Nothing that is wrong with the cache keeps a worker from working.
@@ -74,8 +92,8 @@ fn journal(setting: &StateSetting, lanes: usize) -> Option<Arc<Journal>> {
 }
 
 /// Runs a worker until `stop`, then finishes what is in hand and leaves.
-pub async fn run(config: WorkerConfig, compiler: Compiler, stop: CancellationToken) -> anyhow::Result<()> {
-    let loader = loader(&config.compute, compiler)?;
+pub async fn run(config: WorkerConfig, children: Children, stop: CancellationToken) -> anyhow::Result<()> {
+    let loader = loader(&config.compute, children)?;
     run_with(config, loader, stop).await
 }
 

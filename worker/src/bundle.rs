@@ -10,11 +10,15 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use inferbus_catalog::{
-    ByteSize, Catalog, CatalogFault, Digest, Entry, Grant, ModelName, Plugin as PluginEntry, Span, Version,
+    ByteSize, Catalog, CatalogFault, Digest, EngineOptions, Entry, Grant, ModelName, Plugin as PluginEntry,
+    Provider as EntryProvider, Span, Version,
 };
-use inferbus_engine::{EngineFault, Network as _, OnnxNetwork, Options, Runtime, Signature, can_stack, warm_up};
+use inferbus_engine::{
+    EngineFault, Loaded, Network as _, OnnxNetwork, Options, Provider, Runtime, Signature, can_stack, warm_up,
+};
 use inferbus_sandbox::{Bounds, Ceilings, Grants, LoadFault, Plugin, Sandbox};
 
+use crate::config::ModelCeilings;
 use crate::job::{Parts, Stage, Transform};
 use crate::limits;
 use crate::metrics::{BundleMetrics, Metrics};
@@ -22,6 +26,7 @@ use crate::plugin_log::LogGate;
 use crate::publish::identity_headers;
 use crate::queue::Turn;
 use crate::stream::store::Promises;
+use crate::trials::Trials;
 
 /// Which bytes run: name and version for people, the digest for certainty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +63,8 @@ pub struct Bundle {
     pub metrics: BundleMetrics,
     pub log_gate: LogGate,
     pub signature: Signature,
+    /// What the model was seen to take, if it was tried.
+    pub loaded: Option<Loaded>,
     /// How each plugin gets back to where every message starts, in words.
     pub strategies: Vec<(Stage, String)>,
     /// What every reply and result of this bundle says of where it comes from.
@@ -75,6 +82,10 @@ pub enum BundleFault {
     Plugin { stage: Stage, fault: LoadFault },
     #[error("the model: {0}")]
     Model(#[from] EngineFault),
+    #[error(
+        "engine.time is {asked:?}, more than the {ceiling:?} that this worker allows: lower it, or raise --max-model-time"
+    )]
+    TooPatient { asked: Duration, ceiling: Duration },
 }
 
 impl BundleFault {
@@ -82,7 +93,8 @@ impl BundleFault {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Plugin { fault, .. } => fault.may_pass(),
-            Self::Model(_) => false,
+            Self::Model(fault) => fault.may_pass(),
+            Self::TooPatient { .. } => false,
         }
     }
 }
@@ -91,6 +103,8 @@ impl BundleFault {
 pub struct Loader {
     pub runtime: Runtime,
     pub sandbox: Sandbox,
+    pub trials: Trials,
+    pub models: ModelCeilings,
     pub lanes: usize,
     /// What a lane uses for one stage of a plugin: [`sandboxed`], but in a benchmark.
     pub transform: fn(Stage, &Plugin) -> Box<dyn Transform>,
@@ -114,8 +128,10 @@ impl Loader {
     ) -> Result<Bundle, BundleFault> {
         let pre = self.plugin(Stage::Pre, entry, entry.pre.as_ref(), artifacts.pre.as_ref())?;
         let post = self.plugin(Stage::Post, entry, entry.post.as_ref(), artifacts.post.as_ref())?;
-        let options = Options { threads: entry.engine.threads() };
-        let network = OnnxNetwork::load(&self.runtime, &*artifacts.model, options)?;
+        let options = self.models.options(&entry.engine)?;
+        let loaded = self.trials.survives(&self.runtime, entry.model.digest, &artifacts.model, options)?;
+        let label = format!("{} {}", identity.model, identity.version);
+        let network = OnnxNetwork::load(&self.runtime, &artifacts.model, options)?.named(label);
         let lanes = (0..entry.engine.lanes(self.lanes).clamp(1, self.lanes.max(1)))
             .map(|_| {
                 let mut model = network.session()?;
@@ -139,6 +155,7 @@ impl Loader {
             metrics: metrics.bundle(&identity),
             headers: identity_headers(&identity),
             signature: network.signature().clone(),
+            loaded,
             strategies,
             turn,
             identity,
@@ -160,6 +177,26 @@ impl Loader {
             return Ok(None);
         };
         load_plugin(&self.sandbox, entry, plugin, wasm).map(Some).map_err(|fault| BundleFault::Plugin { stage, fault })
+    }
+}
+
+impl ModelCeilings {
+    /// What an entry asks for, within what this worker allows.
+    pub fn options(&self, engine: &EngineOptions) -> Result<Options, BundleFault> {
+        let default = Options::default();
+        let time = engine.time.map_or(default.time.min(self.time), Span::duration);
+        if time > self.time {
+            return Err(BundleFault::TooPatient { asked: time, ceiling: self.time });
+        }
+        let provider = match engine.provider.unwrap_or_default() {
+            EntryProvider::Cpu => Provider::Cpu,
+            EntryProvider::Cuda => Provider::Cuda,
+            EntryProvider::Tensorrt => Provider::TensorRt,
+            EntryProvider::Openvino => Provider::OpenVino,
+        };
+        let threads = engine.threads().min(self.threads);
+        let arena = engine.arena.unwrap_or(default.arena);
+        Ok(Options { threads, time, arena, provider, allow: self.allow, ..default })
     }
 }
 

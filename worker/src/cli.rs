@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use inferbus::config::WorkerConfig;
 
 use crate::commands::{
-    activate, check, compile_plugin, completions, dev, dlq, doctor, infer, list, push, replay, rollback, route, show,
-    status,
+    activate, check, compile_plugin, completions, dev, dlq, doctor, infer, list, load_model, push, replay, rollback,
+    route, show, status,
 };
 use crate::exit;
 
@@ -53,6 +53,9 @@ pub enum Command {
     /// Compile one plugin, for another command of this program
     #[command(name = compile_plugin::NAME, hide = true)]
     CompilePlugin,
+    /// Load one model, for another command of this program
+    #[command(name = load_model::NAME, hide = true)]
+    LoadModel(load_model::Arguments),
     /// Print a completion script for a shell
     Completions(completions::Arguments),
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use inferbus_catalog::limits::ENTRY_MEMORY;
 use inferbus_catalog::{ByteSize, Span, UnitFault};
+use inferbus_engine::{Allow, limits::MAX_THREADS};
 use inferbus_sandbox::{Bounds, Ceilings, limits as sandbox};
 
 use crate::connect::Connection;
@@ -60,7 +61,52 @@ pub struct Compute {
     #[command(flatten)]
     pub ceilings: CeilingSettings,
     #[command(flatten)]
+    pub models: ModelSettings,
+    #[command(flatten)]
     pub cache: CacheSetting,
+}
+
+/// What no model gets more of, whatever its entry asks for, and what is taken at all.
+#[derive(Clone, Debug, Args)]
+pub struct ModelSettings {
+    /// The most time of one run that an entry may ask for (engine.time)
+    #[arg(long, value_name = "TIME", env = "INFERBUS_MAX_MODEL_TIME", default_value_t = span(limits::MODEL_TIME))]
+    pub max_model_time: Span,
+    /// The most threads that a model gets inside one run (engine.threads) [default: one per processor]
+    #[arg(long, value_name = "N", env = "INFERBUS_MAX_THREADS", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64))]
+    pub max_threads: Option<u16>,
+    /// Take models although nothing can check them: you vouch for where they come from
+    #[arg(long, value_name = "WHAT", env = "INFERBUS_ALLOW", value_enum, value_delimiter = ',')]
+    pub allow: Vec<Allowed>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Allowed {
+    /// Files in ONNX Runtime's own format
+    OrtFormat,
+    /// Parts compiled for one device
+    EpContext,
+}
+
+/// [`ModelSettings`], as a loader needs them.
+#[derive(Clone, Debug)]
+pub struct ModelCeilings {
+    pub time: Duration,
+    pub threads: usize,
+    pub allow: Allow,
+}
+
+impl ModelSettings {
+    pub fn ceilings(&self) -> ModelCeilings {
+        let allows = |what| self.allow.contains(&what);
+        let allow = Allow { ort_format: allows(Allowed::OrtFormat), ep_context: allows(Allowed::EpContext) };
+        let threads = self.max_threads.map_or_else(processors, usize::from).min(MAX_THREADS);
+        ModelCeilings { time: self.max_model_time.duration(), threads, allow }
+    }
+}
+
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Where compiled plugins are kept from one start to the next.
@@ -152,7 +198,6 @@ fn span(time: Duration) -> Span {
 
 impl Compute {
     pub fn lane_count(&self) -> usize {
-        let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         self.lanes.map_or_else(processors, usize::from).min(limits::LANES)
     }
 }

@@ -34,3 +34,4 @@ pub mod spread;
 pub mod stream;
 pub mod telemetry;
 pub mod together;
+pub mod trials;

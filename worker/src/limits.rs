@@ -111,6 +111,13 @@ pub const BATCH_BYTES: usize = 32 << 20;
 /// Bundles that are fetched, compiled and warmed up at the same time.
 pub const LOADS: usize = 2;
 
+/// Models that are remembered as tried, and with how many different options each.
+pub const TRIALS: usize = 20_000;
+pub const TRIALS_OF_ONE: usize = 8;
+
+/// The most time of one run that an entry may ask for, unless the operator says otherwise.
+pub const MODEL_TIME: Duration = Duration::from_secs(60);
+
 /// How long one bundle may take from the first byte fetched to serving.
 pub const LOAD: Duration = Duration::from_secs(120);
 
@@ -214,6 +221,14 @@ const _: () = {
     );
     assert!((LANES + LOADS) * BATCH * 512 <= JOURNAL_BYTES, "a dead worker's journal must be read whole");
     assert!(BATCH <= IN_FLIGHT && BATCH_BYTES <= IN_FLIGHT_BYTES, "a batch is of messages in hand");
+    assert!(
+        inferbus_engine::limits::TRIAL_TIME.as_millis() < LOAD.as_millis(),
+        "a load must hear how its model's trial ended"
+    );
+    assert!(
+        inferbus_engine::limits::RUN_TIME.as_millis() <= MODEL_TIME.as_millis(),
+        "an entry must be able to ask for what it gets without asking"
+    );
     assert!(LANES <= OFFLINE_IN_HAND, "every lane of a command must be able to have a message");
     assert!(RETRY_FIRST.as_millis() < RETRY_LONGEST.as_millis(), "the pause must be able to grow");
 };

@@ -12,8 +12,10 @@ use inferbus::app;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
-    if let cli::Command::CompilePlugin = cli.command {
-        return commands::compile_plugin::run();
+    match cli.command {
+        cli::Command::CompilePlugin => return commands::compile_plugin::run(),
+        cli::Command::LoadModel(arguments) => return commands::load_model::run(arguments),
+        _ => {}
     }
     let runtime = match app::runtime() {
         Ok(runtime) => runtime,

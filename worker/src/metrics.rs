@@ -87,6 +87,7 @@ pub struct Metrics {
     swaps: Family<ModelLabels, Counter>,
     load_failures: Family<ModelLabels, Counter>,
     pub in_flight: Gauge,
+    stuck_lanes: Gauge,
     pub emits: Counter,
     pub unpublished: Counter,
     pub slow_consumers: Counter,
@@ -231,6 +232,12 @@ impl Metrics {
         );
         let in_flight = Gauge::default();
         registry.register("in_flight", "Messages in hand", in_flight.clone());
+        let stuck_lanes = Gauge::default();
+        registry.register(
+            "stuck_lanes",
+            "Lanes whose model does not end although its time is over: restart the worker",
+            stuck_lanes.clone(),
+        );
         let emits = Counter::default();
         registry.register("emits", "Extra messages that plugins emitted", emits.clone());
         let unpublished = Counter::default();
@@ -261,6 +268,7 @@ impl Metrics {
             swaps,
             load_failures,
             in_flight,
+            stuck_lanes,
             emits,
             unpublished,
             slow_consumers,
@@ -337,6 +345,7 @@ impl Metrics {
     }
 
     pub fn text(&self) -> Result<String, std::fmt::Error> {
+        self.stuck_lanes.set(i64::try_from(inferbus_engine::stuck_runs()).unwrap_or(i64::MAX));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)

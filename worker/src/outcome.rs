@@ -5,6 +5,7 @@
 use std::fmt::Display;
 
 use inferbus_catalog::{ModelName, Version};
+use inferbus_engine::ModelFault;
 use inferbus_sandbox::FaultClass;
 
 use crate::job::{Failure, Stage};
@@ -85,6 +86,7 @@ impl Failure {
             },
             Self::HandoverFrame(_) | Self::Handover(_) | Self::Outputs(_) => verdict(502, "misfit"),
             Self::Unpublishable { .. } => verdict(507, "over_limit"),
+            Self::Model(ModelFault::OutOfTime { .. }) => verdict(504, "out_of_time"),
             Self::Model(_) => verdict(500, "model_failed"),
         }
     }

@@ -150,6 +150,10 @@ impl WorkerStatus {
         if metrics.connected.get() == 0 {
             unready.push("not connected to NATS".into());
         }
+        let stuck = inferbus_engine::stuck_runs();
+        if stuck > 0 {
+            unready.push(format!("{stuck} lanes are held by models that do not end: restart this worker"));
+        }
         Self {
             worker: worker.into(),
             ready: unready.is_empty(),

@@ -13,13 +13,16 @@ pub fn run() -> ExitCode {
     compile_child()
 }
 
-/// This executable as a compiler, also where its file was replaced by another version since it was started.
 pub fn compiler() -> anyhow::Result<Compiler> {
-    let running = Path::new("/proc/self/exe");
-    let program = if running.exists() {
-        PathBuf::from(running)
-    } else {
-        std::env::current_exe().context("this program cannot find its own file, which compiles plugins")?
-    };
+    let program = this_program()?;
     Ok(Compiler::Child(ChildProcess { program, arguments: vec![NAME.into()], bounds: CompileBounds::default() }))
+}
+
+/// This executable, also where its file was replaced by another version since it was started.
+pub fn this_program() -> anyhow::Result<PathBuf> {
+    let running = Path::new("/proc/self/exe");
+    if running.exists() {
+        return Ok(PathBuf::from(running));
+    }
+    std::env::current_exe().context("this program cannot find its own file, which compiles plugins and tries models")
 }

@@ -13,7 +13,7 @@ use inferbus_catalog::{Bundle, Catalog, PushOptions};
 use inferbus_sandbox::Ceilings;
 
 use super::print::say;
-use super::{compile_plugin, local, push, stop};
+use super::{load_model, local, push, stop};
 
 #[derive(Debug, Args)]
 #[command(
@@ -34,7 +34,7 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let compiler = compile_plugin::compiler()?;
+    let children = load_model::children()?;
     let telemetry = Telemetry::start(&arguments.worker.log)?;
     let stop = stop::on_signal()?;
     let server = DevServer::start(Settings {
@@ -55,7 +55,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     for folder in &arguments.bundles {
         bring(&catalog, folder, &ceilings).await.with_context(|| format!("bundle {}", folder.display()))?;
     }
-    let ended = app::run(config, compiler, stop).await;
+    let ended = app::run(config, children, stop).await;
     let _ = tokio::task::spawn_blocking(|| telemetry.finish()).await;
     server.stop().await;
     ended

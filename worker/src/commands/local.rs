@@ -12,7 +12,7 @@ use inferbus_catalog::{Bundle, Role};
 use inferbus_engine::Signature;
 use inferbus_sandbox::{Bounds, Ceilings, Grants, Inspection, LoadFault, LogLine, examine, try_compile};
 
-use super::compile_plugin;
+use super::{compile_plugin, load_model};
 
 pub struct Local {
     pub signature: Signature,
@@ -51,7 +51,7 @@ fn each_plugin(
 
 impl Local {
     pub fn load(compute: &Compute, bundle: &Bundle) -> anyhow::Result<Self> {
-        let loader = app::loader(&Compute { lanes: Some(1), ..compute.clone() }, compile_plugin::compiler()?)?;
+        let loader = app::loader(&Compute { lanes: Some(1), ..compute.clone() }, load_model::children()?)?;
         let identity =
             Identity { model: bundle.name.clone(), version: bundle.version.clone(), digest: bundle.entry.digest() };
         let file = |role| bundle.file(role).cloned();

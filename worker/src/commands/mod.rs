@@ -9,6 +9,7 @@ pub mod dlq;
 pub mod doctor;
 pub mod infer;
 pub mod list;
+pub mod load_model;
 pub mod push;
 pub mod replay;
 pub mod rollback;
@@ -50,6 +51,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Dev(arguments) => dev::run(*arguments).await?,
         Command::Completions(arguments) => completions::run(&arguments),
         Command::CompilePlugin => return Ok(compile_plugin::run()),
+        Command::LoadModel(arguments) => return Ok(load_model::run(arguments)),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -18,7 +18,7 @@ use inferbus_catalog::{
     Catalog, Mapping, ModelName, Route, RouteName, StreamName, SubjectFilter, Version, overlap, parse_version,
 };
 
-use super::{compile_plugin, progress};
+use super::{load_model, progress};
 use crate::cli::Format;
 
 #[derive(Debug, Args)]
@@ -108,7 +108,7 @@ impl Arguments {
             Some(template) => Some(output(template, &filter, &source, &catalog).await?),
             None => None,
         };
-        let loader = Arc::new(app::loader(&self.compute, compile_plugin::compiler()?)?);
+        let loader = Arc::new(app::loader(&self.compute, load_model::children()?)?);
         let bundle = version::load(&catalog, &loader, &model, self.version.as_ref()).await?;
         let (from, to, lanes, most) = (self.from, self.to, loader.lanes, self.most);
         Ok(Replay { context, source, filter, from, to, bundle, lanes, most, route, output })

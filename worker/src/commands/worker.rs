@@ -4,13 +4,13 @@ use inferbus::app;
 use inferbus::config::WorkerConfig;
 use inferbus::telemetry::Telemetry;
 
-use super::{compile_plugin, stop};
+use super::{load_model, stop};
 
 pub async fn run(config: WorkerConfig) -> anyhow::Result<()> {
-    let compiler = compile_plugin::compiler()?;
+    let children = load_model::children()?;
     let telemetry = Telemetry::start(&config.log)?;
     let stop = stop::on_signal()?;
-    let ended = app::run(config, compiler, stop).await;
+    let ended = app::run(config, children, stop).await;
     // Sending the last spans blocks.
     let _ = tokio::task::spawn_blocking(|| telemetry.finish()).await;
     ended

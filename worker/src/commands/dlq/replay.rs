@@ -58,7 +58,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     let catalog = Catalog::open(context.client()).await?;
-    let loader = Arc::new(app::loader(&compute, commands::compile_plugin::compiler()?)?);
+    let loader = Arc::new(app::loader(&compute, commands::load_model::children()?)?);
     let run = Run { context, dead, catalog, loader, version, dry: dry_run };
     let mut count = Count::default();
     for (route, picks) in by_route(picks) {

@@ -54,7 +54,7 @@ pub fn loader(compute: &Compute, children: Children) -> anyhow::Result<Loader> {
     Ok(Loader {
         runtime,
         sandbox,
-        trials: models.map(Trials::with).unwrap_or_default(),
+        trials: models.map(|process| Trials::with(compute.models.bounded(process))).unwrap_or_default(),
         models: compute.models.ceilings(),
         lanes: compute.lane_count(),
         transform: sandboxed,

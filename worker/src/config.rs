@@ -9,7 +9,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use inferbus_catalog::limits::ENTRY_MEMORY;
 use inferbus_catalog::{ByteSize, Span, UnitFault};
-use inferbus_engine::{Allow, limits::MAX_THREADS};
+use inferbus_engine::limits::{MAX_THREADS, TRIAL_MEMORY};
+use inferbus_engine::{Allow, TrialProcess};
 use inferbus_sandbox::{Bounds, Ceilings, limits as sandbox};
 
 use crate::connect::Connection;
@@ -72,6 +73,9 @@ pub struct ModelSettings {
     /// The most time of one run that an entry may ask for (engine.time)
     #[arg(long, value_name = "TIME", env = "INFERBUS_MAX_MODEL_TIME", default_value_t = span(limits::MODEL_TIME))]
     pub max_model_time: Span,
+    /// The memory in which a new model must be loaded and run once, beside 8 times its own size
+    #[arg(long, value_name = "SIZE", env = "INFERBUS_MAX_MODEL_MEMORY", default_value_t = ByteSize::new(TRIAL_MEMORY))]
+    pub max_model_memory: ByteSize,
     /// The most threads that a model gets inside one run (engine.threads) [default: one per processor]
     #[arg(long, value_name = "N", env = "INFERBUS_MAX_THREADS", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64))]
     pub max_threads: Option<u16>,
@@ -102,6 +106,14 @@ impl ModelSettings {
         let allow = Allow { ort_format: allows(Allowed::OrtFormat), ep_context: allows(Allowed::EpContext) };
         let threads = self.max_threads.map_or_else(processors, usize::from).min(MAX_THREADS);
         ModelCeilings { time: self.max_model_time.duration(), threads, allow }
+    }
+}
+
+impl ModelSettings {
+    /// The process with this operator's bounds.
+    pub fn bounded(&self, mut process: TrialProcess) -> TrialProcess {
+        process.bounds.memory = self.max_model_memory.bytes() as u64;
+        process
     }
 }
 

@@ -77,7 +77,9 @@ pub enum EngineFault {
     TrialTooSlow { limit: Duration },
     #[error("the model needs more than {limit:?} of processor time to be loaded and run once; {SMALLER}")]
     TrialOutOfTime { limit: Duration },
-    #[error("the model needs more than {} MiB to be loaded and run once; {SMALLER}", limit >> 20)]
+    #[error("one run of the model on zeros does not end within {limit:?}; {SMALLER}")]
+    EndlessOnZeros { limit: Duration },
+    #[error("the model needs more than {} MiB to be loaded and run once; {SMALLER}, or raise --max-model-memory", limit >> 20)]
     TrialOutOfMemory { limit: u64 },
     #[error(
         "the model ended the process that tried it ({how}: {words}): it is not served; do not trust where it comes from, or export it again"

@@ -81,6 +81,7 @@ impl TrialProcess {
         match Answer::of(&answer) {
             Some(Answer::Fine(loaded)) => Ok(loaded),
             Some(Answer::Refused(why)) => Err(EngineFault::Refused(one_line(&why))),
+            Some(Answer::OutOfMemory) => Err(EngineFault::TrialOutOfMemory { limit: job.memory.unwrap_or(u64::MAX) }),
             Some(Answer::Fault(why)) => Err(EngineFault::InTrial(one_line(&why))),
             None if !in_time => Err(EngineFault::TrialTooSlow { limit: self.bounds.time }),
             None => Err(self.died(&job, status, &words)),

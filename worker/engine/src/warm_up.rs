@@ -3,15 +3,20 @@
 use inferbus_abi::frame::{DataType, Shape, Tensor};
 
 use crate::limits::MAX_WARM_UP;
-use crate::{Dim, Model, Port, Signature};
+use crate::{Dim, Model, ModelFault, Port, Signature};
 
 /// Runs a new session once. A model that cannot be run on zeros, or whose inputs have no size, stays cold: that is no fault.
 pub fn warm_up(signature: &Signature, model: &mut dyn Model) {
+    let _ = first_run(signature, model);
+}
+
+/// [`warm_up`], with what came of it; a model whose inputs have no size does not run.
+pub(crate) fn first_run(signature: &Signature, model: &mut dyn Model) -> Result<(), ModelFault> {
     let Some(inputs) = signature.inputs.iter().map(Zeros::of).collect::<Option<Vec<_>>>() else {
-        return;
+        return Ok(());
     };
     let tensors: Vec<Tensor<'_>> = inputs.iter().map(Zeros::tensor).collect();
-    let _ = model.run(&tensors, &mut |_| {});
+    model.run(&tensors, &mut |_| {})
 }
 
 struct Zeros<'p> {

@@ -14,7 +14,8 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_proc
 use super::Loaded;
 use super::wire::{Answer, Job};
 use crate::limits;
-use crate::{EngineFault, Network as _, OnnxNetwork, load_runtime, warm_up};
+use crate::warm_up::first_run;
+use crate::{EngineFault, ModelFault, Network as _, OnnxNetwork, Options, load_runtime};
 
 /// The whole of the trial process, with its arguments. Call it first thing in `main`: it wants no other threads, and takes
 /// over standard input and output.
@@ -39,11 +40,18 @@ fn answer(arguments: &[String]) -> io::Result<Answer> {
     let job = Job::read(job).ok_or_else(stranger)?;
     confine(&job)?;
     let bytes = input()?;
-    Ok(match load(Path::new(library), bytes, &job) {
+    Ok(match load(Path::new(library), bytes, job) {
         Ok(loaded) => Answer::Fine(loaded),
+        Err(EngineFault::Refused(why)) if is_out_of_memory(&why) => Answer::OutOfMemory,
+        Err(EngineFault::TrialOutOfMemory { .. }) => Answer::OutOfMemory,
         Err(EngineFault::Refused(why)) => Answer::Refused(why),
         Err(fault) => Answer::Fault(fault.to_string()),
     })
+}
+
+/// What ONNX Runtime says where it is refused memory: the process that serves may have more, and must not spend it.
+fn is_out_of_memory(why: &str) -> bool {
+    ["bad_alloc", "bad allocation", "Failed to allocate memory"].iter().any(|words| why.contains(words))
 }
 
 /// Gives up what loading one model does not need.
@@ -87,12 +95,21 @@ fn input() -> io::Result<&'static [u8]> {
 }
 
 /// What a worker does with a model, once.
-fn load(library: &Path, bytes: &[u8], job: &Job) -> Result<Loaded, EngineFault> {
+fn load(library: &Path, bytes: &[u8], job: Job) -> Result<Loaded, EngineFault> {
     let runtime = load_runtime(Some(library))?;
     let before = own_memory();
-    let network = OnnxNetwork::load(&runtime, bytes, job.options)?;
+    // A first run, on a busy machine and behind everybody else, may take longer than those that follow.
+    let time = job.options.time.max(limits::RUN_TIME);
+    let network = OnnxNetwork::load(&runtime, bytes, Options { time, ..job.options })?;
     let mut session = network.session()?;
-    warm_up(network.signature(), session.as_mut());
+    match first_run(network.signature(), session.as_mut()) {
+        Err(ModelFault::OutOfTime { limit }) => return Err(EngineFault::EndlessOnZeros { limit }),
+        Err(ModelFault::Failed(why)) if is_out_of_memory(&why) => {
+            return Err(EngineFault::TrialOutOfMemory { limit: job.memory.unwrap_or(u64::MAX) });
+        }
+        // Zeros may be nothing that the model takes.
+        _ => {}
+    }
     Ok(Loaded { memory: own_memory().saturating_sub(before) })
 }
 

@@ -57,6 +57,7 @@ pub(super) enum Answer {
     Refused(String),
     /// In our own.
     Fault(String),
+    OutOfMemory,
 }
 
 impl Answer {
@@ -65,6 +66,7 @@ impl Answer {
             Self::Fine(Loaded { memory }) => format!("fine {memory}\n"),
             Self::Refused(why) => format!("refused {why}\n"),
             Self::Fault(why) => format!("fault {why}\n"),
+            Self::OutOfMemory => "out of-memory\n".to_owned(),
         }
     }
 
@@ -75,6 +77,7 @@ impl Answer {
             ("fine", memory) => Some(Self::Fine(Loaded { memory: memory.parse().ok()? })),
             ("refused", why) => Some(Self::Refused(why.to_owned())),
             ("fault", why) => Some(Self::Fault(why.to_owned())),
+            ("out", "of-memory") => Some(Self::OutOfMemory),
             _ => None,
         }
     }
@@ -107,6 +110,7 @@ mod tests {
             Answer::Fine(Loaded { memory: 5 }),
             Answer::Refused("no such operator".into()),
             Answer::Fault("too many".into()),
+            Answer::OutOfMemory,
         ] {
             let line = answer.line();
             assert_eq!(Answer::of(&line.as_bytes()[..line.len() - 1]), None);

@@ -233,3 +233,20 @@ pub fn collecting() -> Vec<u8> {
     }
     .model()
 }
+
+/// Gives the sum of so many ones, all of which lie in memory before they are added up.
+pub fn greedy(count: i64) -> Vec<u8> {
+    let ones = tensor_attribute("value", &floats("one", &[1], &[1.0]));
+    Graph {
+        nodes: vec![
+            node("ConstantOfShape", &["count"], &["ones"], &[ones]),
+            node("ReduceSum", &["ones"], &["sum"], &[int("keepdims", 0)]),
+            node("Add", &["sum", "x"], &["y"], &[]),
+        ],
+        constants: vec![integers("count", &[1], &[count])],
+        inputs: vec![port("x", F32, &[Size::Open("n")])],
+        outputs: vec![port("y", F32, &[Size::Open("n")])],
+        ..Graph::default()
+    }
+    .model()
+}

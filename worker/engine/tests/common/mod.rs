@@ -2,6 +2,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod author;
+pub(crate) mod hostile;
 
 use std::path::{Path, PathBuf};
 

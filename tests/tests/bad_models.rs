@@ -1,0 +1,193 @@
+//! Hundreds of bad models in one worker's catalog: each is refused with a sentence or does no harm, and a neighbour is served
+//! right all the while. And a model that runs for too long is stopped.
+
+#[path = "../../worker/engine/tests/common/author.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod author;
+#[path = "../../worker/engine/tests/common/hostile.rs"]
+#[allow(dead_code, reason = "not all of it is needed here")]
+mod hostile;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use async_nats::Client;
+use async_nats::jetstream::{self, object_store::ObjectStore};
+use inferbus_abi::frame::{DataType, Frame};
+use inferbus_catalog::Digest;
+use inferbus_tests::plugin::frame;
+use inferbus_tests::{BundleFolder, FIRST, IDENTITY_MODEL, Site, Worker, WorkerOptions, ask, until};
+use serde_json::{Value, json};
+use tokio::task::{JoinHandle, block_in_place};
+
+const SEED: u64 = 7;
+/// Kilobytes that the worker may have resident, whatever it was given.
+const RESIDENT: u64 = 1 << 20;
+/// All of them, two at a time.
+const ALL: Duration = Duration::from_secs(300);
+
+fn worker(site: &Site, arguments: &[&str]) -> Worker {
+    let arguments = arguments.iter().map(ToString::to_string).collect();
+    block_in_place(|| Worker::start_with(site.url(), WorkerOptions { arguments, ..WorkerOptions::default() }))
+}
+
+/// What `status` says of each model.
+fn models(worker: &Worker) -> Vec<Value> {
+    let status: Value = serde_json::from_str(&worker.get("/status").1).expect("JSON");
+    status["models"].as_array().expect("models").clone()
+}
+
+fn model(worker: &Worker, name: &str) -> Value {
+    models(worker).into_iter().find(|model| model["model"] == name).unwrap_or_default()
+}
+
+/// Puts a model into the catalog past `push`, and activates it.
+async fn smuggle(site: &Site, artifacts: &ObjectStore, name: &str, onnx: &[u8], engine: Value) {
+    let digest = Digest::of(onnx);
+    artifacts.put(digest.to_string().as_str(), &mut &onnx[..]).await.expect("the object is put");
+    let entry = json!({ "model": { "digest": digest, "size": onnx.len() }, "engine": engine });
+    site.put("models", &format!("{name}.{FIRST}"), &entry.to_string()).await;
+    site.put("models", name, FIRST).await;
+}
+
+async fn artifacts(site: &Site) -> ObjectStore {
+    jetstream::new(site.client.clone()).get_object_store("artifacts").await.expect("the Object Store")
+}
+
+/// Asks the neighbour again and again, and holds every answer against what was asked.
+struct Neighbour {
+    asker: JoinHandle<()>,
+    stop: Arc<AtomicBool>,
+    answered: Arc<AtomicUsize>,
+}
+
+impl Neighbour {
+    fn start(site: &Site) -> Self {
+        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let asker = tokio::spawn({
+            let (client, stop, answered) = (site.client.clone(), stop.clone(), answered.clone());
+            async move {
+                while !stop.load(Ordering::Relaxed) {
+                    asks_right(&client, answered.fetch_add(1, Ordering::Relaxed) as f32).await;
+                }
+            }
+        });
+        Self { asker, stop, answered }
+    }
+
+    async fn finish(self) -> usize {
+        self.stop.store(true, Ordering::Relaxed);
+        self.asker.await.expect("every answer was right");
+        self.answered.load(Ordering::Relaxed)
+    }
+}
+
+async fn asks_right(client: &Client, number: f32) {
+    let data: Vec<u8> = [number, 1.0, -2.5, 0.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+    let answer = ask(client, "infer.neighbour", frame("x", DataType::F32, &[1, 4], &data).into()).await;
+    assert_eq!(answer.code, None, "{}", answer.error);
+    let reply = Frame::decode(&answer.payload).expect("a frame");
+    assert_eq!(reply.get("y").expect("y").data, data);
+}
+
+fn resident(worker: &Worker) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.id())).expect("the worker runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse().expect("kilobytes")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_bad_model_hurts_the_worker_or_its_neighbour() {
+    let site = Site::start().await;
+    site.activate(&BundleFolder::new("neighbour", FIRST)).await;
+    let mut worker = worker(&site, &["--max-model-memory", "384MiB"]);
+    let neighbour = Neighbour::start(&site);
+    let all = hostile::corpus(SEED, &[IDENTITY_MODEL.to_vec(), author::weighty(16, 2)]);
+    assert!(all.len() >= 300, "{}", all.len());
+    let store = artifacts(&site).await;
+    for (at, bad) in all.iter().enumerate() {
+        smuggle(&site, &store, &format!("bad-{at}"), &bad.bytes, json!({ "time": "100ms" })).await;
+    }
+    let met = block_in_place(|| all_met(&worker, all.len()));
+    let (mut refused, mut serving) = (0, Vec::new());
+    for model in &met {
+        match model["error"].as_str() {
+            Some(why) => {
+                assert!(why.len() > 10, "{model}");
+                refused += 1;
+            }
+            None => serving.push(model["model"].as_str().expect("a name").to_owned()),
+        }
+    }
+    // What serves is asked once: an answer comes, whatever it is.
+    for name in &serving {
+        let data = 0_f32.to_le_bytes();
+        ask(&site.client, &format!("infer.{name}"), frame("x", DataType::F32, &[1, 1], &data).into()).await;
+    }
+    let asked = neighbour.finish().await;
+    let peak = resident(&worker);
+    println!("{refused} refused, {} served, {asked} answers of the neighbour, {peak} kB at the peak", serving.len());
+    assert!(refused > 200 && !serving.is_empty(), "{refused} of {}", all.len());
+    assert!(asked > all.len(), "the neighbour got {asked} answers");
+    assert!(peak < RESIDENT, "{peak} kB");
+    assert!(worker.is_running());
+    assert!(worker.log_text().contains("ended the process that tried it"), "none ended a process");
+    assert_eq!(worker.metric("inferbus_stuck_lanes"), 0.0);
+}
+
+/// Waits until the worker says of each bad model that it serves, or why not.
+fn all_met(worker: &Worker, count: usize) -> Vec<Value> {
+    let deadline = Instant::now() + ALL;
+    loop {
+        let met: Vec<_> = models(worker)
+            .into_iter()
+            .filter(|model| model["model"].as_str().is_some_and(|name| name.starts_with("bad-")))
+            .filter(|model| model["state"] == "serving" || model["error"].is_string())
+            .collect();
+        if met.len() == count {
+            return met;
+        }
+        assert!(Instant::now() < deadline, "{} of {count} were met; the log:\n{}", met.len(), worker.log_text());
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_past_its_time_is_stopped_and_says_so() {
+    let site = Site::start().await;
+    let worker = worker(&site, &["--lanes", "1", "--max-model-time", "5s"]);
+    let store = artifacts(&site).await;
+    smuggle(&site, &store, "turns", &author::turns(), json!({ "time": "200ms" })).await;
+    smuggle(&site, &store, "patient", &author::turns(), json!({ "time": "6s" })).await;
+    block_in_place(|| {
+        until("the model serves", || model(&worker, "turns")["state"] == "serving");
+        until("the other is refused", || model(&worker, "patient")["error"].is_string());
+    });
+    let error = model(&worker, "patient")["error"].to_string();
+    assert!(error.contains("engine.time is 6s, more than the 5s"), "{error}");
+    let turns = |count: i64| frame("x", DataType::I64, &[], &count.to_le_bytes());
+    for _ in 0..2 {
+        let endless = ask(&site.client, "infer.turns", turns(i64::MAX).into()).await;
+        assert_eq!(endless.code, Some(504), "{}", endless.error);
+        assert!(endless.error.contains("ran longer than 200ms and was stopped"), "{}", endless.error);
+        let short = ask(&site.client, "infer.turns", turns(3).into()).await;
+        assert_eq!(short.code, None, "{}", short.error);
+        assert_eq!(Frame::decode(&short.payload).expect("a frame").get("y").expect("y").data, 3_i64.to_le_bytes());
+    }
+    assert_eq!(
+        worker.metric("inferbus_messages_total{model=\"turns\",version=\"1.0.0\",outcome=\"out_of_time\"}"),
+        2.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_this_machine_cannot_do_is_refused_by_name() {
+    let site = Site::start().await;
+    let worker = worker(&site, &[]);
+    let store = artifacts(&site).await;
+    smuggle(&site, &store, "elsewhere", IDENTITY_MODEL, json!({ "provider": "openvino" })).await;
+    block_in_place(|| until("it is refused", || model(&worker, "elsewhere")["error"].is_string()));
+    let error = model(&worker, "elsewhere")["error"].to_string();
+    assert!(error.contains("no provider") && error.contains("CPUExecutionProvider"), "{error}");
+}

@@ -4,5 +4,6 @@ pub mod facts;
 pub mod finding;
 pub mod gather;
 pub mod judge;
+pub mod library;
 mod monitor;
 pub mod permissions;

@@ -27,7 +27,7 @@ pub use deadline::stuck_runs;
 pub use fake::FakeNetwork;
 pub use fault::{EngineFault, ModelFault};
 pub use model::{Model, Network};
-pub use ort_backend::{Allow, OnnxNetwork, Options, Provider, Sharing};
+pub use ort_backend::{Allow, OnnxNetwork, Options, Provider, Sharing, examine};
 pub use runtime::{Runtime, load_runtime};
 pub use sharing::{NoStack, can_stack};
 pub use signature::{Dim, Port, Signature};

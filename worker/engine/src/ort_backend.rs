@@ -142,7 +142,7 @@ impl OnnxNetwork {
     pub fn load(runtime: &Runtime, bytes: impl AsRef<[u8]>, options: Options) -> Result<Self, EngineFault> {
         let bytes = bytes.as_ref();
         examine(bytes, &options)?;
-        if !runtime.providers.iter().any(|name| name == options.provider.long_name()) {
+        if !runtime.has(options.provider) {
             let (asked, has) = (options.provider.name(), runtime.providers.join(", "));
             return Err(EngineFault::NoProvider { asked, has });
         }
@@ -170,7 +170,7 @@ impl OnnxNetwork {
 }
 
 /// What can be refused without ONNX Runtime.
-pub(crate) fn examine(bytes: &[u8], options: &Options) -> Result<(), EngineFault> {
+pub fn examine(bytes: &[u8], options: &Options) -> Result<(), EngineFault> {
     if !(1..=MAX_THREADS).contains(&options.threads) {
         return Err(EngineFault::BadThreads { threads: options.threads });
     }

@@ -12,7 +12,7 @@ use std::{
 use libloading::{Library, Symbol};
 use ort::{environment::Environment, logging::LogLevel, sys};
 
-use crate::{EngineFault, fault::one_line, limits::MIN_RUNTIME_MINOR};
+use crate::{EngineFault, Provider, fault::one_line, limits::MIN_RUNTIME_MINOR};
 
 /// The loaded library. Cheap to clone; it stays loaded until the process ends.
 #[derive(Debug, Clone)]
@@ -26,6 +26,11 @@ pub struct Runtime {
 }
 
 impl Runtime {
+    /// Whether the library was built with this provider.
+    pub fn has(&self, provider: Provider) -> bool {
+        self.providers.iter().any(|name| name == provider.long_name())
+    }
+
     /// For measurements that compare with bare `ort`: a process has only this one environment.
     #[doc(hidden)]
     pub const fn environment(&self) -> &Environment {

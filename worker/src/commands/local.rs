@@ -1,15 +1,16 @@
 //! A bundle on disk, loaded and run without a bus, by the same code that a worker runs.
 
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context as _;
 use inferbus::app;
 use inferbus::bundle::{Artifacts, Bundle as Loaded, Identity, bounds, grants};
-use inferbus::config::Compute;
+use inferbus::config::{Compute, ModelSettings};
 use inferbus::job::{self, Done, Failure, Stage, StageTimes, Surroundings};
 use inferbus::metrics::Metrics;
 use inferbus_catalog::{Bundle, Role};
-use inferbus_engine::Signature;
+use inferbus_engine::{Signature, load_runtime};
 use inferbus_sandbox::{Bounds, Ceilings, Grants, Inspection, LoadFault, LogLine, examine, try_compile};
 
 use super::{compile_plugin, load_model};
@@ -31,6 +32,27 @@ pub fn compile(bundle: &Bundle, ceilings: &Ceilings) -> anyhow::Result<()> {
     each_plugin(bundle, ceilings, |wasm, grants, bounds, ceilings, has_config| {
         try_compile(wasm, grants, bounds, ceilings, has_config, &compiler)
     })
+}
+
+/// Loads the model in a process of its own, within a worker's bounds, where there is a library that can.
+pub fn try_model(bundle: &Bundle, library: Option<&Path>, settings: &ModelSettings) -> anyhow::Result<()> {
+    let model = bundle.file(Role::Model).map(|file| &**file).unwrap_or_default();
+    let refused = || format!("{} {}: a worker would refuse the model", bundle.name, bundle.version);
+    let options = settings.ceilings().options(&bundle.entry.engine).with_context(refused)?;
+    inferbus_engine::examine(model, &options).with_context(refused)?;
+    let runtime = match load_runtime(library) {
+        Ok(runtime) if runtime.has(options.provider) => runtime,
+        Ok(_) => {
+            eprintln!("the model is not tried here: ONNX Runtime has no {} here", options.provider.name());
+            return Ok(());
+        }
+        Err(fault) => {
+            eprintln!("the model is not tried here: {fault}");
+            return Ok(());
+        }
+    };
+    let process = settings.bounded(load_model::process()?);
+    process.load(&runtime, model, options).map(|_| ()).with_context(refused)
 }
 
 fn each_plugin(

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use inferbus::config::CeilingSettings;
+use inferbus::config::{CeilingSettings, ModelSettings};
 use inferbus::connect::Connection;
 use inferbus_catalog::{Activate, Bundle, Catalog, Progress, PushOptions, Step};
 
@@ -29,12 +29,18 @@ pub struct Arguments {
     #[command(flatten)]
     ceilings: CeilingSettings,
     #[command(flatten)]
+    models: ModelSettings,
+    /// The ONNX Runtime library to try the model with; without one it is only looked at [default: the system's]
+    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
+    ort_library: Option<PathBuf>,
+    #[command(flatten)]
     connection: Connection,
 }
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let bundle = Bundle::read(&arguments.folder)?;
     local::compile(&bundle, &arguments.ceilings.ceilings())?;
+    local::try_model(&bundle, arguments.ort_library.as_deref(), &arguments.models)?;
     let catalog = Catalog::create(arguments.connection.command().await?).await?;
     push(&catalog, &bundle, PushOptions { force: arguments.force }).await?;
     if arguments.activate {

@@ -1,0 +1,105 @@
+//! Everything that can be wrong with a request, as sentences for whoever wrote it.
+
+use crate::limits::{MAX_DATA, MAX_DIMENSION, MAX_ID, MAX_NAME, MAX_RANK, MAX_RESPONSE, MAX_TENSORS, QUOTED};
+
+/// Why a request has no tensors, or outputs no response.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("the request is not JSON: {0}")]
+    NotJson(String),
+    #[error("the request holds NaN or infinity, which JSON does not have: send the tensor's data as binary")]
+    NotJsonNumber,
+    #[error("the request is not MessagePack: {0}")]
+    NotMessagePack(String),
+    /// Well-formed, but not a request.
+    #[error("{0}")]
+    Request(String),
+    #[error("Inference-Header-Content-Length says {header} bytes, and the request has {len}")]
+    HeaderTooLong { header: usize, len: usize },
+    #[error("the binary data has {found} bytes, and the inputs' binary_data_size add up to {stated}")]
+    BinaryLength { stated: u64, found: usize },
+    #[error("the model has no output {output:?}; it has {known}")]
+    UnknownOutput { output: String, known: String },
+    #[error(
+        "element {element} of the output {output:?} is NaN or infinite, which JSON does not have: ask for it as binary data"
+    )]
+    OutputNotJson { output: String, element: usize },
+    #[error("the output {output:?} is of type {dtype}, which this protocol does not have: ask by tensor frame")]
+    OutputType { output: String, dtype: &'static str },
+    #[error("the response would have more than {MAX_RESPONSE} bytes: ask for fewer outputs, or for binary data")]
+    TooLong,
+    #[error("the response could not be written: {0}")]
+    Unwritable(String),
+}
+
+impl Fault {
+    /// Whether the model's outputs cannot be said in the form that was asked for.
+    pub fn is_form(&self) -> bool {
+        matches!(self, Self::OutputNotJson { .. } | Self::OutputType { .. } | Self::TooLong | Self::Unwritable(_))
+    }
+}
+
+/// What is wrong with one part of a request. It becomes a [`Fault::Request`], with the place that the decoder adds.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Wrong {
+    #[error("there are more than {MAX_TENSORS} {what}")]
+    TooMany { what: &'static str },
+    #[error("`{key}` is missing in {place}")]
+    Missing { key: &'static str, place: &'static str },
+    #[error("`{key}` is there twice in {place}")]
+    Twice { key: &'static str, place: &'static str },
+    #[error("an id has more than {MAX_ID} bytes")]
+    LongId,
+    #[error("a tensor's name has more than {MAX_NAME} bytes")]
+    LongName,
+    #[error("two {what} are called {name:?}")]
+    SameName { what: &'static str, name: String },
+    #[error("{name:?} is not a datatype: write BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64, BF16 or BYTES")]
+    DataType { name: String },
+    #[error("a tensor has more than {MAX_RANK} dimensions")]
+    Rank,
+    #[error("a dimension is larger than {MAX_DIMENSION}")]
+    Dimension,
+    #[error("the tensors take more than {MAX_DATA} bytes")]
+    TooLarge,
+    #[error("input {input:?} has neither `data` nor binary data")]
+    NoData { input: String },
+    #[error("input {input:?} has both `data` and a binary_data_size")]
+    TwoData { input: String },
+    #[error(
+        "input {input:?} has a binary_data_size, and no Inference-Header-Content-Length says where binary data begins"
+    )]
+    NoBinary { input: String },
+    #[error("input {input:?}: its type and shape need {expected} bytes of data, it has {found}")]
+    Length { input: String, expected: u64, found: usize },
+    #[error("input {input:?}: string {element} is cut short or not UTF-8, or there are not {elements} strings")]
+    Strings { input: String, element: u64, elements: u64 },
+    #[error("input {input:?}: bool {element} is neither 0 nor 1")]
+    Bool { input: String, element: usize },
+    #[error("element {element}: {value} is not {dtype}")]
+    Element { element: u64, value: String, dtype: &'static str },
+    #[error("element {element}: {value} is out of the range of {dtype}")]
+    Range { element: u64, value: String, dtype: &'static str },
+    #[error("`data` has more than the {elements} elements of its shape")]
+    MoreElements { elements: u64 },
+    #[error("`data` has {found} elements, and its shape has {elements}")]
+    FewerElements { found: u64, elements: u64 },
+    #[error("`data` nests deeper than its shape")]
+    TooDeep,
+    #[error("`data` mixes flat and nested lists")]
+    Mixed,
+    #[error("a list of `data` at depth {depth} has {found} entries, and its dimension is {expected}")]
+    Ragged { depth: usize, found: u64, expected: u64 },
+    #[error("`classification` is not done here: leave it out and sort the outputs yourself")]
+    Classification,
+    #[error("shared memory is not used here: send the data itself")]
+    SharedMemory,
+}
+
+/// A stranger's text, short enough for an error.
+pub(crate) fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTED) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
+}

@@ -22,7 +22,7 @@ pub use fault::Fault;
 #[cfg(any(test, feature = "oracle"))]
 pub use oracle::oracle;
 pub use request::Request;
-pub use response::{Content, Response};
+pub use response::{Content, Response, pack};
 
 /// How a request is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -234,3 +234,8 @@ impl Write for Bounded {
         Ok(())
     }
 }
+
+/// Anything small as MessagePack, maps with their keys; nothing if it cannot be written.
+pub fn pack(value: &impl Serialize) -> Vec<u8> {
+    rmp_serde::to_vec_named(value).unwrap_or_default()
+}

@@ -1,6 +1,6 @@
-//! Health, readiness, status and metrics over HTTP, for orchestrators and Prometheus.
+//! Health, readiness, status and metrics over HTTP, for orchestrators and Prometheus; `v2/http.rs` adds the inference protocol.
 //!
-//! Promises: nothing here changes anything, and nothing here is on the message path.
+//! Promises: nothing here changes anything, and nothing in this file is on the message path.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use crate::metrics::Metrics;
 use crate::registry::Registry;
 use crate::service::WorkerStatus;
+use crate::v2::http::{self, OpenInference};
 
 pub struct Admin {
     pub worker: String,
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
+    pub open_inference: Arc<OpenInference>,
 }
 
 /// Listens at once, so that a taken port is a clear error at start.
@@ -34,12 +36,14 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketA
 }
 
 pub async fn run(listener: TcpListener, admin: Admin, stop: CancellationToken) -> std::io::Result<()> {
+    let open_inference = http::router(admin.open_inference.clone());
     let router = Router::new()
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(ready))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
-        .with_state(Arc::new(admin));
+        .with_state(Arc::new(admin))
+        .merge(open_inference);
     axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await }).await
 }
 

@@ -28,6 +28,8 @@ use crate::resolve::{self, Following};
 use crate::service::Service;
 use crate::stream::store::Promises;
 use crate::trials::Trials;
+use crate::v2::http::{Door, OpenInference};
+use crate::v2::questions::Questions;
 use crate::{connect, limits, publish, routes};
 
 /// One thread for all that waits: messages need no other, and handing them between threads costs more than it gains.
@@ -113,13 +115,18 @@ pub async fn run_with(config: WorkerConfig, loader: Loader, stop: CancellationTo
     tracing::info!(address = %admin_address, "health, readiness and metrics are served");
     // What watches over the worker stays until the last message is out.
     let watching = CancellationToken::new();
-    let admin = Admin { worker: config.name.clone(), registry: registry.clone(), metrics: metrics.clone() };
+    let (worker, door) = (config.name.clone(), Arc::new(Door::default()));
+    let open_inference =
+        OpenInference::new(worker.clone(), registry.clone(), metrics.clone(), door.clone(), !config.no_http_infer);
+    let open_inference = Arc::new(open_inference);
+    let admin = Admin { worker, registry: registry.clone(), metrics: metrics.clone(), open_inference };
     let beside = Beside::start()?;
     let admin = beside.tasks.spawn(admin::run(listener, admin, watching.clone()));
 
     let client = config.connection.worker(&config.name, connection_events(metrics.clone())).await?;
     if let Some(catalog) = open_catalog(&client, &stop).await {
-        let shared = Shared { client, loader, registry, metrics, admin: admin_address.to_string(), beside: &beside };
+        let admin = admin_address.to_string();
+        let shared = Shared { client, loader, registry, metrics, admin, door, beside: &beside };
         serve(&config, shared, catalog, &stop).await?;
     }
     watching.cancel();
@@ -137,6 +144,7 @@ struct Shared<'a> {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     admin: String,
+    door: Arc<Door>,
     beside: &'a Beside,
 }
 
@@ -171,7 +179,7 @@ async fn serve(
     catalog: Catalog,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    let Shared { client, loader, registry, metrics, admin, beside } = shared;
+    let Shared { client, loader, registry, metrics, admin, door, beside } = shared;
     let in_flight = config.bus.in_flight as usize;
     let places = in_flight + limits::STREAM_PLACES;
     let (lane_count, promises) = (loader.lanes, loader.promises);
@@ -201,7 +209,10 @@ async fn serve(
         () = stop.cancelled() => {}
     }
     let given = Given { lane_count, in_flight, journal: journal.clone(), promises };
+    let questions = Questions::subscribe(client.clone(), registry.clone(), metrics.clone(), &config.bus).await?;
+    let questions = beside.tasks.spawn(questions.run(stop.clone()));
     let bus = Arc::new(Bus::new(client.clone(), registry, lanes, metrics, given));
+    door.open(&bus, stop.clone());
     routes::run(bus.clone(), config.bus.clone(), routes, stop.clone()).await;
 
     tracing::info!("worker stops: finishing what is in hand");
@@ -219,6 +230,7 @@ async fn serve(
     let ends = async {
         resolver.await.context("the resolver panicked")?;
         service.await.context("the service panicked")??;
+        questions.await.context("the answers about models panicked")?;
         publisher.await.context("the publisher panicked")
     };
     tokio::time::timeout(limits::FAREWELL, ends).await.unwrap_or_else(|_| {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
 use inferbus_catalog::{Priority, Route, RouteName, Span, UnitFault};
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::bundle::{Bundle, Identity};
@@ -24,13 +25,11 @@ use crate::stream::delivery::Delivery;
 use crate::stream::places::Room;
 use crate::stream::store::Promises;
 use crate::telemetry::message_span;
+use crate::wire::Wire;
 use crate::{connect, limits, publish};
 
 /// How long the sender of a request waits for its result.
 pub const TIMEOUT: &str = "Inferbus-Timeout";
-
-/// The content type of a tensor frame.
-pub const FRAME_TYPE: &str = "application/x-inferbus-tensors";
 
 /// What must be remembered of a message while a lane has it.
 pub enum Ticket {
@@ -38,9 +37,23 @@ pub enum Ticket {
     Stream(Box<Delivery>),
 }
 
+/// Whom a request's answer goes to.
+pub enum ReplyTo {
+    Nobody,
+    Subject(Subject),
+    /// Somebody in this process, who asked otherwise than over NATS.
+    Caller(oneshot::Sender<Reply>),
+}
+
+/// What a [`ReplyTo::Caller`] gets: what a reply over NATS would be.
+pub struct Reply {
+    pub headers: HeaderMap,
+    pub payload: Bytes,
+}
+
 /// What is remembered of a request.
 pub struct Asked {
-    pub reply: Option<Subject>,
+    pub reply: ReplyTo,
     /// Where the result goes besides the reply, and below which emitted topics are published.
     pub output: Option<String>,
     pub headers: Option<HeaderMap>,
@@ -122,20 +135,41 @@ impl Bus {
     }
 
     async fn accept(&self, message: Message, origin: &Origin) {
-        if let Err((message, refusal)) = self.hand_over(message, origin) {
-            publish::refusal(&self.client, &self.metrics, message, &refusal).await;
+        let Message { subject, reply, payload, headers, .. } = message;
+        let reply = reply.map_or(ReplyTo::Nobody, ReplyTo::Subject);
+        let model = origin.model(&subject);
+        let output = || origin.output(&subject);
+        self.ask(model, payload, Envelope { reply, headers }, origin.is_urgent(), output).await;
+    }
+
+    /// Has a model tried, and answers at once if that cannot be.
+    pub async fn ask(
+        &self,
+        model: &str,
+        payload: Bytes,
+        envelope: Envelope,
+        urgent: bool,
+        output: impl FnOnce() -> Option<String>,
+    ) {
+        if let Err((envelope, refusal)) = self.hand_over(model, payload, envelope, urgent, output) {
+            publish::refusal(&self.client, &self.metrics, envelope, &refusal).await;
         }
     }
 
     /// No await and no I/O from here to the lane.
     #[expect(clippy::result_large_err, reason = "it is moved once, to whoever answers")]
-    fn hand_over(&self, message: Message, origin: &Origin) -> Result<(), (Envelope, Refusal)> {
+    fn hand_over(
+        &self,
+        model: &str,
+        payload: Bytes,
+        envelope: Envelope,
+        urgent: bool,
+        output: impl FnOnce() -> Option<String>,
+    ) -> Result<(), (Envelope, Refusal)> {
         let received = Instant::now();
-        let Message { subject, reply, payload, headers, .. } = message;
-        let envelope = Envelope { reply, headers };
         let len = payload.len();
-        let bundle = match self.admit(origin.model(&subject), len, envelope.headers.as_ref()) {
-            Ok(bundle) => bundle,
+        let (bundle, wire) = match self.admit(model, len, envelope.headers.as_ref()) {
+            Ok(admitted) => admitted,
             Err(refusal) => return Err((envelope, refusal)),
         };
         let identity = &bundle.identity;
@@ -147,26 +181,25 @@ impl Bus {
             Err(refusal) => return Err((envelope, refusal)),
         };
         let span = message_span(identity, envelope.headers.as_ref());
-        let output = origin.output(&subject);
-        let urgent = origin.is_urgent();
-        let asked = Asked { reply: envelope.reply, output, headers: envelope.headers, received, _place: place };
+        let Envelope { reply, headers } = envelope;
+        let asked = Asked { reply, output: output(), headers, received, _place: place };
         let ticket = Ticket::Request(asked);
-        let job = Job { bundle, payload, name: None, received, deadline, urgent, span, ticket };
+        let job = Job { bundle, payload, wire, name: None, received, deadline, urgent, span, ticket };
         let Err(job) = self.lanes.submit(job) else {
             return Ok(());
         };
         let (reply, headers) = match job.ticket {
             Ticket::Request(Asked { reply, headers, .. }) => (reply, headers),
-            Ticket::Stream(_) => (None, None),
+            Ticket::Stream(_) => (ReplyTo::Nobody, None),
         };
         Err((Envelope { reply, headers }, Refusal::Stopping))
     }
 
     /// The bundle that takes a message of this size and kind, or why none does.
-    pub fn admit(&self, model: &str, len: usize, headers: Option<&HeaderMap>) -> Result<Arc<Bundle>, Refusal> {
+    pub fn admit(&self, model: &str, len: usize, headers: Option<&HeaderMap>) -> Result<(Arc<Bundle>, Wire), Refusal> {
         let bundle = self.registry.active(model)?;
-        fits(&bundle, len, headers)?;
-        Ok(bundle)
+        let wire = fits(&bundle, len, headers)?;
+        Ok((bundle, wire))
     }
 
     fn place(&self, len: usize) -> Option<Place> {
@@ -187,7 +220,7 @@ impl Bus {
 
 /// What a refusal needs of a message.
 pub struct Envelope {
-    pub reply: Option<Subject>,
+    pub reply: ReplyTo,
     pub headers: Option<HeaderMap>,
 }
 
@@ -227,23 +260,11 @@ fn excerpt(text: &str) -> String {
     text.chars().take(limits::EXCERPT).collect()
 }
 
-/// Whether a bundle takes a message of this length and with these headers, whoever brings it.
-pub fn fits(bundle: &Bundle, len: usize, headers: Option<&HeaderMap>) -> Result<(), Refusal> {
+/// Whether a bundle takes a message of this length and with these headers, whoever brings it, and how its tensors are written.
+pub fn fits(bundle: &Bundle, len: usize, headers: Option<&HeaderMap>) -> Result<Wire, Refusal> {
     if len > limits::PAYLOAD {
         let Identity { model, version, .. } = bundle.identity.clone();
         return Err(Refusal::TooLarge { model, version, len, limit: limits::PAYLOAD });
     }
-    if bundle.takes_tensors() { frame_type(&bundle.identity, headers) } else { Ok(()) }
-}
-
-fn frame_type(identity: &Identity, headers: Option<&HeaderMap>) -> Result<(), Refusal> {
-    match headers.and_then(|headers| headers.get("Content-Type")) {
-        Some(given) if given.as_str() != FRAME_TYPE => Err(Refusal::ContentType {
-            model: identity.model.clone(),
-            version: identity.version.clone(),
-            given: given.to_string(),
-            expected: "this model has no pre plugin, so send tensors as application/x-inferbus-tensors",
-        }),
-        _ => Ok(()),
-    }
+    if bundle.takes_tensors() { Wire::of(&bundle.identity, headers) } else { Ok(Wire::Frame) }
 }

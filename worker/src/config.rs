@@ -24,9 +24,12 @@ pub struct WorkerConfig {
     pub compute: Compute,
     #[command(flatten)]
     pub bus: BusSettings,
-    /// Where health, readiness and metrics are served; port 0 takes a free one, which the log names
+    /// Where health, readiness, metrics and the Open Inference Protocol are served; port 0 takes a free one, which the log names
     #[arg(long, value_name = "ADDR:PORT", env = "INFERBUS_ADMIN", default_value = "127.0.0.1:0")]
     pub admin: SocketAddr,
+    /// Answer no inference requests at the admin address: `/v2/models/<MODEL>/infer` refuses
+    #[arg(long, env = "INFERBUS_NO_HTTP_INFER")]
+    pub no_http_infer: bool,
     /// The worker's name in `inferbus status`
     #[arg(long, value_name = "NAME", env = "INFERBUS_NAME", default_value_t = default_name())]
     pub name: String,

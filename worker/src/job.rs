@@ -10,9 +10,10 @@ use bytes::Bytes;
 use inferbus_abi::frame::{self, Frame, FrameFault, Tensor};
 use inferbus_engine::{Model, ModelFault};
 use inferbus_sandbox::{Emit, Fault, Instance, LogLine, Reply};
-use smallvec::SmallVec;
 
+use crate::bundle::Identity;
 use crate::telemetry::stage_span;
+use crate::wire::{Decoded, Wire, WireFault, Written};
 
 /// One stage around the model. In every worker it is a sandboxed plugin; a benchmark puts native code here, to see
 /// what the sandbox costs.
@@ -82,6 +83,7 @@ pub type Ended = (Result<Done, Failure>, StageTimes);
 pub struct Done {
     /// The result's bytes; `None` when a plugin declared that there is no result.
     pub output: Option<Bytes>,
+    pub written: Written,
     /// Extra messages, in the order in which the plugins emitted them.
     pub emits: Vec<Emit>,
 }
@@ -89,8 +91,8 @@ pub struct Done {
 /// Why a message has no result, and in which stage that was found.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    #[error("the payload is not a tensor frame: {0}")]
-    Payload(FrameFault),
+    #[error("{0}")]
+    Payload(WireFault),
     #[error("the payload's tensors do not fit the model: {0}")]
     Input(ModelFault),
     #[error("{fault}")]
@@ -101,6 +103,8 @@ pub enum Failure {
     Handover(ModelFault),
     #[error("the model's outputs do not fit into a tensor frame: {0}")]
     Outputs(FrameFault),
+    #[error("{0}")]
+    Result(WireFault),
     #[error("the model failed: {0}")]
     Model(ModelFault),
     #[error("its time was over {} ms before a lane was free, so it was not computed", .0.as_millis())]
@@ -116,7 +120,7 @@ impl Failure {
         match self {
             Self::Plugin { stage, .. } => *stage,
             Self::Payload(_) | Self::HandoverFrame(_) | Self::Late(_) => Stage::Pre,
-            Self::Input(_) | Self::Handover(_) | Self::Outputs(_) | Self::Model(_) => Stage::Infer,
+            Self::Input(_) | Self::Handover(_) | Self::Outputs(_) | Self::Result(_) | Self::Model(_) => Stage::Infer,
             Self::Unpublishable { .. } => Stage::Post,
         }
     }
@@ -132,8 +136,17 @@ pub trait Surroundings {
     fn passed(&self, _stage: Stage, _payload: &[u8]) {}
 }
 
+/// A message as it came, and for which bundle.
+#[derive(Clone, Copy)]
+pub struct Payload<'a> {
+    pub bytes: &'a [u8],
+    /// How tensors are written in it, if there is no pre plugin to read it.
+    pub wire: Wire,
+    pub identity: &'a Identity,
+}
+
 /// Runs one message: payload → pre → model → post.
-pub fn run(parts: &mut Parts, payload: &[u8], around: &dyn Surroundings) -> Ended {
+pub fn run(parts: &mut Parts, payload: Payload<'_>, around: &dyn Surroundings) -> Ended {
     let mut times = StageTimes::default();
     let result = before_model(parts, payload, around, &mut times);
     (result, times)
@@ -141,27 +154,27 @@ pub fn run(parts: &mut Parts, payload: &[u8], around: &dyn Surroundings) -> Ende
 
 fn before_model(
     parts: &mut Parts,
-    payload: &[u8],
+    Payload { bytes, wire, identity }: Payload<'_>,
     around: &dyn Surroundings,
     times: &mut StageTimes,
 ) -> Result<Done, Failure> {
     let Parts { pre, model, post } = parts;
     let Some(pre) = pre else {
-        let frame = Frame::decode(payload).map_err(Failure::Payload)?;
-        return infer(model.as_mut(), post, (&frame, payload), Failure::Input, Vec::new(), around, times);
+        let given = wire.decode(bytes, identity).map_err(Failure::Payload)?;
+        return infer(model.as_mut(), post, (&given, bytes), Failure::Input, Vec::new(), around, times);
     };
     let started = around.now();
     let span = stage_span(Stage::Pre).entered();
-    let reply = call(pre, Stage::Pre, payload.len(), &mut |input| input.copy_from_slice(payload), around);
+    let reply = call(pre, Stage::Pre, bytes.len(), &mut |input| input.copy_from_slice(bytes), around);
     drop(span);
     times.pre = around.now().duration_since(started);
     let Reply { output, emits } = reply?;
     let Some(output) = output else {
-        return Ok(Done { output: None, emits });
+        return Ok(Done { output: None, written: Written::Raw, emits });
     };
-    around.passed(Stage::Pre, payload);
+    around.passed(Stage::Pre, bytes);
     let frame = Frame::decode(output).map_err(Failure::HandoverFrame)?;
-    infer(model.as_mut(), post, (&frame, payload), Failure::Handover, emits, around, times)
+    infer(model.as_mut(), post, (&Decoded::Frame(frame), bytes), Failure::Handover, emits, around, times)
 }
 
 /// The model reads its inputs where they lie and hands its outputs on where they lie, so the post
@@ -169,14 +182,13 @@ fn before_model(
 fn infer(
     model: &mut dyn Model,
     post: &mut Option<Box<dyn Transform>>,
-    (frame, payload): (&Frame<'_>, &[u8]),
+    (given, payload): (&Decoded<'_>, &[u8]),
     misfit: fn(ModelFault) -> Failure,
     emits: Vec<Emit>,
     around: &dyn Surroundings,
     times: &mut StageTimes,
 ) -> Result<Done, Failure> {
-    // As many as most models have take no memory of their own.
-    let inputs: SmallVec<[Tensor<'_>; 4]> = frame.tensors().collect();
+    let inputs = given.tensors();
     let started = around.now();
     // Left before post begins, so that a trace shows three stages in a row.
     let mut span = Some(stage_span(Stage::Infer).entered());
@@ -187,7 +199,7 @@ fn infer(
         let ended = around.now();
         model_ended = Some(ended);
         around.passed(Stage::Infer, payload);
-        done = Some(after_model(post, outputs, around));
+        done = Some(after_model(post, outputs, Some(given), around));
         times.post = around.now().duration_since(ended);
     });
     around.ran(1);
@@ -208,18 +220,19 @@ pub(crate) fn lacks_outputs() -> Result<Done, Failure> {
 pub(crate) fn after_model(
     post: &mut Option<Box<dyn Transform>>,
     outputs: &[Tensor<'_>],
+    given: Option<&Decoded<'_>>,
     around: &dyn Surroundings,
 ) -> Result<Done, Failure> {
     let Some(post) = post else {
-        let output = frame::encode(outputs).map_err(Failure::Outputs)?;
-        return Ok(Done { output: Some(output.into()), emits: Vec::new() });
+        let (output, written) = Decoded::encode(given, outputs).map_err(Failure::Result)?;
+        return Ok(Done { output: Some(output.into()), written, emits: Vec::new() });
     };
     let len = frame::encoded_len(outputs).map_err(Failure::Outputs)?;
     let _span = stage_span(Stage::Post).entered();
     let mut encoded = Ok(());
     let reply = call(post, Stage::Post, len, &mut |input| encoded = frame::encode_into(outputs, input), around)?;
     encoded.map_err(Failure::Outputs)?;
-    Ok(Done { output: reply.output.map(Bytes::copy_from_slice), emits: reply.emits })
+    Ok(Done { output: reply.output.map(Bytes::copy_from_slice), written: Written::Raw, emits: reply.emits })
 }
 
 pub(crate) fn call<'a>(

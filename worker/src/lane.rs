@@ -16,15 +16,17 @@ use tracing::Span;
 
 use crate::bundle::Bundle;
 use crate::failpoint;
-use crate::job::{self, Done, Ended, Failure, Stage, StageTimes, Surroundings};
+use crate::job::{self, Done, Ended, Failure, Payload, Stage, StageTimes, Surroundings};
 use crate::journal::{Journal, Scribe};
 use crate::queue::{Queue, Turn, Waits};
 use crate::together::{self, Message};
+use crate::wire::Wire;
 
 /// A message on its way to a lane. The ticket is the bus's own and means nothing here.
 pub struct Job<T> {
     pub bundle: Arc<Bundle>,
     pub payload: Bytes,
+    pub wire: Wire,
     /// The name of a message that is delivered again after a crash.
     pub name: Option<Arc<str>>,
     pub received: Instant,
@@ -60,7 +62,8 @@ impl<T> Waits for Job<T> {
 
 impl<T> Job<T> {
     fn message(&self) -> Message<'_> {
-        Message { payload: &self.payload, deadline: self.deadline, span: &self.span }
+        let payload = Payload { bytes: &self.payload, wire: self.wire, identity: &self.bundle.identity };
+        Message { payload, deadline: self.deadline, span: &self.span }
     }
 }
 
@@ -164,8 +167,9 @@ fn compute<T>(lane: usize, bundle: &Bundle, turn: &[Job<T>]) -> SmallVec<[Ended;
     let around = Here { bundle };
     let run = || match turn {
         [job] => {
-            let in_time = job.message().in_time(around.now());
-            let run = || job.span.in_scope(|| job::run(&mut bundle.parts(lane), &job.payload, &around));
+            let message = job.message();
+            let in_time = message.in_time(around.now());
+            let run = || job.span.in_scope(|| job::run(&mut bundle.parts(lane), message.payload, &around));
             smallvec![in_time.map_or_else(|late| (Err(late), StageTimes::default()), |()| run())]
         }
         turn => {

@@ -35,3 +35,5 @@ pub mod stream;
 pub mod telemetry;
 pub mod together;
 pub mod trials;
+pub mod v2;
+pub mod wire;

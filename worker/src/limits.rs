@@ -17,6 +17,11 @@ pub const BYTES_PER_PERMIT: usize = 1 << 10;
 /// A payload larger than this is refused whatever the NATS server lets through.
 pub const PAYLOAD: usize = 64 << 20;
 
+/// Bodies of HTTP requests that are being read at once, their bytes, and how long each may take.
+pub const HTTP_BODIES: usize = 256;
+pub const HTTP_BYTES: usize = 256 << 20;
+pub const HTTP_BODY: Duration = Duration::from_secs(30);
+
 /// What a message's headers may take of the server's max_payload.
 pub const HEADER_ROOM: usize = 8 << 10;
 
@@ -211,6 +216,8 @@ const _: () = {
     assert!(RETRY_FIRST.as_nanos() <= RETRY_STORE.as_nanos(), "the pause must be able to grow");
     assert!(IN_FLIGHT <= SUBSCRIPTION, "a full worker must still be able to refuse what arrives");
     assert!(IN_FLIGHT <= CLIENT_COMMANDS, "every message in hand must be able to hand over its reply");
+    assert!(PAYLOAD <= HTTP_BYTES, "the largest body must fit into an idle worker");
+    assert!(HTTP_BYTES / BYTES_PER_PERMIT <= u32::MAX as usize, "permits are counted in u32");
     assert!(PAYLOAD <= IN_FLIGHT_BYTES, "the largest payload must fit into an idle worker");
     assert!(IN_FLIGHT_BYTES.is_multiple_of(BYTES_PER_PERMIT), "bytes are counted in whole permits");
     assert!(IN_FLIGHT_BYTES / BYTES_PER_PERMIT <= u32::MAX as usize, "permits are counted in u32");

@@ -10,6 +10,7 @@ use inferbus_sandbox::FaultClass;
 
 use crate::job::{Failure, Stage};
 use crate::limits;
+use crate::wire::WireFault;
 
 /// Why a message was not even tried.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +25,8 @@ pub enum Refusal {
     ContentType { model: ModelName, version: Version, given: String, expected: &'static str },
     #[error("the header Inferbus-Timeout is {given:?}: {why}; write a time like `250ms`")]
     Timeout { given: String, why: String },
+    #[error("{model}: the header Inference-Header-Content-Length says `{given}`, which is no number of bytes")]
+    HeaderLength { model: ModelName, given: String },
     #[error("{model}: the worker has as much in hand as it takes ({limit} messages, or {} MiB of payloads): send again later or add a worker", limits::IN_FLIGHT_BYTES >> 20)]
     Busy { model: ModelName, limit: usize },
     #[error("the worker is stopping: send again")]
@@ -56,6 +59,7 @@ impl Refusal {
             Self::UnknownModel { .. } => verdict(404, "unknown_model"),
             Self::TooLarge { .. } => verdict(413, "payload_too_large"),
             Self::ContentType { .. } => verdict(415, "content_type"),
+            Self::HeaderLength { .. } => verdict(400, "bad_tensors"),
             Self::Busy { .. } => verdict(429, "busy"),
             Self::NotLoaded { .. } | Self::Stopping => verdict(503, "unavailable"),
             Self::TooOften { .. } => verdict(500, "deliveries"),
@@ -67,8 +71,12 @@ impl Refusal {
     pub fn may_pass(&self) -> bool {
         match self {
             Self::UnknownModel { .. } | Self::NotLoaded { .. } | Self::Busy { .. } | Self::Stopping => true,
-            Self::Timeout { .. } => false,
-            Self::TooLarge { .. } | Self::ContentType { .. } | Self::TooOften { .. } | Self::Crashed { .. } => false,
+            Self::TooLarge { .. }
+            | Self::ContentType { .. }
+            | Self::HeaderLength { .. }
+            | Self::Timeout { .. }
+            | Self::TooOften { .. }
+            | Self::Crashed { .. } => false,
         }
     }
 }
@@ -78,13 +86,15 @@ impl Failure {
         match self {
             Self::Payload(_) | Self::Input(_) => verdict(400, "bad_tensors"),
             Self::Late(_) => verdict(408, "late"),
+            Self::Result(WireFault::Open(fault)) if fault.is_form() => verdict(406, "not_acceptable"),
+            Self::Result(WireFault::Open(_)) => verdict(400, "bad_tensors"),
             Self::Plugin { fault, .. } => match fault.class() {
                 FaultClass::Refused => verdict(422, "refused"),
                 FaultClass::Trapped => verdict(500, "trapped"),
                 FaultClass::OutOfTime => verdict(504, "out_of_time"),
                 FaultClass::OverLimit => verdict(507, "over_limit"),
             },
-            Self::HandoverFrame(_) | Self::Handover(_) | Self::Outputs(_) => verdict(502, "misfit"),
+            Self::HandoverFrame(_) | Self::Handover(_) | Self::Outputs(_) | Self::Result(_) => verdict(502, "misfit"),
             Self::Unpublishable { .. } => verdict(507, "over_limit"),
             Self::Model(ModelFault::OutOfTime { .. }) => verdict(504, "out_of_time"),
             Self::Model(_) => verdict(500, "model_failed"),

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use tracing::Span;
 
 use crate::bundle::{Bundle, Identity};
-use crate::bus::{Asked, Envelope, FRAME_TYPE, Ticket};
+use crate::bus::{Asked, Envelope, Reply, ReplyTo, Ticket};
 use crate::job::{Done, Failure, StageTimes};
 use crate::lane::Finished;
 use crate::limits;
@@ -21,6 +21,7 @@ use crate::metrics::Metrics;
 use crate::outcome::{self, Refusal};
 use crate::stream::settle;
 use crate::telemetry::{mark_failed, trace_into};
+use crate::wire::error_body;
 
 /// The error headers of the NATS services protocol.
 pub const ERROR_CODE: &str = "Nats-Service-Error-Code";
@@ -53,16 +54,20 @@ impl Publisher {
     async fn message(&self, message: Finished<()>, ticket: Asked) {
         let Finished { bundle, result, times, span, .. } = message;
         let headers = result_headers(&bundle, &span, ticket.headers.as_ref(), times);
-        match result.and_then(|done| fits(self.client.max_payload(), done)) {
-            Ok(done) => self.done(&bundle, done, headers, times, &ticket).await,
+        let fit = |done| match ticket.reply {
+            ReplyTo::Caller(_) => fits_caller(self.client.max_payload(), done),
+            _ => fits(self.client.max_payload(), done),
+        };
+        match result.and_then(fit) {
+            Ok(done) => self.done(&bundle, done, headers, times, ticket).await,
             Err(failure) => {
                 mark_failed(&span, failure.verdict().code);
-                self.failed(&bundle, &failure, headers, times, &ticket).await;
+                self.failed(&bundle, &failure, headers, times, ticket).await;
             }
         }
     }
 
-    async fn done(&self, bundle: &Bundle, done: Done, mut headers: HeaderMap, times: StageTimes, ticket: &Asked) {
+    async fn done(&self, bundle: &Bundle, done: Done, mut headers: HeaderMap, times: StageTimes, ticket: Asked) {
         bundle.metrics.done(done.output.is_some(), done.emits.len(), times, ticket.received.elapsed());
         for emit in done.emits {
             let subject = match &ticket.output {
@@ -71,18 +76,14 @@ impl Publisher {
             };
             self.publish(subject.into(), headers.clone(), emit.payload.into()).await;
         }
-        if bundle.gives_tensors() {
-            headers.insert("Content-Type", FRAME_TYPE);
-        }
+        done.written.say(&mut headers);
         if let (Some(subject), Some(output)) = (&ticket.output, &done.output) {
             self.publish(subject.as_str().into(), headers.clone(), output.clone()).await;
         }
-        if let Some(reply) = &ticket.reply {
-            if done.output.is_none() {
-                headers.insert("Inferbus-Result", "none");
-            }
-            self.publish(reply.clone(), headers, done.output.unwrap_or_default()).await;
+        if done.output.is_none() {
+            headers.insert("Inferbus-Result", "none");
         }
+        answer(&self.client, &self.metrics, ticket.reply, headers, done.output.unwrap_or_default()).await;
     }
 
     async fn failed(
@@ -91,18 +92,17 @@ impl Publisher {
         failure: &Failure,
         mut headers: HeaderMap,
         times: StageTimes,
-        ticket: &Asked,
+        ticket: Asked,
     ) {
         let (verdict, stage) = (failure.verdict(), failure.stage());
         let identity = &bundle.identity;
         let text = outcome::sentence(identity.model.as_ref(), &identity.version.to_string(), stage, failure);
         bundle.metrics.failed(verdict, &text, times, ticket.received.elapsed());
         tracing::debug!(code = verdict.code, "{text}");
-        if let Some(reply) = &ticket.reply {
-            headers.insert("Inferbus-Stage", stage.name());
-            error_headers(&mut headers, verdict.code, text);
-            self.publish(reply.clone(), headers, Bytes::new()).await;
-        }
+        headers.insert("Inferbus-Stage", stage.name());
+        let body = error_body(ticket.headers.as_ref(), &text, &mut headers);
+        error_headers(&mut headers, verdict.code, text);
+        answer(&self.client, &self.metrics, ticket.reply, headers, body.into()).await;
     }
 
     async fn publish(&self, subject: Subject, headers: HeaderMap, payload: Bytes) {
@@ -110,6 +110,25 @@ impl Publisher {
             self.metrics.unpublished.inc();
         }
     }
+}
+
+/// Hands an answer to the client, or to the caller; one that has gone away needs none.
+async fn answer(client: &Client, metrics: &Metrics, to: ReplyTo, headers: HeaderMap, payload: Bytes) {
+    match to {
+        ReplyTo::Nobody => {}
+        ReplyTo::Caller(caller) => drop(caller.send(Reply { headers, payload })),
+        ReplyTo::Subject(subject) => {
+            if client.publish_with_headers(subject, headers, payload).await.is_err() {
+                metrics.unpublished.inc();
+            }
+        }
+    }
+}
+
+/// The result of a caller in this process does not go to the server.
+fn fits_caller(max_payload: usize, mut done: Done) -> Result<Done, Failure> {
+    let output = done.output.take();
+    fits(max_payload, done).map(|done| Done { output, ..done })
 }
 
 /// What the server would not take must be known before any part of it is published.
@@ -135,19 +154,18 @@ pub async fn refusal(client: &Client, metrics: &Metrics, message: Envelope, refu
     let verdict = refusal.verdict();
     let text = outcome::header_text(&refusal.to_string());
     metrics.refusal(verdict, &text);
-    let Some(reply) = message.reply else {
+    if matches!(message.reply, ReplyTo::Nobody) {
         tracing::debug!(code = verdict.code, "dropped, with nobody to tell: {text}");
         return;
-    };
+    }
     let mut headers = HeaderMap::new();
+    let body = error_body(message.headers.as_ref(), &text, &mut headers);
     error_headers(&mut headers, verdict.code, text);
     trace_into(&mut headers, &Span::none(), message.headers.as_ref());
-    if client.publish_with_headers(reply, headers, Bytes::new()).await.is_err() {
-        metrics.unpublished.inc();
-    }
+    answer(client, metrics, message.reply, headers, body.into()).await;
 }
 
-fn error_headers(headers: &mut HeaderMap, code: u16, text: String) {
+pub fn error_headers(headers: &mut HeaderMap, code: u16, text: String) {
     headers.insert(ERROR_CODE, code.to_string());
     headers.insert(ERROR, text);
 }

@@ -12,14 +12,15 @@ use smallvec::SmallVec;
 use tracing::Span;
 
 use crate::job::{
-    Done, Ended, Failure, Parts, Stage, StageTimes, Surroundings, Transform, after_model, call, lacks_outputs,
+    Done, Ended, Failure, Parts, Payload, Stage, StageTimes, Surroundings, Transform, after_model, call, lacks_outputs,
 };
 use crate::limits;
 use crate::telemetry::stage_span;
+use crate::wire::Decoded;
 
 /// A message as the path sees it.
 pub struct Message<'a> {
-    pub payload: &'a [u8],
+    pub payload: Payload<'a>,
     /// Nobody wants its result later than this.
     pub deadline: Option<Instant>,
     pub span: &'a Span,
@@ -36,8 +37,10 @@ impl Message<'_> {
 
 /// What is known of a message between pre and its end.
 #[derive(Default)]
-struct Underway {
+struct Underway<'a> {
     times: StageTimes,
+    /// The payload, where no plugin read it.
+    given: Option<Decoded<'a>>,
     emits: Vec<Emit>,
     end: Option<Result<Done, Failure>>,
 }
@@ -52,7 +55,7 @@ pub fn run(
     let Parts { pre, model, post } = parts;
     let taken = around.now();
     let mut stacks = Stacks::new(signature, limits::BATCH_BYTES);
-    let mut underway: Vec<Underway> = messages.iter().map(|_| Underway::default()).collect();
+    let mut underway: Vec<Underway<'_>> = messages.iter().map(|_| Underway::default()).collect();
     let mut members: Vec<Vec<usize>> = Vec::new();
     for (index, (message, underway)) in messages.iter().zip(&mut underway).enumerate() {
         match message.span.in_scope(|| before_model(pre, message, &mut stacks, underway, around)) {
@@ -60,7 +63,10 @@ pub fn run(
                 members.resize_with(members.len().max(stack + 1), Vec::new);
                 members[stack].push(index);
             }
-            Ok(None) => underway.end = Some(Ok(Done { output: None, emits: std::mem::take(&mut underway.emits) })),
+            Ok(None) => {
+                let emits = std::mem::take(&mut underway.emits);
+                underway.end = Some(Ok(Done { emits, ..Done::default() }));
+            }
             Err(failure) => underway.end = Some(Err(failure)),
         }
     }
@@ -73,24 +79,21 @@ pub fn run(
 }
 
 /// Has a message's tensors put on a stack, and says on which; on none if the plugin gave no result.
-fn before_model(
+fn before_model<'a>(
     pre: &mut Option<Box<dyn Transform>>,
-    message: &Message<'_>,
+    message: &Message<'a>,
     stacks: &mut Stacks<'_>,
-    underway: &mut Underway,
+    underway: &mut Underway<'a>,
     around: &dyn Surroundings,
 ) -> Result<Option<usize>, Failure> {
     let started = around.now();
     message.in_time(started)?;
-    let mut push = |frame: &Frame<'_>, misfit: fn(ModelFault) -> Failure| {
-        let tensors: SmallVec<[Tensor<'_>; 4]> = frame.tensors().collect();
-        stacks.push(&tensors).map(Some).map_err(misfit)
-    };
+    let Payload { bytes: payload, wire, identity } = message.payload;
     let Some(pre) = pre else {
-        return push(&Frame::decode(message.payload).map_err(Failure::Payload)?, Failure::Input);
+        let given = underway.given.insert(wire.decode(payload, identity).map_err(Failure::Payload)?);
+        return stacks.push(&given.tensors()).map(Some).map_err(Failure::Input);
     };
     let span = stage_span(Stage::Pre).entered();
-    let payload = message.payload;
     let reply = call(pre, Stage::Pre, payload.len(), &mut |input| input.copy_from_slice(payload), around);
     drop(span);
     underway.times.pre = around.now().duration_since(started);
@@ -98,7 +101,9 @@ fn before_model(
     underway.emits = emits;
     let Some(output) = output else { return Ok(None) };
     around.passed(Stage::Pre, payload);
-    push(&Frame::decode(output).map_err(Failure::HandoverFrame)?, Failure::Handover)
+    let frame = Frame::decode(output).map_err(Failure::HandoverFrame)?;
+    let tensors: SmallVec<[Tensor<'_>; 4]> = frame.tensors().collect();
+    stacks.push(&tensors).map(Some).map_err(Failure::Handover)
 }
 
 /// The messages from the model on.
@@ -107,7 +112,7 @@ struct Shared<'a> {
     taken: Instant,
     post: &'a mut Option<Box<dyn Transform>>,
     around: &'a dyn Surroundings,
-    underway: Vec<Underway>,
+    underway: Vec<Underway<'a>>,
 }
 
 impl Shared<'_> {
@@ -160,8 +165,8 @@ impl Shared<'_> {
     fn after(&mut self, index: usize, outputs: &[Tensor<'_>]) {
         let (message, underway) = (&self.messages[index], &mut self.underway[index]);
         let started = self.around.now();
-        self.around.passed(Stage::Infer, message.payload);
-        let mut done = message.span.in_scope(|| after_model(self.post, outputs, self.around));
+        self.around.passed(Stage::Infer, message.payload.bytes);
+        let mut done = message.span.in_scope(|| after_model(self.post, outputs, underway.given.as_ref(), self.around));
         if let Ok(done) = &mut done {
             done.emits.splice(0..0, std::mem::take(&mut underway.emits));
         }

@@ -5,10 +5,14 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use inferbus::job::{self, Done, Failure, Parts, Stage, StageTimes, Surroundings, Transform};
+use inferbus::bundle::Identity;
+use inferbus::job::{self, Done, Failure, Parts, Payload, Stage, StageTimes, Surroundings, Transform};
 use inferbus::together::{self, Message};
+use inferbus::wire::{Wire, Written};
 use inferbus_abi::frame::{self, DataType, Shape, Tensor};
+use inferbus_catalog::{Digest, parse_version};
 use inferbus_engine::{Dim, FakeNetwork, ModelFault, Network as _, Port, Signature};
+use inferbus_open_inference::{Content, Form};
 use inferbus_sandbox::{Bounds, Ceilings, Emit, Grants, LogLine, Plugin, Sandbox};
 
 /// A world whose clock moves on by one millisecond whenever it is looked at.
@@ -17,6 +21,10 @@ struct World {
     looks: Cell<u32>,
     log: RefCell<Vec<String>>,
     runs: RefCell<Vec<usize>>,
+}
+
+fn world() -> World {
+    World { began: Instant::now(), looks: Cell::default(), log: RefCell::default(), runs: RefCell::default() }
 }
 
 impl Surroundings for World {
@@ -59,10 +67,17 @@ fn parts(pre: Option<&str>, post: Option<&str>) -> Parts {
     Parts { pre: pre.map(plugin), model: network().session().unwrap(), post: post.map(plugin) }
 }
 
-fn run(mut parts: Parts, payload: &[u8]) -> (Result<Done, Failure>, StageTimes, Vec<String>) {
-    let world =
-        World { began: Instant::now(), looks: Cell::default(), log: RefCell::default(), runs: RefCell::default() };
-    let (result, times) = job::run(&mut parts, payload, &world);
+fn identity() -> Identity {
+    Identity { model: "adder".parse().unwrap(), version: parse_version("1.0.0").unwrap(), digest: Digest::of(b"") }
+}
+
+fn run(parts: Parts, payload: &[u8]) -> (Result<Done, Failure>, StageTimes, Vec<String>) {
+    run_on(parts, payload, Wire::Frame)
+}
+
+fn run_on(mut parts: Parts, payload: &[u8], wire: Wire) -> (Result<Done, Failure>, StageTimes, Vec<String>) {
+    let world = world();
+    let (result, times) = job::run(&mut parts, Payload { bytes: payload, wire, identity: &identity() }, &world);
     (result, times, world.log.into_inner())
 }
 
@@ -88,12 +103,18 @@ fn run_together(
     payloads: &[(&[u8], bool)],
 ) -> (Vec<(End, Vec<String>)>, Vec<usize>) {
     let mut parts = Parts { pre: pre.map(plugin), model: rows().session().unwrap(), post: post.map(plugin) };
-    let world =
-        World { began: Instant::now(), looks: Cell::default(), log: RefCell::default(), runs: RefCell::default() };
+    let world = world();
     let span = tracing::Span::none();
     let late = |late: bool| late.then_some(world.began);
-    let messages: Vec<_> =
-        payloads.iter().map(|(payload, is_late)| Message { payload, deadline: late(*is_late), span: &span }).collect();
+    let identity = identity();
+    let messages: Vec<_> = payloads
+        .iter()
+        .map(|(bytes, is_late)| Message {
+            payload: Payload { bytes, wire: Wire::Frame, identity: &identity },
+            deadline: late(*is_late),
+            span: &span,
+        })
+        .collect();
     let ends = together::run(&mut parts, rows().signature(), &messages, &world);
     let ends = ends.into_iter().map(|(result, _)| match result {
         Ok(done) => {
@@ -236,8 +257,49 @@ fn every_failure_has_its_stage_and_its_code() {
 #[test]
 fn a_failed_message_leaves_the_parts_as_they_were() {
     let mut parts = parts(None, None);
-    let world =
-        World { began: Instant::now(), looks: Cell::default(), log: RefCell::default(), runs: RefCell::default() };
-    assert!(job::run(&mut parts, &frame_of(b"fail"), &world).0.is_err());
-    assert!(job::run(&mut parts, &frame_of(b"abcd"), &world).0.is_ok());
+    let world = world();
+    let (bad, good, identity) = (frame_of(b"fail"), frame_of(b"abcd"), identity());
+    let mut ran = |bytes| job::run(&mut parts, Payload { bytes, wire: Wire::Frame, identity: &identity }, &world).0;
+    assert!(ran(&bad).is_err());
+    assert!(ran(&good).is_ok());
+}
+
+const JSON: Wire = Wire::Open(Form::Json { header_len: None });
+
+/// A request of the Open Inference Protocol with these bytes for `x`.
+fn asking(data: &[u8], more: &str) -> Vec<u8> {
+    let len = data.len();
+    format!(r#"{{"inputs":[{{"name":"x","datatype":"UINT8","shape":[{len}],"data":{data:?}}}]{more}}}"#).into_bytes()
+}
+
+#[test]
+fn a_result_is_written_as_its_payload_was() {
+    let (result, ..) = run_on(parts(None, None), &asking(b"abcd", r#","id":"7""#), JSON);
+    let done = result.unwrap();
+    assert_eq!(done.written, Written::Open(Content::Json));
+    let expected = br#"{"model_name":"adder","model_version":"1.0.0","id":"7","outputs":[{"name":"y","datatype":"UINT8","shape":[4],"data":[98,99,100,101]}]}"#;
+    assert_eq!(done.output.unwrap().as_ref(), expected);
+
+    let binary = asking(b"abcd", r#","parameters":{"binary_data_output":true}"#);
+    let done = run_on(parts(None, None), &binary, JSON).0.unwrap();
+    let Written::Open(Content::Binary { header_len }) = done.written else { panic!("{:?}", done.written) };
+    assert_eq!(&done.output.unwrap()[header_len..], b"bcde");
+
+    let done = run(parts(None, None), &frame_of(b"abcd")).0.unwrap();
+    assert_eq!(done.written, Written::Frame);
+    let done = run_on(parts(None, Some(&echo("t"))), &asking(b"abcd", ""), JSON).0.unwrap();
+    assert_eq!(done.written, Written::Raw);
+}
+
+#[test]
+fn a_request_that_cannot_be_answered_is_the_callers() {
+    let failed = |payload: &[u8]| {
+        let failure = run_on(parts(None, None), payload, JSON).0.unwrap_err();
+        (failure.verdict().code, failure.stage(), failure.to_string())
+    };
+    let (code, stage, text) = failed(b"{");
+    assert_eq!((code, stage), (400, Stage::Pre), "{text}");
+    assert!(text.contains("is not JSON"), "{text}");
+    let (code, _, text) = failed(&asking(b"abcd", r#","outputs":[{"name":"z"}]"#));
+    assert_eq!((code, text.as_str()), (400, r#"the model has no output "z"; it has "y""#));
 }

@@ -7,8 +7,9 @@ use anyhow::Context as _;
 use inferbus::app;
 use inferbus::bundle::{Artifacts, Bundle as Loaded, Identity, bounds, grants};
 use inferbus::config::{Compute, ModelSettings};
-use inferbus::job::{self, Done, Failure, Stage, StageTimes, Surroundings};
+use inferbus::job::{self, Done, Failure, Payload, Stage, StageTimes, Surroundings};
 use inferbus::metrics::Metrics;
+use inferbus::wire::Wire;
 use inferbus_catalog::{Bundle, Role};
 use inferbus_engine::{Signature, load_runtime};
 use inferbus_sandbox::{Bounds, Ceilings, Grants, Inspection, LoadFault, LogLine, examine, try_compile};
@@ -87,6 +88,7 @@ impl Local {
 
     /// Runs one payload; the plugins' log lines go to standard error.
     pub fn run(&self, payload: &[u8]) -> (Result<Done, Failure>, StageTimes) {
+        let payload = Payload { bytes: payload, wire: Wire::Frame, identity: &self.bundle.identity };
         job::run(&mut self.bundle.parts(0), payload, &Terminal)
     }
 }

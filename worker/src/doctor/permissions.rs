@@ -4,6 +4,7 @@ use inferbus_catalog::{Route, RouteName, covers, overlap};
 use serde::Deserialize;
 
 use crate::stream::names;
+use crate::v2::questions;
 
 /// Nothing in a list means no limit, as the server has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -48,6 +49,7 @@ impl Permissions {
     ) -> Vec<String> {
         let mut publish: Vec<String> = CATALOG.map(ToOwned::to_owned).into();
         let mut subscribe = vec![(format!("{prefix}.*"), Some(group.to_owned())), ("$SRV.>".to_owned(), None)];
+        subscribe.extend(questions::subjects(prefix).map(|subject| (subject, Some(group.to_owned()))));
         for (name, route) in routes {
             match route.stream() {
                 Some(options) => publish.extend(for_stream(name, route, options.stream.as_str())),
@@ -112,10 +114,13 @@ mod tests {
     fn what_is_not_allowed_or_is_denied_is_missing() {
         let permissions = Permissions {
             publish: lists(&["$JS.API.>"], &["$JS.API.STREAM.MSG.GET.KV_routes"]),
-            subscribe: lists(&["infer.* inferbus"], &[]),
+            subscribe: lists(&["infer.* inferbus", "infer.*.metadata inferbus"], &[]),
         };
         let missing = permissions.missing_for_a_worker("infer", "inferbus", std::iter::empty());
-        assert_eq!(missing, ["publish $JS.API.STREAM.MSG.GET.KV_routes", "subscribe $SRV.>"]);
+        assert_eq!(
+            missing,
+            ["publish $JS.API.STREAM.MSG.GET.KV_routes", "subscribe $SRV.>", "subscribe infer.*.ready inferbus"]
+        );
         assert!(!permissions.may_subscribe("infer.*", None) && !permissions.may_subscribe("infer.*", Some("other")));
     }
 
@@ -126,7 +131,7 @@ mod tests {
         let stream = route(r#"{"mode":"stream","stream":"S","subject":"s.*","model":"m","output":"out.$1"}"#);
         let request = route(r#"{"subject":"ask.*","model":"m"}"#);
         let permissions =
-            Permissions { publish: lists(&["$JS.API.>"], &[]), subscribe: lists(&["infer.*", "$SRV.>"], &[]) };
+            Permissions { publish: lists(&["$JS.API.>"], &[]), subscribe: lists(&["infer.>", "$SRV.>"], &[]) };
         let missing = |route| permissions.missing_for_a_worker("infer", "inferbus", [(&name, route)].into_iter());
         assert_eq!(
             missing(&stream),

@@ -14,7 +14,6 @@ use inferbus_catalog::SubjectFilter;
 use super::fault::OfflineFault;
 use super::run::{self, Unrun};
 use crate::bundle::Bundle;
-use crate::bus::FRAME_TYPE;
 use crate::job::Done;
 use crate::outcome::header_text;
 use crate::publish::fits;
@@ -84,9 +83,7 @@ impl Publisher {
             published.duplicate = true;
             return Ok(Ok(published));
         }
-        if bundle.gives_tensors() {
-            headers.insert("Content-Type", FRAME_TYPE);
-        }
+        done.written.say(&mut headers);
         let sent = self.publish(output, message(&headers, id, payload)).await;
         match self.keeper.confirm(sent).await? {
             Ok(duplicate) => published.duplicate = duplicate,

@@ -107,12 +107,16 @@ impl<M: Runnable> Running<M> {
             Ok(payload) => payload,
             Err(why) => return unrun(message, "no_payload", why),
         };
-        if let Err(refusal) = bus::fits(&self.bundle, payload.len(), Some(message.headers())) {
-            return unrun(message, refusal.verdict().label, outcome::header_text(&refusal.to_string()));
-        }
+        let wire = match bus::fits(&self.bundle, payload.len(), Some(message.headers())) {
+            Ok(wire) => wire,
+            Err(refusal) => {
+                return unrun(message, refusal.verdict().label, outcome::header_text(&refusal.to_string()));
+            }
+        };
         let job = Job {
             bundle: self.bundle.clone(),
             payload,
+            wire,
             name: None,
             received: Instant::now(),
             deadline: None,

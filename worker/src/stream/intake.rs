@@ -204,12 +204,13 @@ impl Intake {
             return;
         }
         match self.bus.admit(self.route.model.as_ref(), delivery.payload.len(), delivery.headers.as_ref()) {
-            Ok(bundle) => {
+            Ok((bundle, wire)) => {
                 let span = message_span(&bundle.identity, delivery.headers.as_ref());
                 let payload = delivery.payload.clone();
                 self.submit(Box::new(Job {
                     bundle,
                     payload,
+                    wire,
                     name: Some(name),
                     received,
                     deadline: None,

@@ -75,7 +75,7 @@ async fn succeeded(bundle: &Bundle, done: Done, headers: HeaderMap, delivery: &D
         Earlier::Buried => return confirm(delivery, End::DeadLetter).await,
         Earlier::Published(ids, _) if ids.contains(id) => return confirm(delivery, End::Result).await,
         Earlier::Published(stored, since) => {
-            let publication = Publication { bundle, headers, id, stored, since };
+            let publication = Publication { headers, id, stored, since };
             match publication.store(done, delivery).await {
                 Ok(end) => confirm(delivery, end).await,
                 Err(StoreFault::TooLarge(text)) => {
@@ -91,7 +91,6 @@ async fn succeeded(bundle: &Bundle, done: Done, headers: HeaderMap, delivery: &D
 
 /// What one message publishes.
 struct Publication<'a> {
-    bundle: &'a Bundle,
     headers: HeaderMap,
     id: &'a str,
     /// Ids that an earlier delivery has stored.
@@ -109,9 +108,7 @@ impl Publication<'_> {
             self.one(id, subject, self.headers.clone(), emit.payload.into(), delivery).await?;
         }
         let Some(output) = done.output else { return Ok(End::NoResult) };
-        if self.bundle.gives_tensors() {
-            self.headers.insert("Content-Type", crate::bus::FRAME_TYPE);
-        }
+        done.written.say(&mut self.headers);
         let (id, headers) = (self.id.to_owned(), std::mem::take(&mut self.headers));
         self.one(id, delivery.output.clone(), headers, output, delivery).await?;
         Ok(End::Result)

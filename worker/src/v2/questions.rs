@@ -1,0 +1,102 @@
+//! Questions about models over NATS: `<prefix>.<model>.metadata` and `<prefix>.<model>.ready`.
+//!
+//! They are answered beside the message path, from what the registry shows, by one worker of the queue group.
+
+use std::sync::Arc;
+
+use async_nats::{Client, HeaderMap, Message, Subscriber};
+use futures_util::StreamExt as _;
+use futures_util::stream::select;
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Envelope, ReplyTo};
+use crate::config::BusSettings;
+use crate::metrics::Metrics;
+use crate::registry::Registry;
+use crate::v2::metadata::{Model, ModelReady};
+use crate::{connect, publish, wire};
+
+pub struct Questions {
+    client: Client,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    prefix: String,
+    metadata: Subscriber,
+    ready: Subscriber,
+}
+
+/// The subjects, which a worker must be allowed to subscribe to.
+pub fn subjects(prefix: &str) -> [String; 2] {
+    [format!("{prefix}.*.metadata"), format!("{prefix}.*.ready")]
+}
+
+impl Questions {
+    pub async fn subscribe(
+        client: Client,
+        registry: Arc<Registry>,
+        metrics: Arc<Metrics>,
+        settings: &BusSettings,
+    ) -> Result<Self, async_nats::SubscribeError> {
+        let [metadata, ready] = subjects(&settings.prefix);
+        let metadata = client.queue_subscribe(metadata, settings.group.clone()).await?;
+        let ready = client.queue_subscribe(ready, settings.group.clone()).await?;
+        Ok(Self { client, registry, metrics, prefix: settings.prefix.clone(), metadata, ready })
+    }
+
+    /// Answers until told to stop, and then what the server had already sent.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { client, registry, metrics, prefix, mut metadata, mut ready } = self;
+        let asked = Asked { client, registry, metrics, prefix };
+        let mut questions = select(&mut metadata, &mut ready);
+        loop {
+            tokio::select! {
+                question = questions.next() => match question {
+                    Some(question) => asked.answer(question).await,
+                    None => return,
+                },
+                () = stop.cancelled() => break,
+            }
+        }
+        for subscriber in [metadata, ready] {
+            for question in connect::unsubscribe(&asked.client, subscriber).await {
+                asked.answer(question).await;
+            }
+        }
+    }
+}
+
+struct Asked {
+    client: Client,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    prefix: String,
+}
+
+impl Asked {
+    async fn answer(&self, question: Message) {
+        let Message { subject, reply, headers, .. } = question;
+        let Some(reply) = reply else { return };
+        let rest = subject.strip_prefix(&self.prefix).unwrap_or_default().trim_start_matches('.');
+        let (model, about) = rest.rsplit_once('.').unwrap_or_default();
+        let bundle = match self.registry.active(model) {
+            Ok(bundle) => bundle,
+            Err(refusal) => {
+                let mut headers = headers.unwrap_or_default();
+                headers.insert("Content-Type", wire::JSON_TYPE);
+                let envelope = Envelope { reply: ReplyTo::Subject(reply), headers: Some(headers) };
+                return publish::refusal(&self.client, &self.metrics, envelope, &refusal).await;
+            }
+        };
+        let json = match about {
+            "metadata" => serde_json::to_vec(&Model::of(&bundle)),
+            _ => serde_json::to_vec(&ModelReady { name: model, ready: true }),
+        };
+        let mut headers = HeaderMap::new();
+        headers.insert("Content-Type", wire::JSON_TYPE);
+        // Names and numbers can always be written.
+        let json = json.unwrap_or_default();
+        if self.client.publish_with_headers(reply, headers, json.into()).await.is_err() {
+            self.metrics.unpublished.inc();
+        }
+    }
+}

@@ -45,19 +45,19 @@ export_service INFERBUS '$O.artifacts.>'
 export_service INFERBUS 'sensors.>'
 export_service INFERBUS 'inference.>'
 export_service INFERBUS 'inferbus.dlq.>'
-export_service WORKERS 'infer.*'
+export_service WORKERS 'infer.>'
 export_service WORKERS 'ask.*'
 export_stream WORKERS 'inference.>'
 export_answers WORKERS '$SRV.>'
 
 import_service INFERBUS WORKERS '$SRV.>'
-import_service INFERBUS WORKERS 'infer.*'
+import_service INFERBUS WORKERS 'infer.>'
 for subject in '$JS.API.>' '$JS.ACK.>' '$JS.FC.>' 'inference.>' 'inferbus.dlq.>'; do import_service WORKERS INFERBUS "$subject"; done
 import_stream WORKERS INFERBUS '_INBOX_worker.>'
 for subject in '$JS.API.>' '$JS.FC.>' '$KV.models.>' '$O.artifacts.>'; do import_service CATALOG INFERBUS "$subject"; done
 import_stream CATALOG INFERBUS '_INBOX_catalog.>'
 import_service DEVICES INFERBUS 'sensors.>'
-import_service REQUESTERS WORKERS 'infer.*'
+import_service REQUESTERS WORKERS 'infer.>'
 import_service REQUESTERS WORKERS 'ask.*'
 import_stream READERS WORKERS 'inference.>'
 import_service READERS INFERBUS '$JS.API.>'
@@ -65,8 +65,8 @@ import_service READERS INFERBUS '$JS.ACK.>'
 
 user SYS system '_INBOX_system.>' '$SYS.REQ.SERVER.PING.*' '$SYS.REQ.SERVER.*.*'
 user INFERBUS operator '_INBOX_operator.>,$JS.EVENT.ADVISORY.>,inference.>,inferbus.dlq.>' \
-  '$JS.API.>' '$JS.ACK.>' '$JS.FC.>' '$KV.routes.*' '$SRV.>' 'infer.*' 'sensors.>' 'inference.>' '$SYS.REQ.USER.INFO'
-user WORKERS worker '_INBOX_worker.>,$SRV.>,infer.* inferbus,ask.* inferbus.*' \
+  '$JS.API.>' '$JS.ACK.>' '$JS.FC.>' '$KV.routes.*' '$SRV.>' 'infer.>' 'sensors.>' 'inference.>' '$SYS.REQ.USER.INFO'
+user WORKERS worker '_INBOX_worker.>,$SRV.>,infer.> inferbus,ask.* inferbus.*' \
   '$JS.API.STREAM.INFO.KV_models' '$JS.API.STREAM.INFO.KV_routes' '$JS.API.STREAM.INFO.OBJ_artifacts' \
   '$JS.API.STREAM.MSG.GET.KV_models' '$JS.API.STREAM.MSG.GET.KV_routes' '$JS.API.STREAM.MSG.GET.OBJ_artifacts' \
   '$JS.API.CONSUMER.CREATE.KV_models' '$JS.API.CONSUMER.CREATE.KV_models.>' '$JS.API.CONSUMER.DELETE.KV_models.*' \
@@ -86,7 +86,7 @@ user CATALOG catalog '_INBOX_catalog.>' \
   '$JS.API.STREAM.MSG.GET.KV_models' '$JS.API.STREAM.MSG.GET.KV_routes' '$JS.API.STREAM.MSG.GET.OBJ_artifacts' \
   '$JS.API.CONSUMER.CREATE.KV_models' '$JS.API.CONSUMER.CREATE.KV_routes' '$JS.FC.KV_models.>' '$JS.FC.KV_routes.>'
 user DEVICES publisher '_INBOX_publisher.>' 'sensors.>'
-user REQUESTERS requester '_INBOX_requester.>' 'infer.*' 'ask.*'
+user REQUESTERS requester '_INBOX_requester.>' 'infer.>' 'ask.*'
 user READERS reader '_INBOX_reader.>,inference.>' \
   '$JS.API.CONSUMER.INFO.INFERBUS_RESULTS_cameras.reader' '$JS.API.CONSUMER.MSG.NEXT.INFERBUS_RESULTS_cameras.reader' \
   '$JS.ACK.INFERBUS_RESULTS_cameras.reader.>'

@@ -430,3 +430,14 @@ proptest! {
         oracle(form, &bytes);
     }
 }
+
+#[test]
+fn the_corpus_of_the_fuzzer_still_holds() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/request");
+    let seed = |name: &str| std::fs::read(corpus.join(name)).unwrap();
+    assert!(oracle(JSON, &seed("lists")[1..]));
+    assert!(!oracle(JSON, &seed("cut")[1..]));
+    assert!(oracle(Form::MessagePack, &seed("packed")[1..]));
+    let binary = seed("binary");
+    assert!(oracle(Form::Json { header_len: Some(binary[0].into()) }, &binary[1..]));
+}

@@ -1,11 +1,33 @@
 //! A worker's health, readiness, status and metrics, asked over HTTP.
 
+use std::net::TcpStream;
+
+use crate::http::Given;
 use crate::{Worker, http};
 
 impl Worker {
     /// Status code and body of one GET.
     pub fn get(&self, path: &str) -> (u16, String) {
         http::get(&self.admin, path).expect("the admin address answers")
+    }
+
+    /// One request to the admin address.
+    pub fn http(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Given {
+        self.read(self.asking(method, path, headers, body))
+    }
+
+    pub fn post(&self, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Given {
+        self.http("POST", path, headers, body)
+    }
+
+    /// A connection on which a request has been sent.
+    pub fn asking(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> TcpStream {
+        http::ask(&self.admin, method, path, headers, body).expect("the admin address takes requests")
+    }
+
+    /// What comes on such a connection.
+    pub fn read(&self, connection: TcpStream) -> Given {
+        http::read(connection).expect("the admin address answers")
     }
 
     /// The sum of the series whose line begins with `series`, for example `inferbus_swaps_total{model="digits"`.

@@ -14,7 +14,7 @@ mod command;
 pub mod contents;
 pub mod crew;
 mod device;
-mod http;
+pub mod http;
 mod identity;
 pub mod ledger;
 pub mod node;

@@ -205,6 +205,20 @@ async fn a_client_that_goes_away_gives_its_place_back() {
     assert_eq!(worker.metric("inferbus_messages_total{model=\"slow\""), 1.0);
 }
 
+/// More than the server takes goes to a client over HTTP all the same, because no server is on its way.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_over_http_may_be_larger_than_a_message() {
+    const WIDE: usize = 400_000;
+    let site = site().await;
+    site.activate(&BundleFolder::new("wide", "1.0.0").network(include_bytes!("../models/wide.onnx"))).await;
+    let [worker] = site.workers(["one"]);
+    let given = worker.post("/v2/models/wide/infer", &[], &four([1.0, 2.0, 3.0, 4.0]));
+    assert_eq!(given.code, 200, "{}", given.head);
+    assert_eq!(given.json()["outputs"][0]["data"].as_array().map(Vec::len), Some(WIDE));
+    let over_nats = ask_as(&site, "infer.wide", "application/json", four([1.0, 2.0, 3.0, 4.0])).await;
+    assert_eq!(over_nats.code, Some(507), "{}", over_nats.error);
+}
+
 /// A stored request has a result in its own form, too.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_takes_requests_of_the_protocol() {

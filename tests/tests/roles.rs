@@ -61,6 +61,7 @@ const REFUSED: &[Attempt] = &[
     attempt(Publisher, "forge a result", Publish("inference.cam.1", "forged")),
     attempt(Publisher, "forge a dead letter", Publish("inferbus.dlq.cameras.1", "forged")),
     attempt(Publisher, "ask a model", Publish("infer.digits", "x")),
+    attempt(Publisher, "ask what a model is", Publish("infer.digits.metadata", "")),
     attempt(Publisher, "answer for the server", Publish("_INBOX_worker.x", "forged")),
     attempt(Publisher, "answer another's request", Publish("_INBOX_requester.x", "forged")),
     attempt(Publisher, "name the worker's reply", Publish("_R_.x", "forged")),
@@ -132,6 +133,7 @@ const REFUSED: &[Attempt] = &[
     attempt(WorkerRole, "hear everything", Subscribe(">")),
     attempt(WorkerRole, "hear requests of other workers", Subscribe("infer.*")),
     attempt(WorkerRole, "take each request a second time", Queue("infer.*", "another")),
+    attempt(WorkerRole, "hear questions of other workers", Subscribe("infer.*.metadata")),
     attempt(WorkerRole, "hear replies", Subscribe("_R_.>")),
     // Whoever pushes.
     attempt(Catalog, "write a route", Publish("$KV.routes.mine", "{}")),
@@ -331,6 +333,10 @@ async fn whole_path(ground: &Ground) {
     assert_eq!(live.refused().await, [""; 0]);
     let answer = ask(&requester.client, "infer.digits", heldout.payloads[0].clone()).await;
     assert_eq!(answer.json()["label"], heldout.predictions[0]);
+    for (question, key) in [("infer.digits.metadata", "platform"), ("infer.digits.ready", "ready")] {
+        let said = ask(&requester.client, question, "".into()).await.json();
+        assert!(!said[key].is_null(), "{question}: {said}");
+    }
     let answer = ask(&requester.client, "ask.7", heldout.payloads[1].clone()).await;
     assert_eq!(answer.json()["label"], heldout.predictions[1]);
     let result = tokio::time::timeout(PATIENCE, results.next()).await.expect("in time").expect("a result");

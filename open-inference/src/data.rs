@@ -138,11 +138,7 @@ impl Node<'_, '_> {
 
 impl Filling<'_> {
     fn enters(&self, depth: usize) -> Result<(), Wrong> {
-        match self.flat {
-            Some(true) if depth > 0 => Err(Wrong::Mixed),
-            _ if depth > 0 && depth >= self.shape.len() => Err(Wrong::TooDeep),
-            _ => Ok(()),
-        }
+        if depth > 0 && depth >= self.shape.len() { Err(Wrong::TooDeep) } else { Ok(()) }
     }
 
     fn leaves(&self, depth: usize, found: u64) -> Result<(), Wrong> {

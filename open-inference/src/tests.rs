@@ -202,6 +202,9 @@ fn binary_data_follows_the_json() {
         &[1, 2],
     );
     assert!(Request::decode(form, &bytes).err().unwrap().to_string().contains("bool 1 is neither 0 nor 1"));
+    let longer = json!([{"name": "x", "datatype": "BYTES", "shape": [1], "parameters": {"binary_data_size": 7}}]);
+    let (form, bytes) = with_binary(longer, b"\x02\0\0\0ab!");
+    assert!(Request::decode(form, &bytes).err().unwrap().to_string().contains("there are not 1 strings"));
     let (form, bytes) = with_binary(
         json!([{"name": "x", "datatype": "INT64", "shape": [2], "parameters": {"binary_data_size": 2}}]),
         &[1, 2],

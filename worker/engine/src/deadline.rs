@@ -190,3 +190,30 @@ impl Drop for RunOptions {
         unsafe { (api().ReleaseRunOptions)(self.0.as_ptr()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Stands in for an operator that does not look whether it is to stop.
+    #[test]
+    fn a_run_that_does_not_listen_is_counted_for_as_long_as_it_lasts() {
+        let library = std::env::var_os("ORT_DYLIB_PATH").map(std::path::PathBuf::from);
+        crate::load_runtime(library.as_deref()).unwrap();
+        let limit = Duration::from_millis(20);
+        let mut timer = Timer::new(limit, true, "deaf 1.0.0".into()).unwrap();
+        let patience = Instant::now() + 10 * STUCK;
+        let ended = timer.time(|_| {
+            while stuck_runs() == 0 {
+                assert!(Instant::now() < patience, "it was never counted");
+                thread::sleep(TICK);
+            }
+            Err(ModelFault::failed("it was told to stop"))
+        });
+        assert_eq!(ended, Err(ModelFault::OutOfTime { limit }));
+        assert_eq!(stuck_runs(), 0);
+        assert_eq!(timer.time(|_| Ok(())), Ok(()));
+    }
+}

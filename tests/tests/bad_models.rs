@@ -2,10 +2,8 @@
 //! right all the while. And a model that runs for too long is stopped.
 
 #[path = "../../worker/engine/tests/common/author.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
 mod author;
 #[path = "../../worker/engine/tests/common/hostile.rs"]
-#[allow(dead_code, reason = "not all of it is needed here")]
 mod hostile;
 
 use std::sync::Arc;

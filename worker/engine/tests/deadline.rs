@@ -17,7 +17,7 @@ const ENDLESS: i64 = i64::MAX;
 
 fn counting(sharing: Sharing) -> OnnxNetwork {
     let options = Options { time: LIMIT, sharing, ..Options::default() };
-    OnnxNetwork::load(&runtime(), author::turns(), options).unwrap()
+    OnnxNetwork::load(&runtime(), author::turns(), options).unwrap_or_else(|fault| panic!("{fault}"))
 }
 
 fn turn(session: &mut dyn Model, turns: i64) -> Result<i64, ModelFault> {
@@ -25,7 +25,7 @@ fn turn(session: &mut dyn Model, turns: i64) -> Result<i64, ModelFault> {
     session.run(&[tensor("x", DataType::I64, &[], &data)], &mut |outputs| {
         count = outputs[0].data.first_chunk().map(|bytes| i64::from_le_bytes(*bytes));
     })?;
-    Ok(count.unwrap())
+    count.ok_or_else(|| panic!("no count"))
 }
 
 #[test]

@@ -261,6 +261,9 @@ fn mistakes() -> Vec<Bad> {
     all
 }
 
+/// An operator, its inputs, its attributes and the constants among its inputs.
+type Folded<'a> = (&'a str, Vec<&'a str>, Vec<Vec<u8>>, Vec<Vec<u8>>);
+
 /// Operators with attributes that divide by zero, or that reach out of what they are given.
 fn evil_attributes() -> Vec<Bad> {
     let image = || floats("i", &[1, 4, 4, 4], &[1.0; 64]);
@@ -297,7 +300,7 @@ fn evil_attributes() -> Vec<Bad> {
             bad(format!("{operator} with evil attributes {at}"), around(nodes, vec![image()]).model())
         })
         .collect();
-    let folded: Vec<(&str, Vec<&str>, Vec<Vec<u8>>, Vec<Vec<u8>>)> = vec![
+    let folded: Vec<Folded<'_>> = vec![
         ("Conv", vec!["i", "k"], vec![ints("strides", &[0, 0])], vec![kernel()]),
         ("Conv", vec!["i", "k"], vec![ints("dilations", &[huge, huge])], vec![kernel()]),
         ("Conv", vec!["i", "k"], vec![int("group", 0)], vec![kernel()]),

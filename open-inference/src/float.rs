@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(FP16.narrow(f64::from_bits(1)), 0);
         assert_eq!(FP16.narrow(f64::NEG_INFINITY), 0xfc00);
         assert_eq!(BF16.narrow(1.0), 0x3f80);
-        for value in [3.1416f32, -1e-39, 1e38, 1.0e-45] {
+        for value in [2.5f32, -1e-39, 1e38, 1.0e-45] {
             let exact = f64::from(value);
             let bits = BF16.narrow(exact);
             assert!((BF16.widen(bits) - exact).abs() <= exact.abs() / 256.0 + 2f64.powi(-134), "{value}");

@@ -262,7 +262,7 @@ fn hostile_message_pack_is_refused() {
             assert!(Request::decode(Form::MessagePack, &bytes).is_err());
         }
         // Where nobody looks, too.
-        let bytes = [&[0x81, 0xa1, b'x'][..], &vec![deep; MAX_DEPTH + 1], &[0xc0]].concat();
+        let bytes = [&[0x81, 0xa1, b'x'][..], &[deep; MAX_DEPTH + 1], &[0xc0]].concat();
         assert!(matches!(Request::decode(Form::MessagePack, &bytes), Err(Fault::NotMessagePack(_))));
     }
     let nested = format!("{{\"inputs\":{}", "[".repeat(1 << 20));

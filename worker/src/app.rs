@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use async_nats::{Client, Event};
-use inferbus_catalog::{Catalog, FollowOptions};
+use inferbus_catalog::{Catalog, FollowOptions, ModelName};
 use inferbus_engine::{TrialProcess, load_runtime};
 use inferbus_sandbox::{Cache, Compiler, Sandbox};
 use tokio::runtime::{Handle, Runtime};
@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
+use crate::budget::Budget;
 use crate::bundle::{Loader, sandboxed};
 use crate::bus::{Bus, Given};
 use crate::config::{CacheSetting, Compute, Folder, StateSetting, WorkerConfig};
@@ -30,7 +31,7 @@ use crate::stream::store::Promises;
 use crate::trials::Trials;
 use crate::v2::http::{Door, OpenInference};
 use crate::v2::questions::Questions;
-use crate::{connect, limits, publish, routes};
+use crate::{cold, connect, limits, publish, routes};
 
 /// One thread for all that waits: messages need no other, and handing them between threads costs more than it gains.
 pub fn runtime() -> std::io::Result<Runtime> {
@@ -200,6 +201,8 @@ async fn serve(
         metrics: metrics.clone(),
         routes: routes_found,
         journal: journal.clone(),
+        budget: budget(config),
+        load: config.loads.load,
     };
     let resolver = beside.tasks.spawn(resolve::run(following, follower, behind.clone()));
     let service = beside.tasks.spawn(service(config, &client, &registry, &metrics, admin).run(behind.clone()));
@@ -213,9 +216,11 @@ async fn serve(
     let questions = beside.tasks.spawn(questions.run(stop.clone()));
     let bus = Arc::new(Bus::new(client.clone(), registry, lanes, metrics, given));
     door.open(&bus, stop.clone());
+    let waiting_room = tokio::spawn(cold::run(bus.clone(), stop.clone()));
     routes::run(bus.clone(), config.bus.clone(), routes, stop.clone()).await;
 
     tracing::info!("worker stops: finishing what is in hand");
+    waiting_room.await.context("the waiting room panicked")?;
     bus.lanes.hurry();
     if tokio::time::timeout(limits::DRAIN, bus.emptied()).await.is_err() {
         tracing::error!(seconds = limits::DRAIN.as_secs(), "messages in hand did not finish in time and are given up");
@@ -237,6 +242,14 @@ async fn serve(
         tracing::warn!("a lane is still at work and is left behind");
         Ok(())
     })
+}
+
+fn budget(config: &WorkerConfig) -> Arc<Budget> {
+    let most = config.compute.most_models();
+    let budget = config.loads.budget(most);
+    let pinned: Vec<&str> = budget.pinned().iter().map(ModelName::as_str).collect();
+    tracing::info!(memory = %budget.limit(), most, load = ?config.loads.load, ?pinned, "models are loaded within a budget");
+    Arc::new(budget)
 }
 
 fn service(

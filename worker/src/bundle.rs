@@ -4,8 +4,9 @@
 //! lane and warmed up; dropping the last `Arc` frees all of it. Loading is slow and blocks: it must never
 //! happen on a lane or on the bus.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -18,10 +19,11 @@ use inferbus_engine::{
 };
 use inferbus_sandbox::{Bounds, Ceilings, Grants, LoadFault, Plugin, Sandbox};
 
+use crate::budget;
 use crate::config::ModelCeilings;
 use crate::job::{Parts, Stage, Transform};
 use crate::limits;
-use crate::metrics::{BundleMetrics, Metrics};
+use crate::metrics::{BundleMetrics, Metrics, Weight};
 use crate::plugin_log::LogGate;
 use crate::publish::identity_headers;
 use crate::queue::Turn;
@@ -74,6 +76,17 @@ pub struct Bundle {
     has_pre: bool,
     has_post: bool,
     lanes: Vec<Mutex<Parts>>,
+    /// What all of it takes, in bytes, more or less.
+    pub memory: u64,
+    /// When the last message came, in microseconds since the first bundle was loaded.
+    used: AtomicU64,
+    _weight: Weight,
+}
+
+static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+fn now() -> u64 {
+    u64::try_from(EPOCH.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +164,11 @@ impl Loader {
             tracing::info!(%model, %version, stage = stage.name(), origin = plugin.origin().name(), "a plugin is ready");
             plugin.init_log().for_each(|line| log_gate.write(&identity, stage, &line));
         }
+        let memory = budget::estimate(entry);
         Ok(Bundle {
+            memory,
+            used: AtomicU64::new(now()),
+            _weight: metrics.weight(memory),
             metrics: metrics.bundle(&identity),
             headers: identity_headers(&identity),
             signature: network.signature().clone(),
@@ -249,6 +266,20 @@ impl Bundle {
     /// Without a post plugin the result is tensors.
     pub fn gives_tensors(&self) -> bool {
         !self.has_post
+    }
+
+    /// Notes that a message came.
+    pub fn touch(&self) {
+        self.used.store(now(), Ordering::Relaxed);
+    }
+
+    /// The larger, the later the last message came.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    pub fn idle(&self) -> Duration {
+        Duration::from_micros(now().saturating_sub(self.used()))
     }
 
     /// The parts for one lane. Uncontended unless the entry asks for fewer sessions than there are lanes.

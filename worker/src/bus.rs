@@ -1,7 +1,7 @@
 //! The way in: a message is taken from NATS, given a place, and handed to a lane.
 //!
-//! Promises: a message is either handed to a lane or answered at once with why not; nothing is queued
-//! beyond the places in hand. The bus never computes and never waits for a lane. What comes back from the
+//! Promises: a message is handed to a lane, waits for its model to be loaded (`cold.rs`), or is answered at once
+//! with why not; nothing is queued beyond the places in hand. The bus never computes and never waits for a lane. What comes back from the
 //! lanes goes out through `publish.rs`.
 
 use std::sync::Arc;
@@ -10,17 +10,18 @@ use std::time::Instant;
 use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use inferbus_catalog::{Priority, Route, RouteName, Span, UnitFault};
+use inferbus_catalog::{ModelName, Priority, Route, RouteName, Span, UnitFault};
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::bundle::{Bundle, Identity};
+use crate::cold::{Waiting, WaitingRoom};
 use crate::journal::Journal;
 use crate::lane::{Job, Lanes};
 use crate::metrics::Metrics;
 use crate::outcome::Refusal;
-use crate::registry::Registry;
+use crate::registry::{Found, Registry};
 use crate::stream::delivery::Delivery;
 use crate::stream::places::Room;
 use crate::stream::store::Promises;
@@ -100,6 +101,8 @@ pub struct Bus {
     pub metrics: Arc<Metrics>,
     /// Room for messages of streams.
     pub room: Room,
+    /// Requests for models that are not loaded.
+    pub waiting: WaitingRoom,
     pub given: Given,
     places: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
@@ -115,7 +118,8 @@ impl Bus {
     ) -> Self {
         let places = Arc::new(Semaphore::new(given.in_flight));
         let bytes = Arc::new(Semaphore::new(limits::IN_FLIGHT_BYTES / limits::BYTES_PER_PERMIT));
-        Self { client, registry, lanes, metrics, room: Room::default(), given, places, bytes }
+        let (room, waiting) = (Room::default(), WaitingRoom::default());
+        Self { client, registry, lanes, metrics, room, waiting, given, places, bytes }
     }
 
     /// Takes messages until told to stop, then those that the server had already sent.
@@ -168,21 +172,36 @@ impl Bus {
     ) -> Result<(), (Envelope, Refusal)> {
         let received = Instant::now();
         let len = payload.len();
-        let (bundle, wire) = match self.admit(model, len, envelope.headers.as_ref()) {
-            Ok(admitted) => admitted,
-            Err(refusal) => return Err((envelope, refusal)),
-        };
-        let identity = &bundle.identity;
-        let Some(place) = self.place(len) else {
-            return Err((envelope, Refusal::Busy { model: identity.model.clone(), limit: self.given.in_flight }));
-        };
         let deadline = match deadline(received, envelope.headers.as_ref()) {
             Ok(deadline) => deadline,
             Err(refusal) => return Err((envelope, refusal)),
         };
-        let span = message_span(identity, envelope.headers.as_ref());
+        let found = match self.registry.find(model) {
+            Found::Active(bundle) => match fits(&bundle, len, envelope.headers.as_ref()) {
+                Ok(wire) => Ok((bundle, wire)),
+                Err(refusal) => return Err((envelope, refusal)),
+            },
+            Found::Cold(model) => Err(model),
+            Found::Refused(refusal) => return Err((envelope, refusal)),
+        };
+        let Some(place) = self.place(len) else {
+            let model = found.map_or_else(|model| model, |(bundle, _)| bundle.identity.model.clone());
+            return Err((envelope, Refusal::Busy { model, limit: self.given.in_flight }));
+        };
         let Envelope { reply, headers } = envelope;
         let asked = Asked { reply, output: output(), headers, received, _place: place };
+        let waiting = Waiting { payload, asked, deadline, urgent };
+        match found {
+            Ok((bundle, wire)) => self.submit(bundle, wire, waiting),
+            Err(model) => self.wait(model, waiting),
+        }
+    }
+
+    #[expect(clippy::result_large_err, reason = "it is moved once, to whoever answers")]
+    fn submit(&self, bundle: Arc<Bundle>, wire: Wire, waiting: Waiting) -> Result<(), (Envelope, Refusal)> {
+        bundle.touch();
+        let Waiting { payload, asked, deadline, urgent } = waiting;
+        let (span, received) = (message_span(&bundle.identity, asked.headers.as_ref()), asked.received);
         let ticket = Ticket::Request(asked);
         let job = Job { bundle, payload, wire, name: None, received, deadline, urgent, span, ticket };
         let Err(job) = self.lanes.submit(job) else {
@@ -193,6 +212,39 @@ impl Bus {
             Ticket::Stream(_) => (ReplyTo::Nobody, None),
         };
         Err((Envelope { reply, headers }, Refusal::Stopping))
+    }
+
+    #[expect(clippy::result_large_err, reason = "it is moved once, to whoever answers")]
+    fn wait(&self, model: ModelName, waiting: Waiting) -> Result<(), (Envelope, Refusal)> {
+        match self.waiting.enter(model.clone(), waiting) {
+            Ok(is_first) => {
+                if is_first {
+                    self.registry.asked.put(model, ());
+                }
+                Ok(())
+            }
+            Err(Waiting { asked, .. }) => Err((asked.into(), Refusal::Stopping)),
+        }
+    }
+
+    /// What becomes of a request that has waited for its model: `bundle` is what there was for it then.
+    pub async fn waited(&self, model: &ModelName, bundle: Option<Arc<Bundle>>, waiting: Waiting) {
+        let found = bundle.map_or_else(|| self.registry.find(model.as_ref()), Found::Active);
+        let ended = match found {
+            Found::Active(bundle) => match fits(&bundle, waiting.payload.len(), waiting.asked.headers.as_ref()) {
+                Ok(wire) => {
+                    self.metrics.models.waits.observe(waiting.asked.received.elapsed().as_secs_f64());
+                    self.submit(bundle, wire, waiting)
+                }
+                Err(refusal) => Err((waiting.asked.into(), refusal)),
+            },
+            // It had to make room again before anybody could have it.
+            Found::Cold(model) => self.wait(model, waiting),
+            Found::Refused(refusal) => Err((waiting.asked.into(), refusal)),
+        };
+        if let Err((message, refusal)) = ended {
+            publish::refusal(&self.client, &self.metrics, message, &refusal).await;
+        }
     }
 
     /// The bundle that takes a message of this size and kind, or why none does.
@@ -222,6 +274,12 @@ impl Bus {
 pub struct Envelope {
     pub reply: ReplyTo,
     pub headers: Option<HeaderMap>,
+}
+
+impl From<Asked> for Envelope {
+    fn from(Asked { reply, headers, .. }: Asked) -> Self {
+        Self { reply, headers }
+    }
 }
 
 impl Origin {

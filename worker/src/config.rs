@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use inferbus_catalog::limits::ENTRY_MEMORY;
-use inferbus_catalog::{ByteSize, Span, UnitFault};
+use inferbus_catalog::{ByteSize, ModelName, Span, UnitFault};
 use inferbus_engine::limits::{MAX_THREADS, TRIAL_MEMORY};
 use inferbus_engine::{Allow, TrialProcess};
 use inferbus_sandbox::{Bounds, Ceilings, limits as sandbox};
 
+use crate::budget::Budget;
 use crate::connect::Connection;
-use crate::limits;
+use crate::{limits, memory};
 
 #[derive(Clone, Debug, Args)]
 pub struct WorkerConfig {
@@ -22,6 +23,8 @@ pub struct WorkerConfig {
     pub connection: Connection,
     #[command(flatten)]
     pub compute: Compute,
+    #[command(flatten)]
+    pub loads: LoadSettings,
     #[command(flatten)]
     pub bus: BusSettings,
     /// Where health, readiness, metrics and the Open Inference Protocol are served; port 0 takes a free one, which the log names
@@ -214,6 +217,43 @@ fn span(time: Duration) -> Span {
 impl Compute {
     pub fn lane_count(&self) -> usize {
         self.lanes.map_or_else(processors, usize::from).min(limits::LANES)
+    }
+}
+
+/// Which models are loaded, and when.
+#[derive(Clone, Debug, Args)]
+pub struct LoadSettings {
+    /// What all loaded models may take together; the least used make room [default: half of the memory there is]
+    #[arg(long, value_name = "SIZE", env = "INFERBUS_MODEL_MEMORY")]
+    pub model_memory: Option<ByteSize>,
+    /// When a model is loaded that fits: at the start, or by its first message
+    #[arg(long, value_enum, env = "INFERBUS_LOAD", default_value = "eager")]
+    pub load: Load,
+    /// Load this model at the start and never let it make room; repeat for more
+    #[arg(long, value_name = "MODEL", env = "INFERBUS_PIN", value_delimiter = ',')]
+    pub pin: Vec<ModelName>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Load {
+    Eager,
+    Lazy,
+}
+
+impl LoadSettings {
+    pub fn budget(&self, most: usize) -> Budget {
+        let half = || memory::available().map_or(limits::MODEL_MEMORY, |bytes| bytes / 2);
+        let limit = self.model_memory.unwrap_or_else(|| ByteSize::new(half()));
+        Budget::new(limit, most, self.pin.iter().cloned().collect())
+    }
+}
+
+impl Compute {
+    /// Bundles at once for which there are plugin instances: each takes two for every lane, and those that are
+    /// being loaded or finish their last messages are there besides.
+    pub fn most_models(&self) -> usize {
+        let bundles = self.ceilings.max_instances as usize / (2 * self.lane_count());
+        bundles.saturating_sub(2 * limits::LOADS).clamp(1, limits::MODELS)
     }
 }
 

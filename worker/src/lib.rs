@@ -7,8 +7,10 @@
 
 pub mod admin;
 pub mod app;
+pub mod budget;
 pub mod bundle;
 pub mod bus;
+pub mod cold;
 pub mod config;
 pub mod connect;
 pub mod crashes;
@@ -19,6 +21,8 @@ pub mod job;
 pub mod journal;
 pub mod lane;
 pub mod limits;
+pub mod mailbox;
+pub mod memory;
 pub mod metrics;
 pub mod offline;
 pub mod outcome;
@@ -27,6 +31,7 @@ pub mod publish;
 pub mod queue;
 pub mod registry;
 pub mod resolve;
+pub mod retired;
 pub mod retry;
 pub mod routes;
 pub mod service;

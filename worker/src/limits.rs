@@ -126,6 +126,20 @@ pub const MODEL_TIME: Duration = Duration::from_secs(60);
 /// How long one bundle may take from the first byte fetched to serving.
 pub const LOAD: Duration = Duration::from_secs(120);
 
+/// Models that are loaded at once, and those of them that are loaded at the start without having been asked for.
+pub const MODELS: usize = 1024;
+pub const EAGER_MODELS: usize = 256;
+
+/// Where the system does not say how much memory there is: what all models may take.
+pub const MODEL_MEMORY: u64 = 1 << 30;
+
+/// What a bundle takes besides its files, and how often the size of its model.
+pub const BUNDLE_BYTES: u64 = 1 << 20;
+pub const MODEL_FACTOR: u64 = 3;
+
+/// Models that are looked at one by one after a change; of more, only the list of names is read.
+pub const LOOKS: usize = 64;
+
 /// How often a worker asks itself whether it still follows the catalog.
 pub const LOOK_AROUND: Duration = Duration::from_secs(1);
 
@@ -165,6 +179,12 @@ pub const DOCTOR_READS: usize = 16;
 
 /// Workers that one `status` call lists.
 pub const STATUS_WORKERS: usize = 10_000;
+
+/// Models that a worker tells of in its status, cold ones besides, and reasons why it is not ready: an answer must fit
+/// into a message of NATS.
+pub const STATUS_MODELS: usize = 500;
+pub const STATUS_COLD: usize = 100;
+pub const STATUS_PROBLEMS: usize = 100;
 
 /// Routes that one worker follows.
 pub const ROUTES: usize = 4096;
@@ -237,5 +257,6 @@ const _: () = {
         "an entry must be able to ask for what it gets without asking"
     );
     assert!(LANES <= OFFLINE_IN_HAND, "every lane of a command must be able to have a message");
+    assert!(EAGER_MODELS <= MODELS, "what is loaded at the start must find room");
     assert!(RETRY_FIRST.as_millis() < RETRY_LONGEST.as_millis(), "the pause must be able to grow");
 };

@@ -86,6 +86,7 @@ pub struct Metrics {
     bundles: Family<BundleLabels, Gauge>,
     swaps: Family<ModelLabels, Counter>,
     load_failures: Family<ModelLabels, Counter>,
+    pub models: ModelMetrics,
     pub in_flight: Gauge,
     stuck_lanes: Gauge,
     pub emits: Counter,
@@ -168,6 +169,54 @@ impl StreamFamilies {
             duplicates: self.duplicates.get_or_create_owned(&labels),
             ends: ["result", "no_result", "dead_letter", "retried"].map(end),
         }
+    }
+}
+
+/// Which models are loaded, what they take, and what it costs that others are not.
+pub struct ModelMetrics {
+    pub loaded: Gauge,
+    pub cold: Gauge,
+    pub memory: Gauge,
+    pub evictions: Counter,
+    pub cold_loads: Counter,
+    pub waits: Histogram,
+}
+
+impl ModelMetrics {
+    fn register(registry: &mut Registry) -> Self {
+        let models = Self {
+            loaded: Gauge::default(),
+            cold: Gauge::default(),
+            memory: Gauge::default(),
+            evictions: Counter::default(),
+            cold_loads: Counter::default(),
+            waits: Histogram::new(exponential_buckets(1e-3, 2.0, 18)),
+        };
+        let Self { loaded, cold, memory, evictions, cold_loads, waits } = &models;
+        registry.register("models_loaded", "Models that have a version in service", loaded.clone());
+        registry.register("models_cold", "Models that are loaded by their first message", cold.clone());
+        registry.register(
+            "model_memory_bytes",
+            "What the versions take that are loaded, those included that finish their last messages: an estimate",
+            memory.clone(),
+        );
+        registry.register("evictions", "Models that made room for others", evictions.clone());
+        registry.register("cold_loads", "Models that a message had loaded", cold_loads.clone());
+        let help = "How long requests waited for their model to be loaded";
+        registry.register_with_unit("cold_wait", help, Unit::Seconds, waits.clone());
+        models
+    }
+}
+
+/// What a bundle adds to the memory that models take, until it is dropped.
+pub struct Weight {
+    memory: Gauge,
+    bytes: i64,
+}
+
+impl Drop for Weight {
+    fn drop(&mut self) {
+        self.memory.dec_by(self.bytes);
     }
 }
 
@@ -257,8 +306,10 @@ impl Metrics {
         let connections = Counter::default();
         registry.register("connections", "Connections made to NATS", connections.clone());
         let streams = StreamFamilies::register(&mut registry);
+        let models = ModelMetrics::register(&mut registry);
         Arc::new(Self {
             streams,
+            models,
             registry,
             messages,
             stages,
@@ -338,6 +389,13 @@ impl Metrics {
 
     pub fn bundle_out_of_service(&self, identity: &Identity) {
         self.bundles.remove(&bundle_labels(identity));
+    }
+
+    /// Counts what a bundle takes, for as long as the returned weight lives.
+    pub fn weight(&self, bytes: u64) -> Weight {
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.models.memory.inc_by(bytes);
+        Weight { memory: self.models.memory.clone(), bytes }
     }
 
     pub fn load_failed(&self, model: &str) {

@@ -1,7 +1,8 @@
 //! Which bundle serves which model right now.
 //!
 //! Promises: a reader on the message path takes no lock and waits for nobody; it gets an `Arc` that stays
-//! whole however often the model is swapped meanwhile. Only the resolver writes.
+//! whole however often the model is swapped meanwhile. Only the resolver writes. A change of one model costs
+//! the same however many there are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,9 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use inferbus_catalog::{ModelName, RouteName};
 use serde::{Deserialize, Serialize};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::bundle::Bundle;
+use crate::limits;
+use crate::mailbox::Mailbox;
 use crate::metrics::BundleMetrics;
 use crate::outcome::Refusal;
 use crate::spread::Spread;
@@ -26,6 +29,34 @@ pub struct Slot {
     pub wanted: Option<String>,
     /// Why the wanted version does not serve.
     pub error: Option<String>,
+    pub when: When,
+}
+
+/// When a model is to be loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// Whoever waits for this worker to be ready waits for it.
+    #[default]
+    Now,
+    /// By its first message.
+    Asked,
+    /// A message has asked.
+    OnItsWay,
+}
+
+/// What there is for a message.
+pub enum Found {
+    Active(Arc<Bundle>),
+    /// It is loaded for whoever asks.
+    Cold(ModelName),
+    Refused(Refusal),
+}
+
+/// Models by what becomes of them, for the metrics and the status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    pub loaded: usize,
+    pub cold: usize,
 }
 
 /// One line of `inferbus status`.
@@ -42,6 +73,12 @@ pub struct ModelStatus {
     pub p50_micros: Option<u64>,
     #[serde(default)]
     pub p99_micros: Option<u64>,
+    /// What the version takes, more or less.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// How long ago the last message came.
+    #[serde(default)]
+    pub idle_seconds: Option<u64>,
     #[serde(flatten)]
     pub spent: Spent,
 }
@@ -72,11 +109,21 @@ pub enum ModelState {
     Loading,
     /// What the catalog asks for cannot be had; an older version may still serve.
     Failed,
+    /// It is loaded when its first message comes.
+    Cold,
 }
+
+type Slots = BTreeMap<ModelName, Arc<ArcSwap<Slot>>>;
 
 #[derive(Default)]
 pub struct Registry {
-    slots: ArcSwap<BTreeMap<ModelName, Slot>>,
+    slots: ArcSwap<Slots>,
+    /// Models that messages want to have loaded.
+    pub asked: Mailbox<()>,
+    /// Models that were looked at, each with what serves it now.
+    pub settled: Mailbox<Option<Arc<Bundle>>>,
+    /// Rings when a model was looked at.
+    turned: Notify,
     complete: watch::Sender<bool>,
     taking: AtomicBool,
     behind: ArcSwapOption<String>,
@@ -85,37 +132,117 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// The bundle that serves a model, or what to answer instead.
-    pub fn active(&self, model: &str) -> Result<Arc<Bundle>, Refusal> {
+    pub fn find(&self, model: &str) -> Found {
         let slots = self.slots.load();
-        let Some(slot) = slots.get(model) else {
-            return Err(Refusal::UnknownModel { model: model.to_owned() });
+        let Some((name, slot)) = slots.get_key_value(model) else {
+            return Found::Refused(Refusal::UnknownModel { model: model.to_owned() });
         };
-        slot.bundle.clone().ok_or_else(|| Refusal::NotLoaded {
-            model: model.to_owned(),
-            why: slot.error.clone().unwrap_or_else(|| "it is on its way".into()),
-        })
+        match &**slot.load() {
+            Slot { bundle: Some(bundle), .. } => Found::Active(bundle.clone()),
+            Slot { error: Some(why), .. } => {
+                Found::Refused(Refusal::NotLoaded { model: model.to_owned(), why: why.clone() })
+            }
+            _ => Found::Cold(name.clone()),
+        }
+    }
+
+    /// The bundle that takes a message, or what to answer instead. Who finds none has it loaded.
+    pub fn active(&self, model: &str) -> Result<Arc<Bundle>, Refusal> {
+        match self.find(model) {
+            Found::Active(bundle) => {
+                bundle.touch();
+                Ok(bundle)
+            }
+            Found::Refused(refusal) => Err(refusal),
+            Found::Cold(name) => {
+                self.asked.put(name, ());
+                Err(Refusal::NotLoaded { model: model.to_owned(), why: "it is on its way".into() })
+            }
+        }
+    }
+
+    /// [`Registry::active`], but waits for a model that is on its way.
+    pub async fn loaded(&self, model: &str) -> Result<Arc<Bundle>, Refusal> {
+        let until = tokio::time::Instant::now() + limits::LOAD;
+        loop {
+            let turned = self.turned.notified();
+            let found = self.active(model);
+            let on_its_way = matches!(self.find(model), Found::Cold(_));
+            if found.is_ok() || !on_its_way || tokio::time::timeout_at(until, turned).await.is_err() {
+                return found;
+            }
+        }
+    }
+
+    /// A model was looked at: tells whoever waits for it.
+    pub fn settle(&self, model: ModelName, bundle: Option<Arc<Bundle>>) {
+        self.settled.put(model, bundle);
+        self.turned.notify_waiters();
     }
 
     /// Changes one model's slot; readers see the old one or the new one, never a mixture.
     pub fn update(&self, model: &ModelName, change: impl Fn(&mut Slot)) {
+        if !self.update_known(model, &change) {
+            let mut slot = Slot::default();
+            change(&mut slot);
+            self.add([(model.clone(), slot)]);
+        }
+    }
+
+    /// [`Registry::update`], but nothing for a model that is gone.
+    pub fn update_known(&self, model: &ModelName, change: impl Fn(&mut Slot)) -> bool {
+        let Some(slot) = self.slots.load().get(model).cloned() else {
+            return false;
+        };
+        slot.rcu(|slot| {
+            let mut slot = Slot::clone(slot);
+            change(&mut slot);
+            slot
+        });
+        true
+    }
+
+    /// Adds models that are not known yet, all in one step.
+    pub fn add(&self, models: impl IntoIterator<Item = (ModelName, Slot)>) {
+        let new: Slots =
+            models.into_iter().map(|(model, slot)| (model, Arc::new(ArcSwap::from_pointee(slot)))).collect();
         self.slots.rcu(|slots| {
-            let mut slots = BTreeMap::clone(slots);
-            change(slots.entry(model.clone()).or_default());
-            slots
+            let mut all = new.clone();
+            all.extend(slots.iter().map(|(model, slot)| (model.clone(), slot.clone())));
+            all
         });
     }
 
     pub fn remove(&self, model: &ModelName) {
         self.slots.rcu(|slots| {
-            let mut slots = BTreeMap::clone(slots);
+            let mut slots = Slots::clone(slots);
             slots.remove(model);
             slots
         });
     }
 
     pub fn slot(&self, model: &ModelName) -> Option<Slot> {
-        self.slots.load().get(model).cloned()
+        self.slots.load().get(model).map(|slot| Slot::clone(&slot.load()))
+    }
+
+    /// The models that are loaded, the least recently used first.
+    pub fn by_use(&self) -> Vec<ModelName> {
+        let slots = self.slots.load();
+        let used = slots.iter().filter_map(|(model, slot)| Some((slot.load().bundle.as_ref()?.used(), model)));
+        let mut used: Vec<_> = used.collect();
+        used.sort_unstable();
+        used.into_iter().map(|(_, model)| model.clone()).collect()
+    }
+
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for slot in self.slots.load().values() {
+            match slot.load().state() {
+                ModelState::Cold => counts.cold += 1,
+                _ => counts.loaded += usize::from(slot.load().bundle.is_some()),
+            }
+        }
+        counts
     }
 
     /// Says that every model of the catalog has been looked at once.
@@ -165,25 +292,53 @@ impl Registry {
             return vec!["no messages are taken yet".into()];
         }
         let slots = self.slots.load();
-        let missing = slots.iter().filter(|(_, slot)| slot.bundle.is_none());
-        let models = missing.map(|(model, slot)| format!("{model}: {}", slot.error.as_deref().unwrap_or("loading")));
+        let missing = slots.iter().filter_map(|(model, slot)| {
+            let slot = slot.load();
+            let missing = slot.bundle.is_none() && slot.when == When::Now;
+            missing.then(|| format!("{model}: {}", slot.error.as_deref().unwrap_or("loading")))
+        });
         let routes = self.route_problems.load();
-        models.chain(routes.iter().map(|(route, why)| format!("route {route}: {why}"))).collect()
+        let routes = routes.iter().map(|(route, why)| format!("route {route}: {why}"));
+        missing.chain(routes).take(limits::STATUS_PROBLEMS).collect()
     }
 
+    /// As many as an answer holds, those that are not cold before those that are.
     pub fn status(&self) -> Vec<ModelStatus> {
-        self.slots.load().iter().map(|(model, slot)| slot.status(model)).collect()
+        let slots = self.slots.load();
+        let (cold, warm): (Vec<_>, Vec<_>) = slots.iter().partition(|(_, slot)| slot.load().is_cold());
+        let shown = warm.into_iter().take(limits::STATUS_MODELS).chain(cold.into_iter().take(limits::STATUS_COLD));
+        let mut shown: Vec<_> = shown.collect();
+        shown.sort_unstable_by_key(|(model, _)| *model);
+        shown.into_iter().map(|(model, slot)| slot.load().status(model)).collect()
     }
 }
 
 impl Slot {
-    fn status(&self, model: &ModelName) -> ModelStatus {
-        let identity = self.bundle.as_ref().map(|bundle| &bundle.identity);
-        let state = match (&self.error, &self.bundle) {
+    /// Known, and loaded by its first message.
+    pub fn cold() -> Self {
+        Self { when: When::Asked, ..Self::default() }
+    }
+
+    /// What answered is out of service, and loaded again by the next message.
+    pub fn cool(&mut self) {
+        (self.bundle, self.error, self.when) = (None, None, When::Asked);
+    }
+
+    pub fn is_cold(&self) -> bool {
+        self.state() == ModelState::Cold
+    }
+
+    fn state(&self) -> ModelState {
+        match (&self.error, &self.bundle) {
             (Some(_), _) => ModelState::Failed,
             (None, Some(_)) => ModelState::Serving,
+            (None, None) if self.when == When::Asked => ModelState::Cold,
             (None, None) => ModelState::Loading,
-        };
+        }
+    }
+
+    fn status(&self, model: &ModelName) -> ModelStatus {
+        let identity = self.bundle.as_ref().map(|bundle| &bundle.identity);
         let metrics = self.bundle.as_ref().map(|bundle| &bundle.metrics);
         let micros = |spread: fn(&BundleMetrics) -> &Spread, share| {
             u64::try_from(spread(metrics?).quantile(share)?.as_micros()).ok()
@@ -202,11 +357,13 @@ impl Slot {
             version: identity.map(|identity| identity.version.to_string()),
             digest: identity.map(|identity| identity.digest.to_string()),
             wanted: self.wanted.clone(),
-            state,
+            state: self.state(),
             error: self.error.clone(),
             p50_micros: micros(|metrics| &metrics.took, 0.5),
             p99_micros: micros(|metrics| &metrics.took, 0.99),
             spent,
+            memory_bytes: self.bundle.as_ref().map(|bundle| bundle.memory),
+            idle_seconds: self.bundle.as_ref().map(|bundle| bundle.idle().as_secs()),
         }
     }
 }

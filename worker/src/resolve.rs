@@ -3,8 +3,9 @@
 //! Promises: the catalog is read anew after every hint that something changed, so the last change wins
 //! however many hints came or were lost. Whatever goes wrong, the bundle that serves keeps serving, and
 //! the registry says why the wanted one does not. A fault that may pass is tried again with growing pauses.
+//! Room is reserved before a load begins; what makes room for it is out of service by then.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,11 +19,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::budget::{self, Budget, Lease, NoRoom};
 use crate::bundle::{Artifacts, Bundle, BundleFault, Identity, Loader};
+use crate::config::Load;
 use crate::journal::Journal;
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::registry::Registry;
+use crate::registry::{Registry, Slot, When};
+use crate::retired::Retired;
 use crate::retry;
 
 /// Why the version that the catalog asks for does not serve.
@@ -46,6 +50,8 @@ enum Fault {
     Quarantined { version: String, deaths: usize, file: PathBuf },
     #[error("version {version} was not loaded within {} s", limits::LOAD.as_secs())]
     TooSlow { version: String },
+    #[error("version {version}: {fault}")]
+    NoRoom { version: String, fault: NoRoom },
     #[error("loading stopped unexpectedly: {0}")]
     Broken(String),
 }
@@ -56,6 +62,7 @@ impl Fault {
             Self::Catalog(fault) => fault.is_transient(),
             Self::TooSlow { .. } => true,
             Self::Bundle { fault, .. } => fault.may_pass(),
+            Self::NoRoom { fault, .. } => fault.may_pass(),
             Self::Lost | Self::Pointer(_) | Self::OtherDigest { .. } | Self::Quarantined { .. } | Self::Broken(_) => {
                 false
             }
@@ -69,6 +76,15 @@ struct Look {
     result: Result<(), Fault>,
 }
 
+/// Why a model is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reason {
+    /// The catalog may have changed.
+    Change,
+    /// It is to be loaded, whoever has to make room.
+    Asked,
+}
+
 #[derive(Clone)]
 struct Resolver {
     catalog: Catalog,
@@ -78,12 +94,48 @@ struct Resolver {
     /// Loads on threads that may block: one that was given up still has its place until it ends.
     loads: Arc<Semaphore>,
     journal: Option<Arc<Journal>>,
+    budget: Arc<Budget>,
+    load: Load,
+    retired: Arc<Retired>,
 }
 
-/// What the resolver works on: each model is at most once in hand, and at most once more waiting.
+/// Models in the order in which they came, each at most once.
+#[derive(Default)]
+struct Queue {
+    order: VecDeque<ModelName>,
+    names: BTreeSet<ModelName>,
+}
+
+impl Queue {
+    fn put(&mut self, models: impl IntoIterator<Item = ModelName>) {
+        for model in models {
+            if self.names.insert(model.clone()) {
+                self.order.push_back(model);
+            }
+        }
+    }
+
+    /// The first that is not in hand.
+    fn take(&mut self, in_hand: &BTreeSet<ModelName>) -> Option<ModelName> {
+        let at = self.order.iter().position(|model| !in_hand.contains(model))?;
+        let model = self.order.remove(at)?;
+        self.names.remove(&model);
+        Some(model)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.order.is_empty()
+    }
+}
+
+/// What the resolver works on: each model is at most once in hand, and at most once more waiting for each reason.
 #[derive(Default)]
 struct Work {
-    waiting: BTreeSet<ModelName>,
+    /// Named by the catalog, and not yet sorted into those to look at and those to leave.
+    unsorted: BTreeSet<ModelName>,
+    changed: Queue,
+    /// Goes first: somebody waits.
+    asked: Queue,
     in_hand: BTreeSet<ModelName>,
     failures: BTreeMap<ModelName, u32>,
     looks: JoinSet<Look>,
@@ -99,13 +151,16 @@ pub struct Following {
     pub metrics: Arc<Metrics>,
     pub routes: watch::Sender<BTreeMap<RouteName, Route>>,
     pub journal: Option<Arc<Journal>>,
+    pub budget: Arc<Budget>,
+    pub load: Load,
 }
 
 /// Follows the catalog until told to stop.
 pub async fn run(following: Following, mut follower: Follower, stop: CancellationToken) {
-    let Following { catalog, loader, registry, metrics, routes, journal } = following;
+    let Following { catalog, loader, registry, metrics, routes, journal, budget, load } = following;
     let loads = Arc::new(Semaphore::new(limits::LOADS));
-    let resolver = Resolver { catalog, loader, registry, metrics, loads, journal };
+    let retired = Arc::default();
+    let resolver = Resolver { catalog, loader, registry, metrics, loads, journal, budget, load, retired };
     let mut work = Work::default();
     let (mut heard, mut routes_behind) = (false, false);
     let mut look_around = tokio::time::interval(limits::LOOK_AROUND);
@@ -115,43 +170,81 @@ pub async fn run(following: Following, mut follower: Follower, stop: Cancellatio
             FollowerState::Following => None,
             FollowerState::Behind(why) => Some(why),
         });
+        let is_behind = routes_behind || !work.unsorted.is_empty();
         tokio::select! {
             () = stop.cancelled() => return,
             changes = follower.changed() => {
                 let Changes { models, routes } = changes;
-                work.waiting.extend(models);
+                work.unsorted.extend(models);
                 routes_behind |= routes;
                 heard = true;
             }
-            _ = look_around.tick() => {}
+            asked = resolver.registry.asked.take() => work.asked.put(asked.into_keys()),
+            _ = look_around.tick() => resolver.retired.bury_and_give_back(),
             Some(look) = work.looks.join_next() => work.looked(look, &resolver),
             Some(Ok(model)) = work.pauses.join_next() => {
                 work.pausing.remove(&model);
-                work.waiting.insert(model);
+                work.asked.put([model]);
             }
-            () = tokio::time::sleep(limits::RETRY_FIRST), if routes_behind => {}
+            () = tokio::time::sleep(limits::RETRY_FIRST), if is_behind => {}
         }
         if routes_behind {
             routes_behind = !resolver.read_routes(&routes).await;
         }
+        let known_routes = routes.borrow().clone();
+        work.sort(&resolver, &known_routes).await;
+        resolver.count();
         // The first hint names everything that there is.
-        if heard && work.waiting.is_empty() && work.in_hand.is_empty() && !routes_behind {
+        if heard && work.is_empty() && !routes_behind {
             resolver.registry.mark_complete();
         }
     }
 }
 
 impl Work {
+    fn is_empty(&self) -> bool {
+        self.unsorted.is_empty() && self.changed.is_empty() && self.asked.is_empty() && self.in_hand.is_empty()
+    }
+
+    /// Puts what has changed in the order in which it is looked at: the pinned, then what routes name, then the others.
+    async fn sort(&mut self, resolver: &Resolver, routes: &BTreeMap<RouteName, Route>) {
+        if self.unsorted.is_empty() {
+            return;
+        }
+        let mut unasked = BTreeSet::new();
+        if self.unsorted.len() > limits::LOOKS {
+            match resolver.sift(&mut self.unsorted).await {
+                Ok(cold) => unasked = cold,
+                Err(fault) => {
+                    tracing::warn!(%fault, "the names of the models cannot be read; trying again");
+                    return;
+                }
+            }
+        }
+        let routed: BTreeSet<&ModelName> = routes.values().map(|route| &route.model).collect();
+        let in_order = |names: BTreeSet<ModelName>| {
+            let mut names: Vec<ModelName> = names.into_iter().collect();
+            names.sort_by_key(|model| (!resolver.budget.pinned().contains(model), !routed.contains(model)));
+            names
+        };
+        self.changed.put(in_order(std::mem::take(&mut self.unsorted)));
+        self.changed.put(in_order(unasked).into_iter().take(limits::EAGER_MODELS));
+    }
+
+    fn next(&mut self) -> Option<(ModelName, Reason)> {
+        let asked = self.asked.take(&self.in_hand).map(|model| (model, Reason::Asked));
+        asked.or_else(|| Some((self.changed.take(&self.in_hand)?, Reason::Change)))
+    }
+
     fn start(&mut self, resolver: &Resolver) {
         while self.looks.len() < limits::LOADS
-            && let Some(model) = self.waiting.iter().find(|model| !self.in_hand.contains(*model)).cloned()
+            && let Some((model, reason)) = self.next()
         {
-            self.waiting.remove(&model);
             self.in_hand.insert(model.clone());
             let resolver = resolver.clone();
             self.looks.spawn(async move {
                 // A panic is a defect, and must not keep this model from ever being looked at again.
-                let look = AssertUnwindSafe(resolver.look(&model)).catch_unwind().await;
+                let look = AssertUnwindSafe(resolver.look(&model, reason)).catch_unwind().await;
                 let result = match look {
                     Ok(result) => result,
                     Err(_) => Err(Fault::Broken("it panicked, the log says where".into())),
@@ -169,12 +262,14 @@ impl Work {
         self.in_hand.remove(&model);
         let Err(fault) = result else {
             self.failures.remove(&model);
+            resolver.settled(model);
             return;
         };
         let failures = self.failures.entry(model.clone()).or_default();
         *failures = failures.saturating_add(1);
         let pause = retry::pause(u64::from(*failures));
         resolver.failed(&model, &fault);
+        resolver.settled(model.clone());
         if fault.may_pass() && self.pausing.insert(model.clone()) {
             self.pauses.spawn(async move {
                 tokio::time::sleep(pause).await;
@@ -185,27 +280,100 @@ impl Work {
 }
 
 impl Resolver {
+    /// Of many models, leaves those that must be looked at and gives those that may be loaded unasked. The others are
+    /// known from now on, and nothing more is read of them until somebody asks.
+    async fn sift(&self, names: &mut BTreeSet<ModelName>) -> Result<BTreeSet<ModelName>, CatalogFault> {
+        let active: BTreeSet<ModelName> = self.catalog.active_names().await?.into_iter().collect();
+        let mut cold = BTreeSet::new();
+        names.retain(|model| {
+            let slot = self.registry.slot(model);
+            let is_active = active.contains(model);
+            let is_cold = slot.as_ref().is_none_or(|slot| slot.is_cold());
+            if is_active && is_cold && !self.budget.pinned().contains(model) {
+                cold.insert(model.clone());
+                return false;
+            }
+            is_active || slot.is_some()
+        });
+        tracing::info!(models = cold.len(), "models are known, and read when they are asked for");
+        self.registry.add(cold.iter().map(|model| (model.clone(), Slot::cold())));
+        Ok(if self.load == Load::Eager { cold } else { BTreeSet::new() })
+    }
+
     /// Makes the registry say what the catalog says about one model.
-    async fn look(&self, model: &ModelName) -> Result<(), Fault> {
+    async fn look(&self, model: &ModelName, reason: Reason) -> Result<(), Fault> {
         let Some((pointer, _)) = self.catalog.pointer(model).await? else {
             return self.without_pointer(model).await;
         };
+        let is_pinned = self.budget.pinned().contains(model);
+        let slot = self.registry.slot(model).unwrap_or_default();
+        let must = reason == Reason::Asked || is_pinned || slot.bundle.is_some();
+        if !must && self.load == Load::Lazy {
+            self.registry.update(model, Slot::cool);
+            return Ok(());
+        }
+        match slot.when {
+            When::Now => {}
+            _ if is_pinned || !must => self.registry.update(model, |slot| slot.when = When::Now),
+            _ => self.registry.update(model, |slot| slot.when = When::OnItsWay),
+        }
         let pointer = pointer.map_err(|problems| Fault::Pointer(problems.to_string()))?;
         self.registry.update(model, |slot| slot.wanted = Some(pointer.version.to_string()));
         let (entry, digest) = self.entry(model, &pointer).await?;
         let serving = self.registry.slot(model).and_then(|slot| slot.bundle);
         if serving.is_some_and(|bundle| bundle.identity.digest == digest && bundle.identity.version == pointer.version)
         {
-            self.registry.update(model, |slot| slot.error = None);
+            self.registry.update_known(model, |slot| slot.error = None);
             return Ok(());
         }
         let identity = Identity { model: model.clone(), version: pointer.version, digest };
         let version = identity.version.to_string();
+        let lease = match self.room_for(model, &entry, must) {
+            Ok(lease) => lease,
+            Err(fault) if must || !fault.may_pass() => return Err(Fault::NoRoom { version, fault }),
+            Err(_) => {
+                self.registry.update(model, Slot::cool);
+                return Ok(());
+            }
+        };
         let bundle = tokio::time::timeout(limits::LOAD, self.load(identity, entry))
             .await
             .map_err(|_| Fault::TooSlow { version })??;
+        lease.keep();
         self.swap(model, Arc::new(bundle));
         Ok(())
+    }
+
+    /// Reserves what a bundle will take. Others make room only for one that must be loaded.
+    fn room_for(&self, model: &ModelName, entry: &Entry, must: bool) -> Result<Lease, NoRoom> {
+        let by_use = if must { self.registry.by_use() } else { Vec::new() };
+        let (lease, making_room) = self.budget.reserve(model, budget::estimate(entry), by_use)?;
+        making_room.iter().for_each(|other| self.evict(other));
+        Ok(lease)
+    }
+
+    fn evict(&self, model: &ModelName) {
+        let Some(bundle) = self.registry.slot(model).and_then(|slot| slot.bundle) else {
+            return;
+        };
+        self.registry.update_known(model, Slot::cool);
+        self.metrics.bundle_out_of_service(&bundle.identity);
+        self.metrics.models.evictions.inc();
+        tracing::info!(%model, version = %bundle.identity.version, idle = ?bundle.idle(), "made room for another model");
+        self.retired.add(bundle);
+    }
+
+    /// Tells whoever waits for a model what there is for it now.
+    fn settled(&self, model: ModelName) {
+        self.retired.bury();
+        let bundle = self.registry.slot(&model).and_then(|slot| slot.bundle);
+        self.registry.settle(model, bundle);
+    }
+
+    fn count(&self) {
+        let counts = self.registry.counts();
+        self.metrics.models.loaded.set(i64::try_from(counts.loaded).unwrap_or(i64::MAX));
+        self.metrics.models.cold.set(i64::try_from(counts.cold).unwrap_or(i64::MAX));
     }
 
     async fn entry(&self, model: &ModelName, pointer: &Pointer) -> Result<(Entry, Digest), Fault> {
@@ -239,13 +407,17 @@ impl Resolver {
     }
 
     fn swap(&self, model: &ModelName, bundle: Arc<Bundle>) {
-        let old = self.registry.slot(model).and_then(|slot| slot.bundle);
+        let slot = self.registry.slot(model).unwrap_or_default();
+        if slot.bundle.is_none() && slot.when == When::OnItsWay {
+            self.metrics.models.cold_loads.inc();
+        }
         self.registry.update(model, |slot| {
             slot.bundle = Some(bundle.clone());
             slot.error = None;
         });
-        self.metrics.bundle_in_service(old.as_ref().map(|old| &old.identity), &bundle.identity);
-        let from = old.map(|old| old.identity.version.to_string());
+        self.metrics.bundle_in_service(slot.bundle.as_ref().map(|old| &old.identity), &bundle.identity);
+        let from = slot.bundle.as_ref().map(|old| old.identity.version.to_string());
+        slot.bundle.into_iter().for_each(|old| self.retired.add(old));
         let identity = &bundle.identity;
         tracing::info!(model = %model, version = %identity.version, digest = %identity.digest, from, "in service");
     }
@@ -264,8 +436,10 @@ impl Resolver {
     fn withdraw(&self, model: &ModelName) {
         if let Some(slot) = self.registry.slot(model) {
             self.registry.remove(model);
+            self.budget.release(model);
             if let Some(bundle) = slot.bundle {
                 self.metrics.bundle_out_of_service(&bundle.identity);
+                self.retired.add(bundle);
             }
             tracing::info!(%model, "no longer active");
         }

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::registry::{ModelStatus, Registry};
+use crate::registry::{Counts, ModelStatus, Registry};
 
 /// The name under which `nats micro ls` lists every worker.
 pub const SERVICE: &str = "inferbus";
@@ -33,6 +33,12 @@ pub struct WorkerStatus {
     /// Why changes of the catalog may be unknown to this worker.
     pub catalog: Option<String>,
     pub in_flight: i64,
+    #[serde(default)]
+    pub counts: Counts,
+    /// What the loaded models take, more or less.
+    #[serde(default)]
+    pub memory_bytes: i64,
+    /// Not all of them, where there are many.
     pub models: Vec<ModelStatus>,
 }
 
@@ -160,6 +166,8 @@ impl WorkerStatus {
             unready,
             catalog: registry.behind(),
             in_flight: metrics.in_flight.get(),
+            counts: registry.counts(),
+            memory_bytes: metrics.models.memory.get(),
             models: registry.status(),
         }
     }

@@ -11,6 +11,7 @@ mod deadline;
 mod fake;
 mod fault;
 mod few;
+mod heap;
 pub mod limits;
 mod model;
 mod ort_backend;
@@ -26,6 +27,7 @@ pub use deadline::stuck_runs;
 #[cfg(feature = "fake")]
 pub use fake::FakeNetwork;
 pub use fault::{EngineFault, ModelFault};
+pub use heap::give_back_memory;
 pub use model::{Model, Network};
 pub use ort_backend::{Allow, OnnxNetwork, Options, Provider, Sharing, examine};
 pub use runtime::{Runtime, load_runtime};

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use inferbus::connect::Connection;
-use inferbus::registry::{ModelState, Spent};
+use inferbus::registry::{Counts, ModelState, Spent};
 use inferbus::service::{self, WorkerStatus};
 
 use super::print;
@@ -31,9 +31,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         print::json(&workers)?;
     } else if !workers.is_empty() {
         print::table(
-            &["WORKER", "READY", "MODEL", "VERSION", "DIGEST", "STATE", "QUEUE/BATCH/COMPUTE", "PER RUN", "PROBLEM"],
+            &["WORKER", "READY", "MODEL", "VERSION", "DIGEST", "STATE", "MEMORY", "IDLE", SPENT, "PER RUN", "PROBLEM"],
             &rows(&workers),
         );
+        workers.iter().filter(|worker| worker.counts.cold > 0).for_each(|worker| println!("{}", summary(worker)));
     }
     if workers.is_empty() {
         eprintln!("no worker answers: start one with `inferbus worker`");
@@ -42,13 +43,33 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn summary(worker: &WorkerStatus) -> String {
+    let WorkerStatus { worker, counts: Counts { loaded, cold }, memory_bytes, .. } = worker;
+    format!(
+        "{worker}: {loaded} models are loaded and take about {} MiB; {cold} are loaded when asked for",
+        memory_bytes >> 20
+    )
+}
+
 fn rows(workers: &[WorkerStatus]) -> Vec<Vec<String>> {
     let mut rows = Vec::new();
     for worker in workers {
         let ready = if worker.ready { "yes" } else { "no" };
         let alone = |problem: String| {
             let dash = || "-".to_owned();
-            vec![worker.worker.clone(), ready.into(), dash(), dash(), dash(), dash(), dash(), dash(), problem]
+            vec![
+                worker.worker.clone(),
+                ready.into(),
+                dash(),
+                dash(),
+                dash(),
+                dash(),
+                dash(),
+                dash(),
+                dash(),
+                dash(),
+                problem,
+            ]
         };
         if let Some(why) = &worker.catalog {
             rows.push(alone(format!("catalog: {why}")));
@@ -60,6 +81,7 @@ fn rows(workers: &[WorkerStatus]) -> Vec<Vec<String>> {
                 ModelState::Serving => "serving",
                 ModelState::Loading => "loading",
                 ModelState::Failed => "failed",
+                ModelState::Cold => "cold",
             };
             let digest = model.digest.as_ref().map(|digest| digest.chars().take(19).collect::<String>());
             let version = match (&model.version, &model.wanted) {
@@ -74,6 +96,8 @@ fn rows(workers: &[WorkerStatus]) -> Vec<Vec<String>> {
                 version,
                 print::or_dash(digest),
                 state.into(),
+                print::or_dash(model.memory_bytes.map(|bytes| format!("{} MiB", bytes.div_ceil(1 << 20)))),
+                print::or_dash(model.idle_seconds.map(|seconds| format!("{seconds} s"))),
                 spent(&model.spent),
                 print::or_dash(model.spent.messages_per_run.map(|messages| format!("{messages:.1}"))),
                 problem,
@@ -82,6 +106,8 @@ fn rows(workers: &[WorkerStatus]) -> Vec<Vec<String>> {
     }
     rows
 }
+
+const SPENT: &str = "QUEUE/BATCH/COMPUTE";
 
 /// What half of the messages took at most, by where they were.
 fn spent(spent: &Spent) -> String {

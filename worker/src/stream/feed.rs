@@ -23,6 +23,7 @@ use super::places::Reserve;
 use super::setup::{self, Missing, Prepared};
 use super::{acks, names};
 use crate::bus::Bus;
+use crate::registry::Found;
 use crate::{connect, failpoint, limits};
 
 pub struct Feed {
@@ -144,7 +145,11 @@ impl Feed {
                 if obstacle.is_none() {
                     puller.ask().await;
                 }
-                self.raise(obstacle.or_else(|| puller.shortage()));
+                self.raise(match obstacle {
+                    Some(Obstacle::Fault(why)) => Some(why),
+                    Some(Obstacle::Cold) => None,
+                    None => puller.shortage(),
+                });
             }
             tokio::select! {
                 message = messages.next() => match message.map(|message| puller.take(message)) {
@@ -241,6 +246,13 @@ struct Puller {
     pin: Option<String>,
 }
 
+/// Why a route takes no messages now.
+enum Obstacle {
+    Fault(String),
+    /// Its model is loaded when something is there for it.
+    Cold,
+}
+
 /// A request that the server still has.
 struct Open {
     left: usize,
@@ -267,9 +279,20 @@ impl Puller {
     }
 
     /// Why it would be wrong to take messages now.
-    fn obstacle(&self) -> Option<String> {
-        let missing = || self.intake.bus.registry.active(self.intake.route.model.as_ref()).err();
-        self.intake.trouble().or_else(|| missing().map(|refusal| refusal.to_string()))
+    fn obstacle(&self) -> Option<Obstacle> {
+        if let Some(why) = self.intake.trouble() {
+            return Some(Obstacle::Fault(why));
+        }
+        match self.intake.bus.registry.find(self.intake.route.model.as_ref()) {
+            Found::Active(_) => None,
+            Found::Refused(refusal) => Some(Obstacle::Fault(refusal.to_string())),
+            Found::Cold(model) => {
+                if self.intake.metrics.pending.get() > 0 {
+                    self.intake.bus.registry.asked.put(model, ());
+                }
+                Some(Obstacle::Cold)
+            }
+        }
     }
 
     /// Other routes have had all the room for so long that they will not give it back by themselves.

@@ -160,18 +160,18 @@ async fn index(State(shared): Shared) -> Response {
 }
 
 async fn metadata(State(shared): Shared, Path(model): Path<String>) -> Result<Response, Problem> {
-    Ok(json(&Model::of(&*shared.model(&model, None)?)))
+    Ok(json(&Model::of(&*shared.model(&model, None).await?)))
 }
 
 async fn version_metadata(
     State(shared): Shared,
     Path((model, version)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    Ok(json(&Model::of(&*shared.model(&model, Some(&version))?)))
+    Ok(json(&Model::of(&*shared.model(&model, Some(&version)).await?)))
 }
 
 async fn model_ready(State(shared): Shared, Path(model): Path<String>) -> Result<Response, Problem> {
-    shared.model(&model, None)?;
+    shared.model(&model, None).await?;
     Ok(json(&ModelReady { name: &model, ready: true }))
 }
 
@@ -179,7 +179,7 @@ async fn version_ready(
     State(shared): Shared,
     Path((model, version)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    shared.model(&model, Some(&version))?;
+    shared.model(&model, Some(&version)).await?;
     Ok(json(&ModelReady { name: &model, ready: true }))
 }
 
@@ -202,8 +202,8 @@ impl OpenInference {
         Self { worker, registry, metrics, door, infer, reading, reading_bytes }
     }
 
-    fn model(&self, model: &str, version: Option<&str>) -> Result<Arc<Bundle>, Problem> {
-        let bundle = self.registry.active(model)?;
+    async fn model(&self, model: &str, version: Option<&str>) -> Result<Arc<Bundle>, Problem> {
+        let bundle = self.registry.loaded(model).await?;
         let active = bundle.identity.version.to_string();
         match version {
             Some(asked) if asked != active => {
@@ -219,7 +219,7 @@ impl OpenInference {
         }
         let headers = {
             // Not kept while the body comes, or a retired bundle would live as long as a slow client.
-            let bundle = self.model(model, version).inspect_err(|problem| self.count(problem))?;
+            let bundle = self.model(model, version).await.inspect_err(|problem| self.count(problem))?;
             headers(&bundle, request.headers())?
         };
         let payload = self.body(request).await?;

@@ -9,7 +9,7 @@ use inferbus_catalog::{Route, RouteName};
 use super::*;
 use crate::doctor::facts::{ConsumerFacts, Disk, ModelFacts, RouteFacts, StreamFacts, WorkerFacts};
 use crate::doctor::permissions::{Lists, Permissions};
-use crate::registry::{ModelState, ModelStatus, Spent};
+use crate::registry::{Counts, ModelState, ModelStatus, Spent};
 use crate::service::WorkerStatus;
 use crate::stream::objects;
 
@@ -34,6 +34,8 @@ fn worker(version: &str) -> WorkerFacts {
         p50_micros: Some(100),
         p99_micros: Some(1000),
         spent: Spent::default(),
+        memory_bytes: None,
+        idle_seconds: None,
     };
     let status = WorkerStatus {
         worker: "one".into(),
@@ -41,6 +43,8 @@ fn worker(version: &str) -> WorkerFacts {
         unready: vec![],
         catalog: None,
         in_flight: 0,
+        counts: Counts::default(),
+        memory_bytes: 0,
         models: vec![model],
     };
     WorkerFacts { version: version.into(), status }

@@ -1,0 +1,216 @@
+//! How much memory the models may take together, and who makes room for whom.
+//!
+//! Promises: what is reserved never exceeds the budget, however many loads are under way, because room is reserved
+//! before a load begins. It counts one version of each model: during a swap the old one is there as well, until
+//! its messages are done. A pinned model never makes room.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use inferbus_catalog::{ByteSize, Entry, ModelName};
+
+use crate::limits;
+
+/// Why there is no room for a model.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NoRoom {
+    #[error(
+        "it takes about {} MiB, more than all models together may take here ({limit}): raise --model-memory", mebibytes(*needs)
+    )]
+    TooLarge { needs: u64, limit: ByteSize },
+    #[error(
+        "it takes about {} MiB, and of the {limit} that models may take here the others have {} MiB and do not make room now: pin fewer models, or raise --model-memory", mebibytes(*needs), mebibytes(*held)
+    )]
+    Taken { needs: u64, held: u64, limit: ByteSize },
+    #[error("{most} models are loaded here, which is the most, and none of them makes room now: add a worker")]
+    TooMany { most: usize },
+}
+
+fn mebibytes(bytes: u64) -> u64 {
+    bytes.div_ceil(1 << 20)
+}
+
+impl NoRoom {
+    /// Whether others may make room at another time.
+    pub fn may_pass(&self) -> bool {
+        !matches!(self, Self::TooLarge { .. })
+    }
+}
+
+pub struct Budget {
+    limit: ByteSize,
+    /// Models at once.
+    most: usize,
+    pinned: BTreeSet<ModelName>,
+    held: Mutex<BTreeMap<ModelName, Held>>,
+}
+
+#[derive(Clone, Copy)]
+struct Held {
+    bytes: u64,
+    /// It makes no room before it is loaded.
+    loading: bool,
+}
+
+/// Room for a bundle that is being loaded. If it is dropped, it all is as it was before.
+pub struct Lease {
+    budget: Arc<Budget>,
+    model: ModelName,
+    before: Option<Held>,
+    bytes: u64,
+    kept: bool,
+}
+
+impl Budget {
+    pub fn new(limit: ByteSize, most: usize, pinned: BTreeSet<ModelName>) -> Self {
+        Self { limit, most, pinned, held: Mutex::default() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, BTreeMap<ModelName, Held>> {
+        // Nothing inside can be left half done, so a panic elsewhere does not matter here.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn limit(&self) -> ByteSize {
+        self.limit
+    }
+
+    pub fn pinned(&self) -> &BTreeSet<ModelName> {
+        &self.pinned
+    }
+
+    /// Reserves room, if need be that of other models: those of `by_use` in their order, which the caller must then
+    /// take out of service.
+    pub fn reserve(
+        self: &Arc<Self>,
+        model: &ModelName,
+        bytes: u64,
+        by_use: impl IntoIterator<Item = ModelName>,
+    ) -> Result<(Lease, Vec<ModelName>), NoRoom> {
+        let limit = self.limit.bytes() as u64;
+        if bytes > limit {
+            return Err(NoRoom::TooLarge { needs: bytes, limit: self.limit });
+        }
+        let mut held = self.held();
+        let others = held.iter().filter(|(other, _)| *other != model);
+        let (mut sum, mut count) = others.fold((0, 0), |(sum, count), (_, held)| (sum + held.bytes, count + 1));
+        let mut making_room = Vec::new();
+        let mut by_use = by_use.into_iter();
+        while sum + bytes > limit || count >= self.most {
+            let Some(other) = by_use.next() else {
+                let too_many = count >= self.most;
+                let taken = NoRoom::Taken { needs: bytes, held: sum, limit: self.limit };
+                return Err(if too_many { NoRoom::TooMany { most: self.most } } else { taken });
+            };
+            if let Some(of_other) = held.get(&other).filter(|held| !held.loading)
+                && other != *model
+                && !self.pinned.contains(&other)
+            {
+                (sum, count) = (sum - of_other.bytes, count - 1);
+                making_room.push(other);
+            }
+        }
+        held.retain(|other, _| !making_room.contains(other));
+        let before = held.insert(model.clone(), Held { bytes, loading: true });
+        drop(held);
+        Ok((Lease { budget: self.clone(), model: model.clone(), before, bytes, kept: false }, making_room))
+    }
+
+    /// A model went out of service for good.
+    pub fn release(&self, model: &ModelName) {
+        self.held().remove(model);
+    }
+}
+
+impl Lease {
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The bundle serves from now on.
+    pub fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut held = self.budget.held();
+        let after = if self.kept { Some(Held { bytes: self.bytes, loading: false }) } else { self.before };
+        match after {
+            Some(after) => held.insert(self.model.clone(), after),
+            None => held.remove(&self.model),
+        };
+    }
+}
+
+/// What a bundle will take, from what its entry says: nothing is fetched to know it.
+///
+/// An estimate, until the engine says what a loaded model has taken.
+pub fn estimate(entry: &Entry) -> u64 {
+    let plugins = entry.pre.iter().chain(&entry.post).map(|plugin| plugin.size);
+    limits::BUNDLE_BYTES + entry.model.size.saturating_mul(limits::MODEL_FACTOR) + plugins.sum::<u64>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<ModelName> {
+        names.iter().map(|name| name.parse().expect("a name")).collect()
+    }
+
+    fn budget(bytes: u64, most: usize, pinned: &[&str]) -> Arc<Budget> {
+        Arc::new(Budget::new(ByteSize::new(bytes), most, names(pinned).into_iter().collect()))
+    }
+
+    fn load(budget: &Arc<Budget>, model: &str, bytes: u64, by_use: &[&str]) -> Result<Vec<ModelName>, NoRoom> {
+        let (lease, out) = budget.reserve(&names(&[model])[0], bytes, names(by_use))?;
+        lease.keep();
+        Ok(out)
+    }
+
+    #[test]
+    fn the_least_used_make_room_and_no_more_of_them_than_needed() {
+        let budget = budget(100, 10, &[]);
+        for model in ["a", "b", "c"] {
+            assert_eq!(load(&budget, model, 30, &[]), Ok(vec![]));
+        }
+        assert_eq!(load(&budget, "d", 40, &["b", "a", "c"]), Ok(names(&["b"])));
+        assert_eq!(load(&budget, "e", 70, &["a", "c", "d"]), Ok(names(&["a", "c"])));
+    }
+
+    #[test]
+    fn the_pinned_and_the_loading_make_no_room() {
+        let budget = budget(100, 10, &["a"]);
+        assert_eq!(load(&budget, "a", 50, &[]), Ok(vec![]));
+        let (lease, _) = budget.reserve(&names(&["b"])[0], 40, []).expect("room");
+        let taken = NoRoom::Taken { needs: 20, held: 90, limit: ByteSize::new(100) };
+        assert_eq!(load(&budget, "c", 20, &["a", "b"]), Err(taken));
+        drop(lease);
+        assert_eq!(load(&budget, "c", 20, &["a", "b"]), Ok(vec![]), "a load that failed has given its room back");
+    }
+
+    #[test]
+    fn a_new_version_takes_the_room_of_the_old_one_and_gives_it_back_if_it_fails() {
+        let budget = budget(100, 10, &[]);
+        load(&budget, "a", 60, &[]).expect("room");
+        let (lease, out) = budget.reserve(&names(&["a"])[0], 80, names(&["a"])).expect("room");
+        assert!(out.is_empty());
+        drop(lease);
+        assert_eq!(load(&budget, "b", 41, &[]).map_err(|fault| fault.may_pass()), Err(true));
+        assert_eq!(load(&budget, "b", 40, &[]), Ok(vec![]));
+        assert_eq!(load(&budget, "b", 101, &["a"]).map_err(|fault| fault.may_pass()), Err(false));
+    }
+
+    #[test]
+    fn models_are_counted_too() {
+        let budget = budget(100, 2, &[]);
+        load(&budget, "a", 1, &[]).expect("room");
+        load(&budget, "b", 1, &[]).expect("room");
+        assert_eq!(load(&budget, "c", 1, &[]), Err(NoRoom::TooMany { most: 2 }));
+        assert_eq!(load(&budget, "c", 1, &["b", "a"]), Ok(names(&["b"])));
+        budget.release(&names(&["a"])[0]);
+        assert_eq!(load(&budget, "d", 1, &[]), Ok(vec![]));
+    }
+}

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use inferbus_catalog::{ByteSize, Entry, ModelName};
+use tokio::sync::Notify;
 
 use crate::limits;
 
@@ -43,6 +44,8 @@ pub struct Budget {
     most: usize,
     pinned: BTreeSet<ModelName>,
     held: Mutex<BTreeMap<ModelName, Held>>,
+    /// Rings when a load has come to its end.
+    ended: Notify,
 }
 
 #[derive(Clone, Copy)]
@@ -63,7 +66,7 @@ pub struct Lease {
 
 impl Budget {
     pub fn new(limit: ByteSize, most: usize, pinned: BTreeSet<ModelName>) -> Self {
-        Self { limit, most, pinned, held: Mutex::default() }
+        Self { limit, most, pinned, held: Mutex::default(), ended: Notify::new() }
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<ModelName, Held>> {
@@ -116,6 +119,24 @@ impl Budget {
         Ok((Lease { budget: self.clone(), model: model.clone(), before, bytes, kept: false }, making_room))
     }
 
+    /// [`Budget::reserve`], but while others are being loaded it waits until they can make room themselves.
+    pub async fn reserve_in_turn<U: IntoIterator<Item = ModelName>>(
+        self: &Arc<Self>,
+        model: &ModelName,
+        bytes: u64,
+        by_use: impl Fn() -> U,
+    ) -> Result<(Lease, Vec<ModelName>), NoRoom> {
+        loop {
+            let ended = self.ended.notified();
+            let reserved = self.reserve(model, bytes, by_use());
+            let others_load = || self.held().iter().any(|(other, held)| held.loading && other != model);
+            match reserved {
+                Err(fault) if fault.may_pass() && others_load() => ended.await,
+                reserved => return reserved,
+            }
+        }
+    }
+
     /// A model went out of service for good.
     pub fn release(&self, model: &ModelName) {
         self.held().remove(model);
@@ -141,6 +162,8 @@ impl Drop for Lease {
             Some(after) => held.insert(self.model.clone(), after),
             None => held.remove(&self.model),
         };
+        drop(held);
+        self.budget.ended.notify_waiters();
     }
 }
 

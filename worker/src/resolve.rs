@@ -328,28 +328,44 @@ impl Resolver {
         }
         let identity = Identity { model: model.clone(), version: pointer.version, digest };
         let version = identity.version.to_string();
-        let lease = match self.room_for(model, &entry, must) {
-            Ok(lease) => lease,
-            Err(fault) if must || !fault.may_pass() => return Err(Fault::NoRoom { version, fault }),
-            Err(_) => {
-                self.registry.update(model, Slot::cool);
-                return Ok(());
-            }
+        let making = async {
+            let Some(lease) = self.room_for(model, &identity, &entry, must).await? else {
+                return Ok(None);
+            };
+            self.load(identity, entry).await.map(|bundle| Some((lease, bundle)))
         };
-        let bundle = tokio::time::timeout(limits::LOAD, self.load(identity, entry))
-            .await
-            .map_err(|_| Fault::TooSlow { version })??;
+        let made = tokio::time::timeout(limits::LOAD, making).await.map_err(|_| Fault::TooSlow { version })??;
+        let Some((lease, bundle)) = made else {
+            self.registry.update(model, Slot::cool);
+            return Ok(());
+        };
         lease.keep();
         self.swap(model, Arc::new(bundle));
         Ok(())
     }
 
     /// Reserves what a bundle will take. Others make room only for one that must be loaded.
-    fn room_for(&self, model: &ModelName, entry: &Entry, must: bool) -> Result<Lease, NoRoom> {
-        let by_use = if must { self.registry.by_use() } else { Vec::new() };
-        let (lease, making_room) = self.budget.reserve(model, budget::estimate(entry), by_use)?;
-        making_room.iter().for_each(|other| self.evict(other));
-        Ok(lease)
+    async fn room_for(
+        &self,
+        model: &ModelName,
+        identity: &Identity,
+        entry: &Entry,
+        must: bool,
+    ) -> Result<Option<Lease>, Fault> {
+        let bytes = budget::estimate(entry);
+        let reserved = if must {
+            self.budget.reserve_in_turn(model, bytes, || self.registry.by_use()).await
+        } else {
+            self.budget.reserve(model, bytes, [])
+        };
+        match reserved {
+            Ok((lease, making_room)) => {
+                making_room.iter().for_each(|other| self.evict(other));
+                Ok(Some(lease))
+            }
+            Err(fault) if !must && fault.may_pass() => Ok(None),
+            Err(fault) => Err(Fault::NoRoom { version: identity.version.to_string(), fault }),
+        }
     }
 
     fn evict(&self, model: &ModelName) {

@@ -10,6 +10,7 @@ mod bomb;
 #[path = "../../worker/sandbox/tests/support/bombs.rs"]
 #[allow(dead_code, reason = "one of them is enough here")]
 mod bombs;
+mod bumps;
 mod burn;
 mod cached;
 mod clock;
@@ -59,6 +60,11 @@ struct Arguments {
 enum Command {
     /// Measure the sandbox by itself, without a server
     Sandbox,
+    /// Measure a thousand version bumps under a steady load
+    Bumps {
+        #[arg(default_value_t = 1000)]
+        bumps: usize,
+    },
     /// Measure routes of mode stream
     Stream,
     /// Fetch from a stream, publish with PubAck and acknowledge, `plain` or `checked`: what a stream costs without inference
@@ -113,6 +119,14 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             allocations::measure(&load, server.url()).await?.into_iter().for_each(|figure| figures.add(figure));
             server.stop().await;
         }
+        Some(Command::Bumps { bumps }) => {
+            let server = server().await?;
+            let load = load(&server, arguments).await?;
+            for kind in [bumps::Kind::Two, bumps::Kind::EachItsOwn] {
+                bumps::measure(&load, server.url(), bumps, kind, &mut figures).await?;
+            }
+            server.stop().await;
+        }
         Some(Command::Stream) => {
             let server = server().await?;
             stream::measure(&load(&server, arguments).await?, server.url(), &mut figures).await?;
@@ -159,10 +173,13 @@ async fn workers(arguments: &Arguments, figures: &mut Figures) -> anyhow::Result
     figures.add(swap::measure(&load, &worker, arguments.bumps).await?);
     figures.add(bomb::measure(&load, &worker, arguments.rounds).await?);
     worker.stop().await?;
+    bumps::measure(&load, server.url(), STEADY_BUMPS, bumps::Kind::EachItsOwn, figures).await?;
     stream::measure(&load, server.url(), figures).await?;
     server.stop().await;
     Ok(())
 }
+
+const STEADY_BUMPS: usize = 1000;
 
 fn results() -> PathBuf {
     root().join("bench/results/figures.json")

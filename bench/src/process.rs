@@ -16,3 +16,11 @@ pub fn cpu(process: u32) -> anyhow::Result<Duration> {
     let (user, system) = field(11).zip(field(12)).context("an unknown format of /proc")?;
     Ok(Duration::from_millis((user + system) * 1000 / TICKS))
 }
+
+/// The memory of a process that is in RAM, in bytes.
+pub fn resident(process: u32) -> anyhow::Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).context("the process is gone")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("an unknown format of /proc")?;
+    let kilobytes = line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok());
+    Ok(kilobytes.context("an unknown format of /proc")? << 10)
+}

@@ -3,16 +3,19 @@
 //! Promises: every wait is bounded by [`limits::STEP`], and every read is answered by the stream's leader, so
 //! that nobody reads an older state than the one that woke him.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::time::SystemTime;
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig};
-use async_nats::jetstream::consumer::{DeliverPolicy, ReplayPolicy};
+use async_nats::jetstream::consumer::{
+    AckPolicy, Consumer, DeliverPolicy, FromConsumer, IntoConsumerConfig, ReplayPolicy, pull,
+};
 use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{ConsumerErrorKind, Info, RawMessageError, RawMessageErrorKind, Stream};
-use async_nats::jetstream::{Context, ErrorCode};
+use async_nats::jetstream::{Context, ErrorCode, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
@@ -204,75 +207,123 @@ impl Bucket {
 
     /// The newest revision of every key that matches `filter`, then every change as it comes.
     pub(crate) async fn watch(&self, filter: &str, contents: Contents) -> Result<Watch, CatalogFault> {
+        let read = self.read(filter, contents).await?;
+        let start = read.back().map(|stored| DeliverPolicy::ByStartSequence { start_sequence: stored.revision + 1 });
         let doing = format!("watch the bucket `{}`", self.name);
         let config = OrderedConfig {
             deliver_subject: self.context.client().new_inbox(),
             filter_subject: format!("{}{filter}", self.prefix),
-            deliver_policy: DeliverPolicy::LastPerSubject,
+            deliver_policy: start.unwrap_or(DeliverPolicy::LastPerSubject),
             replay_policy: ReplayPolicy::Instant,
             headers_only: contents == Contents::KeysOnly,
             ..Default::default()
         };
-        let consumer = match within(&doing, self.stream.create_consumer(config)).await? {
-            Ok(consumer) => consumer,
-            Err(error) => {
-                return Err(match error.kind() {
-                    ConsumerErrorKind::JetStream(error) => CatalogFault::from_server(self.name, &doing, &error),
-                    _ => CatalogFault::from_client(self.name, &doing, &error),
-                });
-            }
-        };
-        let caught_up = consumer.cached_info().num_pending == 0;
+        let consumer = self.consumer(&doing, config).await?;
         let messages = within(&doing, consumer.messages()).await?;
         let messages = messages.map_err(|error| CatalogFault::from_client(self.name, &doing, &error))?;
-        Ok(Watch { bucket: self.name, prefix: self.prefix.clone(), messages, caught_up })
+        let caught_up = read.is_empty();
+        Ok(Watch { bucket: self.name, prefix: self.prefix.clone(), read, messages, caught_up })
+    }
+
+    async fn consumer<C: IntoConsumerConfig + FromConsumer>(
+        &self,
+        doing: &str,
+        config: C,
+    ) -> Result<Consumer<C>, CatalogFault> {
+        let error = match within(doing, self.stream.create_consumer(config)).await? {
+            Ok(consumer) => return Ok(consumer),
+            Err(error) => error,
+        };
+        Err(match error.kind() {
+            ConsumerErrorKind::JetStream(error) => CatalogFault::from_server(self.name, doing, &error),
+            _ => CatalogFault::from_client(self.name, doing, &error),
+        })
+    }
+
+    /// The newest revision of every key that matches `filter`, deleted ones too, in the order of revisions. They are asked
+    /// for in pieces: a server that sends ten thousand at once sends more than a client holds, which then loses some.
+    async fn read(&self, filter: &str, contents: Contents) -> Result<VecDeque<Stored>, CatalogFault> {
+        let doing = format!("list the bucket `{}`", self.name);
+        let config = pull::Config {
+            filter_subject: format!("{}{filter}", self.prefix),
+            deliver_policy: DeliverPolicy::LastPerSubject,
+            replay_policy: ReplayPolicy::Instant,
+            ack_policy: AckPolicy::None,
+            headers_only: contents == Contents::KeysOnly,
+            memory_storage: true,
+            inactive_threshold: 2 * limits::STEP,
+            ..Default::default()
+        };
+        let consumer = self.consumer(&doing, config).await?;
+        let mut left = consumer.cached_info().num_pending;
+        let mut read = VecDeque::new();
+        while left > 0 {
+            let piece = if contents == Contents::Whole { limits::PIECE_WHOLE } else { limits::PIECE };
+            let asked = within(&doing, consumer.fetch().max_messages(piece).messages()).await?;
+            let mut asked = asked.map_err(|error| CatalogFault::from_client(self.name, &doing, &error))?;
+            let before = read.len();
+            while let Some(message) = within(&doing, asked.next()).await? {
+                let message = message
+                    .map_err(|error| CatalogFault::Unreachable { doing: doing.clone(), reason: error.to_string() })?;
+                let (stored, pending) = stored(&self.prefix, &doing, &message)?;
+                if read.len() >= limits::KEYS {
+                    return Err(CatalogFault::TooManyKeys { bucket: self.name, limit: limits::KEYS });
+                }
+                read.push_back(stored);
+                left = pending;
+            }
+            if read.len() == before {
+                return Err(CatalogFault::TimedOut { doing });
+            }
+        }
+        Ok(read)
     }
 
     /// The newest revision of every key that matches `filter` and was not deleted.
     pub(crate) async fn list(&self, filter: &str, contents: Contents) -> Result<Vec<Stored>, CatalogFault> {
-        let doing = format!("list the bucket `{}`", self.name);
-        let mut watch = self.watch(filter, contents).await?;
-        let mut found = Vec::new();
-        while !watch.caught_up {
-            let stored = within(&doing, watch.next()).await??;
-            if found.len() >= limits::KEYS {
-                return Err(CatalogFault::TooManyKeys { bucket: self.name, limit: limits::KEYS });
-            }
-            if !stored.deleted {
-                found.push(stored);
-            }
-        }
-        Ok(found)
+        let read = self.read(filter, contents).await?;
+        Ok(read.into_iter().filter(|stored| !stored.deleted).collect())
     }
+}
+
+/// A message of the stream, and how many more there are behind it.
+fn stored(prefix: &str, doing: &str, message: &Message) -> Result<(Stored, u64), CatalogFault> {
+    let info = message.info().map_err(|error| CatalogFault::Unreachable {
+        doing: doing.to_owned(),
+        reason: format!("a message without its metadata: {error}"),
+    })?;
+    let stored = Stored {
+        key: message.subject.strip_prefix(prefix).unwrap_or_default().to_owned(),
+        revision: info.stream_sequence,
+        deleted: is_deletion(message.headers.as_ref()),
+        at: info.published.into(),
+        value: message.payload.clone(),
+    };
+    Ok((stored, info.pending))
 }
 
 pub(crate) struct Watch {
     bucket: &'static str,
     prefix: String,
+    /// What was there when the watch began and has not been taken yet.
+    read: VecDeque<Stored>,
     messages: Ordered,
-    /// Everything that was there when the watch began has been delivered.
+    /// Everything that was there when the watch began has been taken.
     pub(crate) caught_up: bool,
 }
 
 impl Watch {
     /// Waits for the next change, without a bound. Nothing is lost if the wait is given up.
     pub(crate) async fn next(&mut self) -> Result<Stored, CatalogFault> {
+        if let Some(stored) = self.read.pop_front() {
+            self.caught_up = self.read.is_empty();
+            return Ok(stored);
+        }
         let doing = "follow changes";
         let ended = || CatalogFault::Unreachable { doing: doing.to_owned(), reason: "the watch ended".to_owned() };
         let message = self.messages.next().await.ok_or_else(ended)?;
         let message = message.map_err(|error| CatalogFault::from_client(self.bucket, doing, &error))?;
-        let info = message.info().map_err(|error| CatalogFault::Unreachable {
-            doing: doing.to_owned(),
-            reason: format!("a message without its metadata: {error}"),
-        })?;
-        self.caught_up |= info.pending == 0;
-        Ok(Stored {
-            key: message.subject.strip_prefix(self.prefix.as_str()).unwrap_or_default().to_owned(),
-            revision: info.stream_sequence,
-            deleted: is_deletion(message.headers.as_ref()),
-            at: info.published.into(),
-            value: message.payload.clone(),
-        })
+        stored(&self.prefix, doing, &message).map(|(stored, _)| stored)
     }
 }
 

@@ -58,6 +58,9 @@ pub const HISTORY: i64 = 16;
 pub const HISTORY_MAX: usize = 64;
 /// Keys of one bucket that are listed or followed.
 pub const KEYS: usize = 100_000;
+/// Keys that are asked for at once while a bucket is read: names alone, and with their values.
+pub const PIECE: usize = 2048;
+pub const PIECE_WHOLE: usize = 256;
 /// Reads in flight while many keys are looked up.
 pub const READS_IN_FLIGHT: usize = 16;
 

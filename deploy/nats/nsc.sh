@@ -70,6 +70,7 @@ user WORKERS worker '_INBOX_worker.>,$SRV.>,infer.> inferbus,ask.* inferbus.*' \
   '$JS.API.STREAM.INFO.KV_models' '$JS.API.STREAM.INFO.KV_routes' '$JS.API.STREAM.INFO.OBJ_artifacts' \
   '$JS.API.STREAM.MSG.GET.KV_models' '$JS.API.STREAM.MSG.GET.KV_routes' '$JS.API.STREAM.MSG.GET.OBJ_artifacts' \
   '$JS.API.CONSUMER.CREATE.KV_models' '$JS.API.CONSUMER.CREATE.KV_models.>' '$JS.API.CONSUMER.DELETE.KV_models.*' \
+  '$JS.API.CONSUMER.MSG.NEXT.KV_models.*' '$JS.API.CONSUMER.MSG.NEXT.KV_routes.*' \
   '$JS.API.CONSUMER.CREATE.KV_routes' '$JS.API.CONSUMER.CREATE.KV_routes.>' '$JS.API.CONSUMER.DELETE.KV_routes.*' \
   '$JS.FC.KV_models.>' '$JS.FC.KV_routes.>' \
   '$JS.API.STREAM.INFO.SENSORS' '$JS.API.STREAM.MSG.GET.SENSORS' \
@@ -84,7 +85,8 @@ user CATALOG catalog '_INBOX_catalog.>' \
   '$KV.models.>' '$O.artifacts.>' '$JS.API.STREAM.PURGE.OBJ_artifacts' \
   '$JS.API.STREAM.INFO.KV_models' '$JS.API.STREAM.INFO.KV_routes' '$JS.API.STREAM.INFO.OBJ_artifacts' \
   '$JS.API.STREAM.MSG.GET.KV_models' '$JS.API.STREAM.MSG.GET.KV_routes' '$JS.API.STREAM.MSG.GET.OBJ_artifacts' \
-  '$JS.API.CONSUMER.CREATE.KV_models' '$JS.API.CONSUMER.CREATE.KV_routes' '$JS.FC.KV_models.>' '$JS.FC.KV_routes.>'
+  '$JS.API.CONSUMER.CREATE.KV_models' '$JS.API.CONSUMER.CREATE.KV_routes' '$JS.FC.KV_models.>' '$JS.FC.KV_routes.>' \
+  '$JS.API.CONSUMER.MSG.NEXT.KV_models.*' '$JS.API.CONSUMER.MSG.NEXT.KV_routes.*'
 user DEVICES publisher '_INBOX_publisher.>' 'sensors.>'
 user REQUESTERS requester '_INBOX_requester.>' 'infer.>' 'ask.*'
 user READERS reader '_INBOX_reader.>,inference.>' \

@@ -140,6 +140,10 @@ pub const MODEL_FACTOR: u64 = 3;
 /// Models that are looked at one by one after a change; of more, only the list of names is read.
 pub const LOOKS: usize = 64;
 
+/// How long the series of a version stay in the metrics after its bundle, and of how many: their last numbers must be read.
+pub const SERIES_AFTER: Duration = Duration::from_secs(300);
+pub const GONE_VERSIONS: usize = 128;
+
 /// How often a worker asks itself whether it still follows the catalog.
 pub const LOOK_AROUND: Duration = Duration::from_secs(1);
 

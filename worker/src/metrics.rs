@@ -3,9 +3,10 @@
 //! Promises: labels come from the catalog or from this crate, never from a message, so a publisher cannot
 //! make the number of series grow.
 
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use inferbus_catalog::RouteName;
 use prometheus_client::encoding::EncodeLabelSet;
@@ -16,7 +17,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::bundle::Identity;
-use crate::job::{Stage, StageTimes};
+use crate::job::StageTimes;
+use crate::limits;
 use crate::outcome::Verdict;
 use crate::spread::Spread;
 
@@ -96,6 +98,30 @@ pub struct Metrics {
     pub connections: Counter,
     pub totals: Totals,
     streams: StreamFamilies,
+    versions: Mutex<Versions>,
+}
+
+/// Which versions have series: those with a bundle, and those that had one until lately.
+#[derive(Default)]
+struct Versions {
+    bundles: HashMap<(String, String), usize>,
+    gone: VecDeque<(Instant, (String, String))>,
+    /// Outcomes that any message of any version had so far.
+    outcomes: BTreeSet<&'static str>,
+}
+
+impl Versions {
+    /// The versions whose series are of no use any more: their bundles are gone, and whoever reads metrics has read them.
+    fn outlived(&mut self, now: Instant) -> Vec<(String, String)> {
+        let mut outlived = Vec::new();
+        while let Some((since, _)) = self.gone.front()
+            && (self.gone.len() > limits::GONE_VERSIONS || now.duration_since(*since) >= limits::SERIES_AFTER)
+        {
+            outlived.extend(self.gone.pop_front().map(|(_, version)| version));
+        }
+        outlived.retain(|version| !self.bundles.contains_key(version));
+        outlived
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -249,6 +275,9 @@ fn stage_histogram() -> Histogram {
     Histogram::new(exponential_buckets(1e-6, 2.0, 23))
 }
 
+/// Where a message's time goes: [`BundleMetrics`] has a histogram of each.
+const STAGES: [&str; 5] = ["queue", "batch", "pre", "infer", "post"];
+
 fn batch_histogram() -> Histogram {
     Histogram::new(exponential_buckets(1.0, 2.0, 8))
 }
@@ -326,12 +355,17 @@ impl Metrics {
             connected,
             connections,
             totals: Totals::default(),
+            versions: Mutex::default(),
         })
     }
 
     /// The handles for a bundle that has been loaded.
     pub fn bundle(self: &Arc<Self>, identity: &Identity) -> BundleMetrics {
         let (model, version) = (identity.model.to_string(), identity.version.to_string());
+        // Held until the handles are there, so that nobody takes the series away meanwhile.
+        let mut versions = self.versions();
+        *versions.bundles.entry((model.clone(), version.clone())).or_default() += 1;
+        self.forget(&mut versions);
         let outcome = |outcome: &str| {
             self.messages.get_or_create_owned(&OutcomeLabels {
                 model: model.clone(),
@@ -346,15 +380,16 @@ impl Metrics {
                 stage: stage.into(),
             })
         };
+        let [queue, batch, pre, infer, post] = STAGES.map(stage);
         let labels = VersionLabels { model: model.clone(), version: version.clone() };
         BundleMetrics {
             ok: outcome(crate::outcome::OK),
             no_result: outcome(crate::outcome::NO_RESULT),
-            queue: stage("queue"),
-            batch: stage("batch"),
-            pre: stage(Stage::Pre.name()),
-            infer: stage(Stage::Infer.name()),
-            post: stage(Stage::Post.name()),
+            queue,
+            batch,
+            pre,
+            infer,
+            post,
             shared: self.batches.get_or_create_owned(&labels),
             took: Spread::default(),
             queued: Spread::default(),
@@ -364,6 +399,26 @@ impl Metrics {
             ran: AtomicU64::new(0),
             all: self.clone(),
             identity: (model, version),
+        }
+    }
+
+    fn versions(&self) -> MutexGuard<'_, Versions> {
+        // Nothing inside can be left half done, so a panic elsewhere does not matter here.
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes away the series of the versions that are outlived.
+    fn forget(&self, versions: &mut Versions) {
+        for (model, version) in versions.outlived(Instant::now()) {
+            for outcome in [crate::outcome::OK, crate::outcome::NO_RESULT].iter().chain(&versions.outcomes) {
+                let (model, version, outcome) = (model.clone(), version.clone(), (*outcome).to_owned());
+                self.messages.remove(&OutcomeLabels { model, version, outcome });
+            }
+            for stage in STAGES {
+                let (model, version, stage) = (model.clone(), version.clone(), stage.to_owned());
+                self.stages.remove(&StageLabels { model, version, stage });
+            }
+            self.batches.remove(&VersionLabels { model, version });
         }
     }
 
@@ -404,9 +459,24 @@ impl Metrics {
 
     pub fn text(&self) -> Result<String, std::fmt::Error> {
         self.stuck_lanes.set(i64::try_from(inferbus_engine::stuck_runs()).unwrap_or(i64::MAX));
+        self.forget(&mut self.versions());
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)
+    }
+}
+
+impl Drop for BundleMetrics {
+    fn drop(&mut self) {
+        let mut versions = self.all.versions();
+        if let Some(bundles) = versions.bundles.get_mut(&self.identity) {
+            *bundles -= 1;
+            if *bundles == 0 {
+                versions.bundles.remove(&self.identity);
+                versions.gone.push_back((Instant::now(), self.identity.clone()));
+            }
+        }
+        self.all.forget(&mut versions);
     }
 }
 
@@ -428,6 +498,7 @@ impl BundleMetrics {
 
     pub fn failed(&self, verdict: Verdict, text: &str, times: StageTimes, whole: Duration) {
         let (model, version) = self.identity.clone();
+        self.all.versions().outcomes.insert(verdict.label);
         self.all.messages.get_or_create(&OutcomeLabels { model, version, outcome: verdict.label.into() }).inc();
         self.all.totals.error(verdict.code, text);
         self.count(times, whole);
@@ -464,5 +535,49 @@ impl BundleMetrics {
     pub fn messages_per_run(&self) -> Option<f64> {
         let (runs, messages) = (self.runs.load(Ordering::Relaxed), self.ran.load(Ordering::Relaxed));
         (runs > 0).then(|| messages as f64 / runs as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(version: &str) -> Identity {
+        let digest = inferbus_catalog::Digest::of(version.as_bytes());
+        Identity { model: "m".parse().expect("a name"), version: version.parse().expect("a version"), digest }
+    }
+
+    fn has(metrics: &Metrics, version: &str) -> bool {
+        metrics.text().expect("text").contains(&format!("version=\"{version}\""))
+    }
+
+    #[test]
+    fn series_of_gone_versions_stay_for_a_while_and_are_bounded() {
+        let metrics = Metrics::new();
+        let first = metrics.bundle(&identity("1.0.0"));
+        let again = metrics.bundle(&identity("1.0.0"));
+        drop(first);
+        for number in 0..limits::GONE_VERSIONS {
+            let bundle = metrics.bundle(&identity(&format!("2.0.{number}")));
+            bundle.failed(Verdict { code: 500, label: "trapped" }, "", StageTimes::default(), Duration::ZERO);
+        }
+        assert!(has(&metrics, "2.0.0"), "whoever reads metrics has had no time to read them");
+        for number in 0..limits::GONE_VERSIONS {
+            drop(metrics.bundle(&identity(&format!("3.0.{number}"))));
+        }
+        assert!(!has(&metrics, "2.0.0") && has(&metrics, "3.0.0"));
+        assert!(has(&metrics, "1.0.0"), "one bundle of it is left");
+        again.done(true, 0, StageTimes::default(), Duration::ZERO);
+        let line = "inferbus_messages_total{model=\"m\",version=\"1.0.0\",outcome=\"ok\"} 1";
+        assert!(metrics.text().expect("text").contains(line));
+    }
+
+    #[test]
+    fn series_are_outlived_in_time() {
+        let mut versions = Versions::default();
+        let now = Instant::now();
+        versions.gone.push_back((now, ("m".into(), "1.0.0".into())));
+        assert!(versions.outlived(now + limits::SERIES_AFTER / 2).is_empty());
+        assert_eq!(versions.outlived(now + limits::SERIES_AFTER).len(), 1);
     }
 }

@@ -66,7 +66,7 @@ impl Permissions {
     }
 }
 
-const CATALOG: [&str; 8] = [
+const CATALOG: [&str; 10] = [
     "$JS.API.STREAM.INFO.KV_models",
     "$JS.API.STREAM.INFO.KV_routes",
     "$JS.API.STREAM.INFO.OBJ_artifacts",
@@ -75,6 +75,8 @@ const CATALOG: [&str; 8] = [
     "$JS.API.STREAM.MSG.GET.OBJ_artifacts",
     "$JS.API.CONSUMER.CREATE.KV_models",
     "$JS.API.CONSUMER.CREATE.KV_routes",
+    "$JS.API.CONSUMER.MSG.NEXT.KV_models.*",
+    "$JS.API.CONSUMER.MSG.NEXT.KV_routes.*",
 ];
 
 fn for_stream(name: &RouteName, route: &Route, stream: &str) -> Vec<String> {

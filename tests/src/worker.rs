@@ -52,6 +52,8 @@ impl Worker {
         command
             .env("INFERBUS_CACHE", plugin_cache())
             .env("INFERBUS_STATE", "off")
+            // What most tests do to artifacts must be seen.
+            .env("INFERBUS_CACHE_SIZE", "off")
             .args(&options.arguments)
             .envs(options.environment);
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the worker starts");

@@ -267,3 +267,28 @@ async fn a_stopping_worker_answers_whoever_waits_for_a_model() {
     assert!(answer.error.contains("stopping"), "{}", answer.error);
     assert_eq!(block_in_place(|| worker.end()), Some(0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_fetched_once_is_not_fetched_again() {
+    let site = Site::start().await;
+    site.activate(&sensor("sensor")).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("UTF-8").to_owned();
+    let environment = vec![("INFERBUS_CACHE".into(), path), ("INFERBUS_CACHE_SIZE".into(), "1GiB".into())];
+    let options = WorkerOptions { environment, ..WorkerOptions::default() };
+    let first = block_in_place(|| Worker::start_with(site.url(), options.clone()));
+    assert_eq!(ask_model(&site, "sensor").await.code, None);
+    let kept = || std::fs::read_dir(folder.path().join("artifacts")).expect("the cache").count();
+    until("the model and its plugins are on the disk", || kept() == 3);
+    assert_eq!(block_in_place(|| first.stop()), Some(0));
+
+    // What the catalog has lost is still here, and nobody else has it.
+    let stream = jetstream::new(site.client.clone()).get_stream("OBJ_artifacts").await.expect("the bucket");
+    stream.purge().await.expect("purged");
+    let second = block_in_place(|| Worker::start_with(site.url(), options));
+    assert_eq!(ask_model(&site, "sensor").await.code, None);
+    block_in_place(|| second.stop());
+    let without = block_in_place(|| Worker::start(site.url()));
+    assert_eq!(without.get("/readyz").0, 503);
+    assert_eq!(ask_model(&site, "sensor").await.code, Some(503));
+}

@@ -17,10 +17,11 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Admin};
+use crate::artifact_cache::ArtifactCache;
 use crate::budget::Budget;
 use crate::bundle::{Loader, sandboxed};
 use crate::bus::{Bus, Given};
-use crate::config::{CacheSetting, Compute, Folder, StateSetting, WorkerConfig};
+use crate::config::{CacheSetting, CacheSize, Compute, Folder, StateSetting, WorkerConfig};
 use crate::journal::Journal;
 use crate::lane::Lanes;
 use crate::metrics::Metrics;
@@ -77,6 +78,15 @@ fn cache(setting: &CacheSetting) -> Option<Cache> {
     };
     let opened = Cache::open(&folder);
     opened.inspect_err(|fault| tracing::warn!("compiled plugins are not cached: {fault}")).ok()
+}
+
+/// Nothing that is wrong with the cache keeps a worker from working.
+fn artifact_cache(config: &WorkerConfig) -> Option<Arc<ArtifactCache>> {
+    let (CacheSize(Some(most)), Folder::At(folder)) = (config.loads.cache_size, config.compute.cache.folder()) else {
+        return None;
+    };
+    let opened = ArtifactCache::open(&folder.join("artifacts"), most);
+    opened.inspect_err(|fault| tracing::warn!("artifacts are not cached: {fault}")).ok().map(Arc::new)
 }
 
 /// Nothing that is wrong with the journal keeps a worker from working.
@@ -203,6 +213,7 @@ async fn serve(
         journal: journal.clone(),
         budget: budget(config),
         load: config.loads.load,
+        artifacts: artifact_cache(config),
     };
     let resolver = beside.tasks.spawn(resolve::run(following, follower, behind.clone()));
     let service = beside.tasks.spawn(service(config, &client, &registry, &metrics, admin).run(behind.clone()));

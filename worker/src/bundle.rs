@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use inferbus_catalog::{
-    ByteSize, Catalog, CatalogFault, Digest, EngineOptions, Entry, Grant, ModelName, Plugin as PluginEntry,
+    Artifact, ByteSize, Catalog, CatalogFault, Digest, EngineOptions, Entry, Grant, ModelName, Plugin as PluginEntry,
     Provider as EntryProvider, Span, Version,
 };
 use inferbus_engine::{
@@ -19,6 +19,7 @@ use inferbus_engine::{
 };
 use inferbus_sandbox::{Bounds, Ceilings, Grants, LoadFault, Plugin, Sandbox};
 
+use crate::artifact_cache::ArtifactCache;
 use crate::budget;
 use crate::config::ModelCeilings;
 use crate::job::{Parts, Stage, Transform};
@@ -46,14 +47,22 @@ pub struct Artifacts {
 }
 
 impl Artifacts {
-    /// Fetches everything that an entry names.
-    pub async fn fetch(catalog: &Catalog, entry: &Entry) -> Result<Self, CatalogFault> {
+    /// Fetches everything that an entry names, from the disk if it is there.
+    pub async fn fetch(
+        catalog: &Catalog,
+        entry: &Entry,
+        cache: Option<&Arc<ArtifactCache>>,
+    ) -> Result<Self, CatalogFault> {
+        let fetch = async |artifact: Artifact| match cache {
+            Some(cache) => cache.fetch(catalog, artifact).await,
+            None => catalog.artifact(&artifact).await,
+        };
         let plugin = async |plugin: Option<&PluginEntry>| match plugin {
-            Some(plugin) => catalog.artifact(&plugin.artifact()).await.map(Some),
+            Some(plugin) => fetch(plugin.artifact()).await.map(Some),
             None => Ok(None),
         };
         Ok(Self {
-            model: catalog.artifact(&entry.model).await?,
+            model: fetch(entry.model).await?,
             pre: plugin(entry.pre.as_ref()).await?,
             post: plugin(entry.post.as_ref()).await?,
         })

@@ -229,6 +229,9 @@ pub struct LoadSettings {
     /// When a model is loaded that fits: at the start, or by its first message
     #[arg(long, value_enum, env = "INFERBUS_LOAD", default_value = "eager")]
     pub load: Load,
+    /// What fetched models and plugins may take on disk, below the folder of --cache, or `off`
+    #[arg(long, value_name = "SIZE", env = "INFERBUS_CACHE_SIZE", default_value = "4GiB", value_parser = cache_size)]
+    pub cache_size: CacheSize,
     /// Load this model at the start and never let it make room; repeat for more
     #[arg(long, value_name = "MODEL", env = "INFERBUS_PIN", value_delimiter = ',')]
     pub pin: Vec<ModelName>,
@@ -238,6 +241,14 @@ pub struct LoadSettings {
 pub enum Load {
     Eager,
     Lazy,
+}
+
+/// `None` is off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheSize(pub Option<ByteSize>);
+
+fn cache_size(text: &str) -> Result<CacheSize, UnitFault> {
+    if text == "off" { Ok(CacheSize(None)) } else { text.parse().map(|size| CacheSize(Some(size))) }
 }
 
 impl LoadSettings {

@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod artifact_cache;
 pub mod budget;
 pub mod bundle;
 pub mod bus;

@@ -137,6 +137,9 @@ pub const MODEL_MEMORY: u64 = 1 << 30;
 pub const BUNDLE_BYTES: u64 = 1 << 20;
 pub const MODEL_FACTOR: u64 = 3;
 
+/// Artifacts that are kept on disk.
+pub const CACHED_ARTIFACTS: usize = 10_000;
+
 /// Models that are looked at one by one after a change; of more, only the list of names is read.
 pub const LOOKS: usize = 64;
 

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::artifact_cache::ArtifactCache;
 use crate::budget::{self, Budget, Lease, NoRoom};
 use crate::bundle::{Artifacts, Bundle, BundleFault, Identity, Loader};
 use crate::config::Load;
@@ -96,6 +97,7 @@ struct Resolver {
     journal: Option<Arc<Journal>>,
     budget: Arc<Budget>,
     load: Load,
+    artifacts: Option<Arc<ArtifactCache>>,
     retired: Arc<Retired>,
 }
 
@@ -153,14 +155,15 @@ pub struct Following {
     pub journal: Option<Arc<Journal>>,
     pub budget: Arc<Budget>,
     pub load: Load,
+    pub artifacts: Option<Arc<ArtifactCache>>,
 }
 
 /// Follows the catalog until told to stop.
 pub async fn run(following: Following, mut follower: Follower, stop: CancellationToken) {
-    let Following { catalog, loader, registry, metrics, routes, journal, budget, load } = following;
+    let Following { catalog, loader, registry, metrics, routes, journal, budget, load, artifacts } = following;
     let loads = Arc::new(Semaphore::new(limits::LOADS));
     let retired = Arc::default();
-    let resolver = Resolver { catalog, loader, registry, metrics, loads, journal, budget, load, retired };
+    let resolver = Resolver { catalog, loader, registry, metrics, loads, journal, budget, load, artifacts, retired };
     let mut work = Work::default();
     let (mut heard, mut routes_behind) = (false, false);
     let mut look_around = tokio::time::interval(limits::LOOK_AROUND);
@@ -408,7 +411,7 @@ impl Resolver {
         if let Some((deaths, file)) = judged {
             return Err(Fault::Quarantined { version: identity.version.to_string(), deaths, file });
         }
-        let artifacts = Artifacts::fetch(&self.catalog, &entry).await?;
+        let artifacts = Artifacts::fetch(&self.catalog, &entry, self.artifacts.as_ref()).await?;
         let (loader, metrics) = (self.loader.clone(), self.metrics.clone());
         let version = identity.version.to_string();
         let journal = self.journal.clone();

@@ -23,7 +23,7 @@ pub async fn load(
     if let Some(wanted) = wanted.filter(|wanted| *wanted != digest) {
         return Err(OfflineFault::OtherDigest { model: model.clone(), version, wanted, found: digest });
     }
-    let artifacts = Artifacts::fetch(catalog, &entry).await?;
+    let artifacts = Artifacts::fetch(catalog, &entry, None).await?;
     let identity = Identity { model: model.clone(), version: version.clone(), digest };
     let loader = loader.clone();
     // Compiling takes its time, and the connection must be answered meanwhile.

@@ -80,8 +80,8 @@ async fn fifty_of_ten_thousand_models_are_served_with_room_for_twenty() {
     let mut all = many(&site, (0..MODELS).map(|number| format!("m{number:05}"))).await;
     all.sort();
     let started = Instant::now();
-    // A bundle counts for little more than a mebibyte here.
-    let worker = worker(&site, &["--load", "lazy", "--model-memory", "21MiB"]);
+    // A bundle counts for little more than two mebibytes here.
+    let worker = worker(&site, &["--load", "lazy", "--model-memory", "41MiB"]);
     let ready = started.elapsed();
     assert_eq!(worker.get("/readyz").0, 200);
     assert_eq!(worker.metric("inferbus_models_loaded "), 0.0);
@@ -109,7 +109,7 @@ async fn fifty_of_ten_thousand_models_are_served_with_room_for_twenty() {
     }
     assert!(worker.metric("inferbus_evictions_total") >= (USED - 20) as f64);
     assert!(worker.metric("inferbus_cold_loads_total") >= USED as f64);
-    until("what made room is gone", || worker.metric("inferbus_model_memory_bytes ") <= (21 << 20) as f64);
+    until("what made room is gone", || worker.metric("inferbus_model_memory_bytes ") <= (41 << 20) as f64);
     say(&format!(
         "many_models: {MODELS} models, ready after {} ms; {} of {USED} asked {ROUNDS} times loaded, resident {} MiB before and at most {} MiB after",
         ready.as_millis(),
@@ -190,7 +190,7 @@ async fn pinned_models_stay_and_messages_in_flight_survive_that_their_model_make
     let all = many(&site, ["kept", "one", "two"].map(String::from)).await;
     let digest_of: std::collections::BTreeMap<String, String> = all.into_iter().collect();
     // Room for two, of which one is taken: every other model makes room for the next.
-    let worker = worker(&site, &["--load", "lazy", "--pin", "kept", "--model-memory", "3MiB"]);
+    let worker = worker(&site, &["--load", "lazy", "--pin", "kept", "--model-memory", "5MiB"]);
     assert_eq!(worker.metric("inferbus_models_loaded "), 1.0, "the pinned one is loaded at the start");
     for _ in 0..ROUNDS {
         let mut asks = Vec::new();
@@ -219,7 +219,7 @@ async fn pinned_models_stay_and_messages_in_flight_survive_that_their_model_make
     // More pinned than there is room for: the worker says so, and is not ready.
     let crowded = WorkerOptions {
         environment: vec![("INFERBUS_PIN".into(), "kept,one,two".into())],
-        arguments: vec!["--model-memory".into(), "3MiB".into()],
+        arguments: vec!["--model-memory".into(), "5MiB".into()],
         ..WorkerOptions::default()
     };
     let crowded = block_in_place(|| Worker::start_with(site.url(), crowded));

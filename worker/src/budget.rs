@@ -200,7 +200,7 @@ mod tests {
             assert_eq!(load(&budget, model, 30, &[]), Ok(vec![]));
         }
         assert_eq!(load(&budget, "d", 40, &["b", "a", "c"]), Ok(names(&["b"])));
-        assert_eq!(load(&budget, "e", 70, &["a", "c", "d"]), Ok(names(&["a", "c"])));
+        assert_eq!(load(&budget, "e", 60, &["a", "c", "d"]), Ok(names(&["a", "c"])));
     }
 
     #[test]

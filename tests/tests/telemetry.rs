@@ -240,6 +240,8 @@ async fn health_readiness_and_status_say_what_runs() {
     let [queue, batch, compute] = spent.map(|[half, nearly_all]| half.is_some() && half <= nearly_all);
     assert!(queue && !batch && compute, "it waited and was computed, by itself: {spent:?}");
     assert_eq!(model.remove("messages_per_run"), Some(serde_json::json!(1.0)));
+    assert!(model.remove("memory_bytes").and_then(|bytes| bytes.as_u64()) > Some(0));
+    assert!(model.remove("idle_seconds").is_some_and(|seconds| seconds.is_u64()));
     assert!(half > Some(0) && half <= nearly_all, "one message was answered: {half:?} {nearly_all:?}");
     assert_eq!(
         (&status["worker"], &status["ready"], &status["unready"]),

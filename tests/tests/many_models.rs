@@ -248,6 +248,25 @@ async fn a_stream_wakes_its_cold_model() {
     assert_eq!(worker.stop(), Some(0));
 }
 
+/// Nothing is pending then, and yet something waits.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cold_model_is_woken_by_what_a_dead_worker_had_in_hand() {
+    let site = Site::start().await;
+    site.activate(&sensor("sensor")).await;
+    let environment = vec![("INFERBUS_FAILPOINT".to_owned(), "model_done:1".to_owned())];
+    let fragile = Worker::spawn(site.url(), WorkerOptions { environment, ..WorkerOptions::default() });
+    let route = ["route", "add", "--stream", "SENSORS", "--subject", "sensors.*", "--model", "sensor"];
+    let more = ["--output", "results.{{wildcard(1)}}", "--name=cams", "--ack-wait=1s"];
+    block_in_place(|| site.inferbus(&[&route[..], &more[..]].concat()).ok());
+    site.store("sensors.1", HeaderMap::new(), PAYLOAD.to_vec()).await;
+    assert_eq!(block_in_place(|| fragile.end()), None, "it was killed");
+    let worker = worker(&site, &["--load", "lazy"]);
+    until("the message has its result", || {
+        worker.metric("inferbus_stream_messages_total{route=\"cams\",end=\"result\"}") >= 1.0
+    });
+    assert_eq!(worker.stop(), Some(0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopping_worker_answers_whoever_waits_for_a_model() {
     let site = Site::start().await;

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::bundle::{Bundle, Identity};
-use crate::cold::{Waiting, WaitingRoom};
+use crate::cold::{Shut, Waiting, WaitingRoom};
 use crate::journal::Journal;
 use crate::lane::{Job, Lanes};
 use crate::metrics::Metrics;
@@ -201,7 +201,8 @@ impl Bus {
     fn submit(&self, bundle: Arc<Bundle>, wire: Wire, waiting: Waiting) -> Result<(), (Envelope, Refusal)> {
         bundle.touch();
         let Waiting { payload, asked, deadline, urgent } = waiting;
-        let (span, received) = (message_span(&bundle.identity, asked.headers.as_ref()), asked.received);
+        // What it has waited for its model is no waiting for a lane.
+        let (span, received) = (message_span(&bundle.identity, asked.headers.as_ref()), Instant::now());
         let ticket = Ticket::Request(asked);
         let job = Job { bundle, payload, wire, name: None, received, deadline, urgent, span, ticket };
         let Err(job) = self.lanes.submit(job) else {
@@ -216,14 +217,17 @@ impl Bus {
 
     #[expect(clippy::result_large_err, reason = "it is moved once, to whoever answers")]
     fn wait(&self, model: ModelName, waiting: Waiting) -> Result<(), (Envelope, Refusal)> {
-        match self.waiting.enter(model.clone(), waiting) {
+        match self.waiting.enter(model.clone(), waiting, self.given.in_flight.div_ceil(2)) {
             Ok(is_first) => {
                 if is_first {
                     self.registry.asked.put(model, ());
                 }
                 Ok(())
             }
-            Err(Waiting { asked, .. }) => Err((asked.into(), Refusal::Stopping)),
+            Err((waiting, Shut::Closed)) => Err((waiting.asked.into(), Refusal::Stopping)),
+            Err((waiting, Shut::Full)) => {
+                Err((waiting.asked.into(), Refusal::Busy { model, limit: self.given.in_flight.div_ceil(2) }))
+            }
         }
     }
 

@@ -25,6 +25,12 @@ pub struct Waiting {
     pub urgent: bool,
 }
 
+/// Why a request cannot wait.
+pub enum Shut {
+    Closed,
+    Full,
+}
+
 #[derive(Default)]
 pub struct WaitingRoom {
     state: Mutex<State>,
@@ -33,6 +39,7 @@ pub struct WaitingRoom {
 #[derive(Default)]
 struct State {
     waiting: BTreeMap<ModelName, Vec<Waiting>>,
+    len: usize,
     closed: bool,
 }
 
@@ -42,37 +49,49 @@ impl WaitingRoom {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether it is the first for its model, which must then be asked for. A closed room gives it back.
+    /// Says whether it is the first for its model, which must then be asked for. A closed room gives it back, and so does
+    /// one that has `most` waiting: the other places are for models that are there.
     #[expect(clippy::result_large_err, reason = "it is moved once, to whoever answers")]
-    pub fn enter(&self, model: ModelName, waiting: Waiting) -> Result<bool, Waiting> {
+    pub fn enter(&self, model: ModelName, waiting: Waiting, most: usize) -> Result<bool, (Waiting, Shut)> {
         let mut state = self.state();
         if state.closed {
-            return Err(waiting);
+            return Err((waiting, Shut::Closed));
         }
+        if state.len >= most {
+            return Err((waiting, Shut::Full));
+        }
+        state.len += 1;
         let others = state.waiting.entry(model).or_default();
         others.push(waiting);
         Ok(others.len() == 1)
     }
 
     fn leave(&self, model: &ModelName) -> Vec<Waiting> {
-        self.state().waiting.remove(model).unwrap_or_default()
+        let mut state = self.state();
+        let left = state.waiting.remove(model).unwrap_or_default();
+        state.len -= left.len();
+        left
     }
 
     fn overdue(&self) -> Vec<(ModelName, Waiting)> {
         let now = Instant::now();
-        let is_late = |waiting: &mut Waiting| now.duration_since(waiting.asked.received) >= limits::LOAD;
+        let is_late = |waiting: &mut Waiting| {
+            let too_long = now.duration_since(waiting.asked.received) >= limits::LOAD;
+            too_long || waiting.deadline.is_some_and(|deadline| deadline <= now)
+        };
         let mut state = self.state();
         let late = state.waiting.iter_mut().flat_map(|(model, waiting)| {
             waiting.extract_if(.., is_late).map(|waiting| (model.clone(), waiting)).collect::<Vec<_>>()
         });
-        let late = late.collect();
+        let late: Vec<_> = late.collect();
+        state.len -= late.len();
         state.waiting.retain(|_, waiting| !waiting.is_empty());
         late
     }
 
     fn close(&self) -> Vec<Waiting> {
         let mut state = self.state();
-        state.closed = true;
+        (state.closed, state.len) = (true, 0);
         std::mem::take(&mut state.waiting).into_values().flatten().collect()
     }
 }
@@ -89,7 +108,12 @@ pub async fn run(bus: Arc<Bus>, stop: CancellationToken) {
             },
             _ = look_around.tick() => for (model, waiting) in bus.waiting.overdue() {
                 let why = format!("it was not loaded within {} s", limits::LOAD.as_secs());
-                refuse(&bus, waiting, Refusal::NotLoaded { model: model.to_string(), why }).await;
+                let model = model.to_string();
+                let refusal = match waiting.deadline {
+                    Some(deadline) if deadline <= Instant::now() => Refusal::Late { model },
+                    _ => Refusal::NotLoaded { model, why },
+                };
+                refuse(&bus, waiting, refusal).await;
             },
             () = stop.cancelled() => break,
         }

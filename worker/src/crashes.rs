@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
-use crate::journal::{LOADING, REQUEST, replace};
+use crate::journal::{self, LOADING, REQUEST, replace};
 use crate::limits;
 
 /// One process's death.
@@ -53,16 +53,17 @@ impl Crashes {
             Err(fault) if fault.kind() == io::ErrorKind::NotFound => String::new(),
             Err(fault) => return Err(fault),
         };
-        let now = deaths.iter().map(|death| death.at).max();
+        let last = deaths.iter().map(|death| death.at).max();
         let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
-        if let Some(now) = now {
-            lines.extend(deaths.iter().flat_map(Death::lines));
-            let young = |line: &String| {
-                let at = line.split(' ').nth(1).and_then(|at| at.parse::<u64>().ok());
-                at.is_some_and(|at| at + limits::CRASH_MEMORY.as_secs() >= now)
-            };
-            lines.retain(young);
-            lines.drain(..lines.len().saturating_sub(limits::CRASH_LINES));
+        lines.extend(deaths.iter().flat_map(Death::lines));
+        let now = last.unwrap_or_else(|| journal::now() / 1_000_000);
+        let young = |line: &String| {
+            let at = line.split(' ').nth(1).and_then(|at| at.parse::<u64>().ok());
+            at.is_some_and(|at| at + limits::CRASH_MEMORY.as_secs() >= now)
+        };
+        lines.retain(young);
+        lines.drain(..lines.len().saturating_sub(limits::CRASH_LINES));
+        if last.is_some() {
             replace(path, &(lines.join("\n") + "\n"))?;
         }
         Ok(Self::judge(lines.iter().map(String::as_str)))
@@ -99,12 +100,9 @@ impl Crashes {
         }
     }
 
-    pub fn has_suspects(&self) -> bool {
-        !self.messages.is_empty()
-    }
-
-    pub fn suspects(&self, message: &str) -> bool {
-        self.messages.contains_key(message)
+    /// The messages that were on a lane when a worker died.
+    pub fn suspects(&self) -> HashSet<String> {
+        self.messages.keys().cloned().collect()
     }
 
     /// How often a message has killed a worker, if that is enough.
@@ -153,7 +151,7 @@ mod tests {
     #[test]
     fn one_death_makes_suspects_and_nobody_guilty() {
         let crashes = judge(&["died 1 v a b"]);
-        assert!(crashes.suspects("a") && crashes.suspects("b") && !crashes.suspects("c"));
+        assert_eq!(crashes.suspects(), ["a", "b"].map(ToOwned::to_owned).into());
         assert_eq!((crashes.guilty("a"), crashes.quarantined("v")), (None, None));
     }
 
@@ -195,10 +193,11 @@ mod tests {
         let path = folder.path().join("crashes");
         let death =
             |at, message: &str| Death { at, on_lanes: vec![("v".into(), message.into())], cleared: vec!["v".into()] };
-        assert!(Crashes::read(&path, vec![death(1000, "a")]).expect("read").suspects("a"));
+        let suspects = |deaths| Crashes::read(&path, deaths).expect("read").suspects();
+        assert_eq!(suspects(vec![death(1000, "a")]), ["a".to_owned()].into());
         assert_eq!(Crashes::read(&path, vec![death(1001, "a")]).expect("read").guilty("a"), Some(2));
         let later = 1001 + limits::CRASH_MEMORY.as_secs() + 1;
-        let crashes = Crashes::read(&path, vec![death(later, "b")]).expect("read");
-        assert!(!crashes.suspects("a") && crashes.suspects("b"));
+        assert_eq!(suspects(vec![death(later, "b")]), ["b".to_owned()].into());
+        assert!(suspects(Vec::new()).is_empty(), "what is old is forgotten without another death");
     }
 }

@@ -33,6 +33,8 @@ pub struct Journal {
     path: PathBuf,
     folder: PathBuf,
     crashes: Crashes,
+    /// Those of an earlier process that have not come to an end in this one.
+    suspects: RwLock<HashSet<String>>,
     /// Versions that have ended a message in this process, and where the next of them is noted.
     cleared: Mutex<HashSet<Digest>>,
     end: AtomicU64,
@@ -88,8 +90,9 @@ impl Journal {
         let slots = lanes + limits::LOADS;
         file.set_len((slots * SLOT) as u64)?;
         let loads = Mutex::new((lanes..slots).collect());
+        let suspects = RwLock::new(crashes.suspects());
         let (cleared, end, quiet) = (Mutex::default(), AtomicU64::new((slots * SLOT) as u64), RwLock::new(()));
-        Ok(Self { file, path, folder: folder.to_owned(), crashes, cleared, end, loads, quiet })
+        Ok(Self { file, path, folder: folder.to_owned(), crashes, suspects, cleared, end, loads, quiet })
     }
 
     /// How often a message has killed a worker, if it is to be tried no more.
@@ -134,6 +137,10 @@ impl Journal {
         let _ = self.file.write_all_at(&vec![0; lines * LINE], (slot * SLOT) as u64);
     }
 
+    fn suspects(&self) -> RwLockReadGuard<'_, HashSet<String>> {
+        self.suspects.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn clear(&self, digest: &Digest) {
         if self.cleared.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest) {
             let line = format!("{digest}\n");
@@ -148,16 +155,18 @@ impl Scribe {
         Self { journal, lane, written: None, named: 0, cleared: None }
     }
 
-    /// Whether any message is suspect, so that each must run by itself.
-    pub fn has_suspects(&self) -> bool {
-        self.journal.crashes.has_suspects()
+    /// Whether a message was on a lane when a worker died, so that it must run by itself.
+    pub fn suspects(&self, message: &str) -> bool {
+        self.journal.suspects().contains(message)
     }
 
     /// Notes what comes next on this lane, and waits for its turn if one is suspect or if a suspect runs.
     pub fn begin<'m>(&mut self, digest: &Digest, messages: impl Iterator<Item = &'m str> + Clone) -> Quiet<'_> {
-        let crashes = &self.journal.crashes;
-        let suspects = crashes.has_suspects();
-        let quiet = match (suspects && messages.clone().any(|message| crashes.suspects(message)), suspects) {
+        let (one_is_suspect, there_are_some) = {
+            let suspects = self.journal.suspects();
+            (messages.clone().any(|message| suspects.contains(message)), !suspects.is_empty())
+        };
+        let quiet = match (one_is_suspect, there_are_some) {
             (true, _) => Quiet::Alone(self.journal.quiet.write().unwrap_or_else(PoisonError::into_inner)),
             (false, true) => Quiet::Shared(self.journal.quiet.read().unwrap_or_else(PoisonError::into_inner)),
             (false, false) => Quiet::Nothing,
@@ -172,9 +181,15 @@ impl Scribe {
         quiet
     }
 
-    /// The lane is done with what it has noted by name.
-    pub fn done(&mut self) {
+    /// The lane is done with what it has noted by name, which is suspect no more.
+    pub fn done<'m>(&mut self, messages: impl Iterator<Item = &'m str>) {
         if self.named > 0 {
+            if !self.journal.suspects().is_empty() {
+                let mut suspects = self.journal.suspects.write().unwrap_or_else(PoisonError::into_inner);
+                for message in messages {
+                    suspects.remove(message);
+                }
+            }
             self.journal.erase(self.lane, self.named);
             self.named = 0;
         }
@@ -226,7 +241,7 @@ fn dead(path: &Path) -> io::Result<Option<Death>> {
 }
 
 /// Microseconds since the Unix epoch.
-fn now() -> u64 {
+pub fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }

@@ -58,6 +58,14 @@ impl<T> Waits for Job<T> {
     fn since(&self) -> Instant {
         self.received
     }
+
+    fn may_begin(&self) -> bool {
+        self.bundle.may_begin()
+    }
+
+    fn begin(&self) {
+        self.bundle.begin();
+    }
 }
 
 impl<T> Job<T> {
@@ -127,16 +135,26 @@ impl<T> Lane<T> {
     fn work(mut self, queue: &Queue<Job<T>>) {
         let mut turn = Vec::new();
         while queue.take(&mut turn) {
-            // As long as there are suspects, a crash must be one message's own.
-            let most = if self.scribe.as_ref().is_some_and(Scribe::has_suspects) { 1 } else { turn.len() };
-            while !turn.is_empty() {
-                let rest = turn.split_off(most.min(turn.len()));
-                if self.run(&mut turn).is_none() {
-                    return;
-                }
-                turn = rest;
+            let bundle = turn.first().map(|job| job.bundle.clone());
+            if self.run_turn(&mut turn).is_none() {
+                return;
+            }
+            if bundle.is_some_and(|bundle| bundle.leave()) {
+                queue.freed();
             }
         }
+    }
+
+    /// A crash of a suspect must be its own, so it shares no run.
+    fn run_turn(&mut self, turn: &mut Vec<Job<T>>) -> Option<()> {
+        let scribe = self.scribe.as_ref();
+        let is_suspect =
+            |job: &mut Job<T>| job.name.as_ref().is_some_and(|name| scribe.is_some_and(|scribe| scribe.suspects(name)));
+        let suspects: Vec<_> = turn.extract_if(.., is_suspect).collect();
+        for suspect in suspects {
+            self.run(&mut vec![suspect])?;
+        }
+        if turn.is_empty() { Some(()) } else { self.run(turn) }
     }
 
     /// Runs jobs of one bundle, and hands each on. Says nothing when nobody is left to take them.
@@ -149,7 +167,7 @@ impl<T> Lane<T> {
         let ends = compute(self.number, &bundle, turn);
         drop(quiet);
         if let Some(scribe) = &mut self.scribe {
-            scribe.done();
+            scribe.done(turn.iter().filter_map(|job| job.name.as_deref()));
             if ends.iter().any(|(_, times)| !times.infer.is_zero()) {
                 scribe.ended(digest);
             }

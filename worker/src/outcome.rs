@@ -23,6 +23,8 @@ pub enum Refusal {
     TooLarge { model: ModelName, version: Version, len: usize, limit: usize },
     #[error("{model} {version}: content type `{given}` is not understood here: {expected}")]
     ContentType { model: ModelName, version: Version, given: String, expected: &'static str },
+    #[error("{model}: its time was over before the model was loaded")]
+    Late { model: String },
     #[error("the header Inferbus-Timeout is {given:?}: {why}; write a time like `250ms`")]
     Timeout { given: String, why: String },
     #[error("{model}: the header Inference-Header-Content-Length says `{given}`, which is no number of bytes")]
@@ -56,6 +58,7 @@ impl Refusal {
     pub fn verdict(&self) -> Verdict {
         match self {
             Self::Timeout { .. } => verdict(400, "bad_header"),
+            Self::Late { .. } => verdict(408, "late"),
             Self::UnknownModel { .. } => verdict(404, "unknown_model"),
             Self::TooLarge { .. } => verdict(413, "payload_too_large"),
             Self::ContentType { .. } => verdict(415, "content_type"),
@@ -75,6 +78,7 @@ impl Refusal {
             | Self::ContentType { .. }
             | Self::HeaderLength { .. }
             | Self::Timeout { .. }
+            | Self::Late { .. }
             | Self::TooOften { .. }
             | Self::Crashed { .. } => false,
         }

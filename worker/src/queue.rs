@@ -18,6 +18,10 @@ pub trait Waits {
     fn is_urgent(&self) -> bool;
     fn bytes(&self) -> usize;
     fn since(&self) -> Instant;
+    /// Whether its line may have one more turn at the same time.
+    fn may_begin(&self) -> bool;
+    /// A turn of its line begins. Whoever ends it says so to the line, and by [`Queue::freed`] to the queue.
+    fn begin(&self);
 }
 
 /// How much of a line is taken at once.
@@ -97,6 +101,10 @@ impl<J: Waits> Queue<J> {
             let due = match taken {
                 Ok(taken) => {
                     state.len -= taken;
+                    // Whoever sleeps may not know when what waits for company is due.
+                    if state.sleeping > 0 && state.len > 0 {
+                        self.bell.notify_one();
+                    }
                     return true;
                 }
                 Err(due) => due,
@@ -113,6 +121,13 @@ impl<J: Waits> Queue<J> {
                 }
             };
             state.sleeping -= 1;
+        }
+    }
+
+    /// A line that had as many turns as it may have can have another.
+    pub fn freed(&self) {
+        if self.state().sleeping > 0 {
+            self.bell.notify_one();
         }
     }
 
@@ -146,6 +161,9 @@ impl<J: Waits> Lines<J> {
     fn take(&mut self, now_or_never: bool, turn: &mut Vec<J>) -> Result<usize, Option<Instant>> {
         let mut earliest: Option<Instant> = None;
         for at in 0..self.lines.len() {
+            if self.lines.get(at).and_then(VecDeque::front).is_some_and(|first| !first.may_begin()) {
+                continue;
+            }
             let Some(due) = self.lines.get(at).and_then(|line| patience(line)).filter(|_| !now_or_never) else {
                 return Ok(self.take_line(at, turn));
             };
@@ -156,7 +174,10 @@ impl<J: Waits> Lines<J> {
 
     fn take_line(&mut self, at: usize, turn: &mut Vec<J>) -> usize {
         let Some(mut line) = self.lines.remove(at) else { return 0 };
-        let most = line.front().map_or(1, |first| first.turn().most);
+        let most = line.front().map_or(1, |first| {
+            first.begin();
+            first.turn().most
+        });
         let (mut taken, mut bytes) = (0, 0);
         while taken < most
             && let Some(job) = line.pop_front_if(|job| taken == 0 || bytes + job.bytes() <= limits::BATCH_BYTES)
@@ -188,6 +209,7 @@ fn patience<J: Waits>(line: &VecDeque<J>) -> Option<Instant> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
 
@@ -198,6 +220,8 @@ mod tests {
         bytes: usize,
         turn: Turn,
         since: Instant,
+        /// Turns that the line may still have.
+        turns: Arc<AtomicUsize>,
     }
 
     impl Waits for Item {
@@ -216,13 +240,20 @@ mod tests {
         fn since(&self) -> Instant {
             self.since
         }
+        fn may_begin(&self) -> bool {
+            self.turns.load(Ordering::Relaxed) > 0
+        }
+        fn begin(&self) {
+            self.turns.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     const EIGHT: Turn = Turn { most: 8, ..Turn::ONE };
     const FOREVER: Duration = Duration::from_secs(3600);
 
     fn item(line: u8, number: usize, turn: Turn) -> Item {
-        Item { line, number, urgent: false, bytes: 1, turn, since: Instant::now() }
+        let turns = Arc::new(AtomicUsize::new(usize::MAX));
+        Item { line, number, urgent: false, bytes: 1, turn, since: Instant::now(), turns }
     }
 
     fn queue(items: impl IntoIterator<Item = Item>) -> Queue<Item> {
@@ -275,6 +306,17 @@ mod tests {
         assert_eq!(turn(&queue), [(2, 0)]);
         assert!(queue.push(item(1, 1, company)).is_ok());
         assert_eq!(turn(&queue), [(1, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn a_line_that_has_all_its_turns_keeps_no_lane() {
+        let turns = Arc::new(AtomicUsize::new(1));
+        let held = |number| Item { turns: turns.clone(), ..item(1, number, Turn::ONE) };
+        let queue = queue([held(0), held(1), item(2, 0, Turn::ONE)]);
+        assert_eq!([turn(&queue), turn(&queue)], [[(1, 0)], [(2, 0)]]);
+        turns.store(1, Ordering::Relaxed);
+        queue.freed();
+        assert_eq!(turn(&queue), [(1, 1)]);
     }
 
     #[test]

@@ -146,6 +146,14 @@ impl Registry {
         }
     }
 
+    /// Whether a message for the model would be taken, if need be after a load; asking changes nothing.
+    pub fn takes(&self, model: &str) -> Result<(), Refusal> {
+        match self.find(model) {
+            Found::Active(_) | Found::Cold(_) => Ok(()),
+            Found::Refused(refusal) => Err(refusal),
+        }
+    }
+
     /// The bundle that takes a message, or what to answer instead. Who finds none has it loaded.
     pub fn active(&self, model: &str) -> Result<Arc<Bundle>, Refusal> {
         match self.find(model) {

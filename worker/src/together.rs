@@ -53,16 +53,19 @@ pub fn run(
     around: &dyn Surroundings,
 ) -> Vec<Ended> {
     let Parts { pre, model, post } = parts;
-    let taken = around.now();
-    let mut stacks = Stacks::new(signature, limits::BATCH_BYTES);
-    let mut underway: Vec<Underway<'_>> = messages.iter().map(|_| Underway::default()).collect();
-    let mut members: Vec<Vec<usize>> = Vec::new();
-    for (index, (message, underway)) in messages.iter().zip(&mut underway).enumerate() {
-        match message.span.in_scope(|| before_model(pre, message, &mut stacks, underway, around)) {
-            Ok(Some(stack)) => {
-                members.resize_with(members.len().max(stack + 1), Vec::new);
-                members[stack].push(index);
-            }
+    let misfit = if pre.is_some() { Failure::Handover } else { Failure::Input };
+    let underway = messages.iter().map(|_| Underway::default()).collect();
+    let mut shared = Shared { messages, taken: around.now(), misfit, post, around, underway };
+    let mut gathered = Gathered::new(signature);
+    for (index, message) in messages.iter().enumerate() {
+        // What pre plugins make of small payloads can be large.
+        if gathered.stacks.bytes() >= limits::BATCH_BYTES {
+            shared.run(&gathered, model.as_mut());
+            gathered = Gathered::new(signature);
+        }
+        let underway = &mut shared.underway[index];
+        match message.span.in_scope(|| before_model(pre, message, &mut gathered.stacks, underway, around)) {
+            Ok(Some(stack)) => gathered.put(stack, index),
             Ok(None) => {
                 let emits = std::mem::take(&mut underway.emits);
                 underway.end = Some(Ok(Done { emits, ..Done::default() }));
@@ -70,12 +73,26 @@ pub fn run(
             Err(failure) => underway.end = Some(Err(failure)),
         }
     }
-    let mut shared = Shared { messages, taken, post, around, underway };
-    for ((stack, _), members) in stacks.iter().zip(&members) {
-        shared.run(&stacks, stack, members, model.as_mut());
-    }
+    shared.run(&gathered, model.as_mut());
     let end = |end: Option<_>| end.unwrap_or_else(lacks_outputs);
     shared.underway.into_iter().map(|message| (end(message.end), message.times)).collect()
+}
+
+/// Messages that wait for the model, by the stacks that they are on.
+struct Gathered<'s> {
+    stacks: Stacks<'s>,
+    members: Vec<Vec<usize>>,
+}
+
+impl<'s> Gathered<'s> {
+    fn new(signature: &'s Signature) -> Self {
+        Self { stacks: Stacks::new(signature, limits::BATCH_BYTES), members: Vec::new() }
+    }
+
+    fn put(&mut self, stack: usize, index: usize) {
+        self.members.resize_with(self.members.len().max(stack + 1), Vec::new);
+        self.members[stack].push(index);
+    }
 }
 
 /// Has a message's tensors put on a stack, and says on which; on none if the plugin gave no result.
@@ -110,29 +127,62 @@ fn before_model<'a>(
 struct Shared<'a> {
     messages: &'a [Message<'a>],
     taken: Instant,
+    /// Whose fault it is if tensors do not fit the model.
+    misfit: fn(ModelFault) -> Failure,
     post: &'a mut Option<Box<dyn Transform>>,
     around: &'a dyn Surroundings,
     underway: Vec<Underway<'a>>,
 }
 
 impl Shared<'_> {
-    fn run(&mut self, stacks: &Stacks<'_>, stack: &Stack, members: &[usize], model: &mut dyn Model) {
-        let ran = self.timed(members, &mut |each| stacks.run(stack, model, each));
-        match ran {
+    fn run(&mut self, gathered: &Gathered<'_>, model: &mut dyn Model) {
+        for ((stack, _), members) in gathered.stacks.iter().zip(&gathered.members) {
+            self.run_stack(&gathered.stacks, stack, members, model);
+        }
+    }
+
+    fn run_stack(&mut self, stacks: &Stacks<'_>, stack: &Stack, members: &[usize], model: &mut dyn Model) {
+        if members.iter().filter(|index| self.is_late(**index)).count() == members.len() {
+            return;
+        }
+        match self.timed(members, &mut |each| stacks.run(stack, model, each)) {
             Ok(()) => {}
             Err(fault) if members.len() == 1 => self.fail(members, fault),
             // One of them may be to blame, and must not fail the others.
             Err(_) => {
                 for (member, index) in members.iter().enumerate() {
-                    let ran = self.timed(&[*index], &mut |each| {
-                        stacks.run_alone(stack, member, model, &mut |outputs| each(0, outputs))
-                    });
-                    if let Err(fault) = ran {
-                        self.fail(&[*index], fault);
-                    }
+                    self.run_alone(stacks, stack, (member, *index), model);
                 }
             }
         }
+    }
+
+    fn run_alone(
+        &mut self,
+        stacks: &Stacks<'_>,
+        stack: &Stack,
+        (member, index): (usize, usize),
+        model: &mut dyn Model,
+    ) {
+        if self.is_late(index) {
+            return;
+        }
+        let run = &mut |each: &mut dyn FnMut(usize, &[Tensor<'_>])| {
+            stacks.run_alone(stack, member, model, &mut |outputs| each(0, outputs))
+        };
+        if let Err(fault) = self.timed(&[index], run) {
+            self.fail(&[index], fault);
+        }
+    }
+
+    /// Whether nobody wants a message's result any more, which is its end then.
+    fn is_late(&mut self, index: usize) -> bool {
+        let late = self.messages[index].in_time(self.around.now()).err();
+        let is_late = late.is_some();
+        if let Some(late) = late {
+            self.underway[index].end = Some(Err(late));
+        }
+        is_late
     }
 
     /// Has the model run for some messages, and brings each to its end with the outputs that are lent for it.
@@ -148,15 +198,16 @@ impl Shared<'_> {
         let ran = run(&mut |member, outputs| {
             // Left before the first post begins, so that a trace shows three stages in a row.
             spans.clear();
-            let ended = *model_ended.get_or_insert_with(|| self.around.now());
+            model_ended.get_or_insert_with(|| self.around.now());
             if let Some(&index) = members.get(member) {
                 self.after(index, outputs);
-                self.underway[index].times.infer = ended.duration_since(started);
             }
         });
         self.around.ran(members.len());
+        let ended = model_ended.unwrap_or_else(|| self.around.now());
         for &index in members {
             let times = &mut self.underway[index].times;
+            times.infer = ended.duration_since(started);
             times.gathering = started.duration_since(self.taken).saturating_sub(times.pre);
         }
         ran
@@ -176,7 +227,9 @@ impl Shared<'_> {
 
     fn fail(&mut self, members: &[usize], fault: ModelFault) {
         for &index in members {
-            self.underway[index].end = Some(Err(Failure::Model(fault.clone())));
+            let fault = fault.clone();
+            let failure = if fault.is_callers() { (self.misfit)(fault) } else { Failure::Model(fault) };
+            self.underway[index].end = Some(Err(failure));
         }
     }
 }

@@ -17,6 +17,9 @@ pub const MAX_RANK: usize = inferbus_abi::limits::MAX_RANK;
 /// Elements that a shape inside a model may have.
 pub const MAX_ELEMENTS: u64 = 1 << 40;
 
+/// Operator sets of one model that are told.
+pub const MAX_OPSETS: usize = 64;
+
 /// How deep a model's messages may nest: protobuf itself stops there.
 pub const MAX_NESTING: usize = 100;
 

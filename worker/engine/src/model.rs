@@ -8,7 +8,7 @@ use crate::{EngineFault, ModelFault, Signature};
 pub trait Network: Send + Sync {
     fn signature(&self) -> &Signature;
 
-    /// A session of its own for one thread.
+    /// A session for one thread; what is large in it may be shared with others.
     fn session(&self) -> Result<Box<dyn Model>, EngineFault>;
 }
 

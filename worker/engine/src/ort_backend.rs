@@ -41,6 +41,8 @@ pub struct Options {
     pub arena: bool,
     pub provider: Provider,
     pub sharing: Sharing,
+    /// Whether messages will share runs, so that a trial tries that, too.
+    pub together: bool,
     pub allow: Allow,
 }
 
@@ -110,6 +112,7 @@ impl Default for Options {
             arena: true,
             provider: Provider::Cpu,
             sharing: Sharing::BySize,
+            together: false,
             allow: Allow::default(),
         }
     }

@@ -268,7 +268,7 @@ fn last_text(bytes: &[u8], at: usize, wanted: u64) -> Result<String, EngineFault
     Ok(text)
 }
 
-enum Value<'a> {
+pub(crate) enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
     /// Four or eight bytes; nothing here asks for them.
@@ -276,14 +276,14 @@ enum Value<'a> {
 }
 
 /// Reads protobuf's wire format.
-struct Reader<'a> {
-    rest: &'a [u8],
-    at: usize,
+pub(crate) struct Reader<'a> {
+    pub(crate) rest: &'a [u8],
+    pub(crate) at: usize,
 }
 
 impl<'a> Reader<'a> {
     /// The next field's number, where its value starts, and the value.
-    fn field(&mut self) -> Result<Option<(u64, usize, Value<'a>)>, EngineFault> {
+    pub(crate) fn field(&mut self) -> Result<Option<(u64, usize, Value<'a>)>, EngineFault> {
         if self.rest.is_empty() {
             return Ok(None);
         }

@@ -76,8 +76,11 @@ fn together(
     for (stack, _) in stacks.iter() {
         let ran = stacks.run(stack, model, &mut |member, outputs| {
             let expected = alone.get(member).map_or(&[][..], Vec::as_slice);
-            let differing = outputs.iter().zip(expected).find(|(output, kept)| !kept.is_like(output));
-            if let (Ok(()), Some((output, _))) = (&verdict, differing) {
+            let differing = outputs.iter().zip(expected).enumerate().find(|(at, (output, kept))| {
+                let scale = alone.iter().filter_map(|outputs| outputs.get(*at)).map(|kept| kept.largest(output.dtype));
+                !kept.is_like(output, scale.fold(0.0, f64::max))
+            });
+            if let (Ok(()), Some((_, (output, _)))) = (&verdict, differing) {
                 verdict = Err(NoStack::Mixes { output: output.name.to_owned() });
             }
         });
@@ -153,26 +156,48 @@ impl Kept {
         Self { shape: output.shape.iter().collect(), data: output.data.to_vec() }
     }
 
-    fn is_like(&self, output: &Tensor<'_>) -> bool {
+    /// Whether the numbers are the same but for the order in which a larger run may add up. `scale` is how large they get.
+    fn is_like(&self, output: &Tensor<'_>, scale: f64) -> bool {
+        // No neighbour's share in a result is as small as this.
+        const NEAR: f64 = 1e-3;
+        // Of half floats, whose own steps are not much smaller.
+        const NEAR_HALF: f64 = 2e-2;
         if !self.shape.iter().copied().eq(output.shape.iter()) || self.data.len() != output.data.len() {
             return false;
         }
-        match output.dtype {
-            DataType::F32 => all_near(&self.data, output.data, f32::from_le_bytes, f64::from),
-            DataType::F64 => all_near(&self.data, output.data, f64::from_le_bytes, |number| number),
-            // So coarse that a sum in another order shows.
-            DataType::F16 | DataType::Bf16 => true,
-            _ => self.data == output.data,
-        }
+        let near = match output.dtype {
+            DataType::F32 | DataType::F64 => NEAR,
+            DataType::F16 | DataType::Bf16 => NEAR_HALF,
+            _ => return self.data == output.data,
+        };
+        let (own, others) = (numbers(output.dtype, &self.data), numbers(output.dtype, output.data));
+        own.zip(others).all(|(a, b)| (a - b).abs() <= near * scale || a.is_nan() && b.is_nan() || a == b)
+    }
+
+    fn largest(&self, dtype: DataType) -> f64 {
+        numbers(dtype, &self.data).map(f64::abs).filter(|number| number.is_finite()).fold(0.0, f64::max)
     }
 }
 
-fn all_near<const N: usize, F>(a: &[u8], b: &[u8], read: fn([u8; N]) -> F, wide: fn(F) -> f64) -> bool {
-    // A larger run may add up in another order, but no neighbour's share is as small as this.
-    const NEAR: f64 = 1e-3;
-    let (a, b) = (a.as_chunks::<N>().0, b.as_chunks::<N>().0);
-    a.iter().zip(b).all(|(a, b)| {
-        let (a, b) = (wide(read(*a)), wide(read(*b)));
-        (a - b).abs() <= NEAR * (1.0 + a.abs()) || a.is_nan() && b.is_nan() || a == b
-    })
+/// The floats in a tensor; none of other types.
+fn numbers(dtype: DataType, data: &[u8]) -> Box<dyn Iterator<Item = f64> + '_> {
+    let halves = || data.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
+    match dtype {
+        DataType::F32 => Box::new(data.as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes).into())),
+        DataType::F64 => Box::new(data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes))),
+        DataType::Bf16 => Box::new(halves().map(|bits| f32::from_bits(u32::from(bits) << 16).into())),
+        DataType::F16 => Box::new(halves().map(half)),
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
+fn half(bits: u16) -> f64 {
+    let (exponent, fraction) = (i32::from(bits >> 10 & 0x1f), f64::from(bits & 0x3ff) / 1024.0);
+    let size = match exponent {
+        0 => fraction * 2_f64.powi(-14),
+        31 if fraction > 0.0 => f64::NAN,
+        31 => f64::INFINITY,
+        exponent => (1.0 + fraction) * 2_f64.powi(exponent - 15),
+    };
+    if bits >> 15 == 1 { -size } else { size }
 }

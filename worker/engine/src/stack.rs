@@ -48,6 +48,11 @@ impl<'s> Stacks<'s> {
         Ok(index)
     }
 
+    /// Of all inputs on all stacks.
+    pub fn bytes(&self) -> usize {
+        self.stacks.iter().map(Stack::bytes).sum()
+    }
+
     /// The stacks, each with how many messages it has.
     pub fn iter(&self) -> impl Iterator<Item = (&Stack, usize)> {
         self.stacks.iter().map(|stack| (stack, stack.members.len()))

@@ -185,6 +185,31 @@ fn a_model_that_mixes_its_rows_is_found_by_trying() {
         numbers.iter().map(|number| number / sum).collect()
     });
     assert_eq!(can_stack(&signature, mixing.as_mut()), Err(NoStack::Mixes { output: "y".into() }));
+    let (signature, mut faint) = rows(|numbers| {
+        let sum: f32 = numbers.iter().sum();
+        numbers.iter().map(|number| number / sum * 1e-5).collect()
+    });
+    assert_eq!(can_stack(&signature, faint.as_mut()), Err(NoStack::Mixes { output: "y".into() }));
+}
+
+#[test]
+fn half_floats_that_mix_are_found_and_others_are_stacked() {
+    for dtype in [DataType::F16, DataType::Bf16] {
+        let half = |name: &str| port(name, dtype, &[2]);
+        let signature = Signature { inputs: vec![half("x")], outputs: vec![half("y")] };
+        let given = |shift: usize| {
+            let network = FakeNetwork::new(signature.clone(), move |inputs, take| {
+                let mut data = inputs[0].data.to_vec();
+                let len = data.len();
+                data.rotate_left(shift % len);
+                take(&[Tensor { name: "y", data: &data, ..*inputs[0] }]);
+                Ok(())
+            });
+            can_stack(&signature, network.session().unwrap().as_mut())
+        };
+        // A whole row further, which alone is no change.
+        assert_eq!((given(0), given(4)), (Ok(()), Err(NoStack::Mixes { output: "y".into() })));
+    }
 }
 
 #[test]

@@ -94,6 +94,8 @@ impl<M: Runnable> Running<M> {
     fn start(bundle: Arc<Bundle>, lanes: usize) -> Result<Self, OfflineFault> {
         let (sender, finished) = mpsc::channel(limits::OFFLINE_IN_HAND);
         let lanes = Lanes::start(lanes, limits::OFFLINE_IN_HAND, &sender, None).map_err(OfflineFault::Lanes)?;
+        // The last messages have nobody to wait for.
+        lanes.hurry();
         Ok(Self { bundle, lanes, finished, messages: 0, bytes: 0 })
     }
 

@@ -287,7 +287,8 @@ impl Puller {
             Found::Active(_) => None,
             Found::Refused(refusal) => Some(Obstacle::Fault(refusal.to_string())),
             Found::Cold(model) => {
-                if self.intake.metrics.pending.get() > 0 {
+                // What was delivered and never confirmed comes again.
+                if self.intake.metrics.pending.get() + self.intake.metrics.unacked.get() > 0 {
                     self.intake.bus.registry.asked.put(model, ());
                 }
                 Some(Obstacle::Cold)

@@ -171,7 +171,7 @@ async fn version_metadata(
 }
 
 async fn model_ready(State(shared): Shared, Path(model): Path<String>) -> Result<Response, Problem> {
-    shared.model(&model, None).await?;
+    shared.registry.takes(&model)?;
     Ok(json(&ModelReady { name: &model, ready: true }))
 }
 
@@ -203,6 +203,8 @@ impl OpenInference {
     }
 
     async fn model(&self, model: &str, version: Option<&str>) -> Result<Arc<Bundle>, Problem> {
+        // Whoever waits for a model to be loaded has one of a bounded number of places.
+        let _place = self.reading.try_acquire().map_err(|_| Problem::Crowded)?;
         let bundle = self.registry.loaded(model).await?;
         let active = bundle.identity.version.to_string();
         match version {

@@ -78,18 +78,17 @@ impl Asked {
         let Some(reply) = reply else { return };
         let rest = subject.strip_prefix(&self.prefix).unwrap_or_default().trim_start_matches('.');
         let (model, about) = rest.rsplit_once('.').unwrap_or_default();
-        let bundle = match self.registry.active(model) {
-            Ok(bundle) => bundle,
+        let ready =
+            || self.registry.takes(model).map(|()| serde_json::to_vec(&ModelReady { name: model, ready: true }));
+        let metadata = || self.registry.active(model).map(|bundle| serde_json::to_vec(&Model::of(&bundle)));
+        let json = match if about == "metadata" { metadata() } else { ready() } {
+            Ok(json) => json,
             Err(refusal) => {
                 let mut headers = headers.unwrap_or_default();
                 headers.insert("Content-Type", wire::JSON_TYPE);
                 let envelope = Envelope { reply: ReplyTo::Subject(reply), headers: Some(headers) };
                 return publish::refusal(&self.client, &self.metrics, envelope, &refusal).await;
             }
-        };
-        let json = match about {
-            "metadata" => serde_json::to_vec(&Model::of(&bundle)),
-            _ => serde_json::to_vec(&ModelReady { name: model, ready: true }),
         };
         let mut headers = HeaderMap::new();
         headers.insert("Content-Type", wire::JSON_TYPE);

@@ -14,6 +14,7 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_proc
 use super::Loaded;
 use super::wire::{Answer, Job};
 use crate::limits;
+use crate::sharing::can_stack;
 use crate::warm_up::first_run;
 use crate::{EngineFault, ModelFault, Network as _, OnnxNetwork, Options, load_runtime};
 
@@ -110,19 +111,16 @@ fn load(library: &Path, bytes: &[u8], job: Job) -> Result<Loaded, EngineFault> {
         // Zeros may be nothing that the model takes.
         _ => {}
     }
+    if job.options.together {
+        // Whether it can is for the worker to say; here it only has to survive the question.
+        let _ = can_stack(network.signature(), session.as_mut());
+    }
     Ok(Loaded { memory: own_memory().saturating_sub(before) })
 }
 
 /// Bytes resident that no other process has, once the allocator has given back what nobody uses.
 fn own_memory() -> u64 {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        unsafe extern "C" {
-            fn malloc_trim(pad: usize) -> std::ffi::c_int;
-        }
-        // SAFETY: it may be called at any time, from any thread.
-        unsafe { malloc_trim(0) };
-    }
+    crate::heap::give_back_memory();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());

@@ -16,9 +16,9 @@ pub(super) struct Job {
 }
 
 impl Job {
-    pub(super) fn arguments(&self) -> [String; 7] {
+    pub(super) fn arguments(&self) -> [String; 8] {
         let Self { memory, processor_time, options } = self;
-        let Options { threads, time, arena, provider, sharing: _, allow } = options;
+        let Options { threads, time, arena, provider, sharing: _, together, allow } = options;
         [
             memory.map_or_else(|| "-".to_owned(), |memory| memory.to_string()),
             processor_time.as_secs().to_string(),
@@ -26,12 +26,13 @@ impl Job {
             time.as_millis().to_string(),
             arena.to_string(),
             provider.name().to_owned(),
+            together.to_string(),
             format!("{} {}", allow.ort_format, allow.ep_context),
         ]
     }
 
     pub(super) fn read(arguments: &[String]) -> Option<Self> {
-        let [memory, seconds, threads, time, arena, provider, allow] = arguments else { return None };
+        let [memory, seconds, threads, time, arena, provider, together, allow] = arguments else { return None };
         let (ort_format, ep_context) = allow.split_once(' ')?;
         let allow = Allow { ort_format: ort_format.parse().ok()?, ep_context: ep_context.parse().ok()? };
         Some(Self {
@@ -43,6 +44,7 @@ impl Job {
                 arena: arena.parse().ok()?,
                 provider: Provider::of_name(provider)?,
                 sharing: Sharing::One,
+                together: together.parse().ok()?,
                 allow,
             },
         })
@@ -96,6 +98,7 @@ mod tests {
                 arena: false,
                 provider: Provider::Cuda,
                 sharing: Sharing::One,
+                together: true,
                 allow: Allow { ort_format: false, ep_context: true },
             };
             let job = Job { memory, processor_time: Duration::from_secs(60), options };

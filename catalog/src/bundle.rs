@@ -59,10 +59,11 @@ impl Bundle {
         let mut plugin = |source: Option<PluginSource>| -> Result<Option<Plugin>, BundleFault> {
             source.map(|source| Ok(source.plugin(take(&source.wasm, limits::PLUGIN_BYTES)?))).transpose()
         };
-        let (pre, post) = (plugin(manifest.pre)?, plugin(manifest.post)?);
-        let entry =
-            Entry { model, pre, post, limits: manifest.limits, engine: manifest.engine, labels: manifest.labels };
-        Ok(Self { name: manifest.model, version: manifest.version, entry, files })
+        let (pre, post) = (plugin(manifest.pre.clone())?, plugin(manifest.post.clone())?);
+        let sample = manifest.sample.as_ref().map(|sample| take(sample, limits::SAMPLE_BYTES)).transpose()?;
+        let Manifest { model: name, version, limits, engine, labels, .. } = manifest;
+        let entry = Entry { model, pre, post, sample, limits, engine, labels };
+        Ok(Self { name, version, entry, files })
     }
 
     /// The bytes of the artifact in that role.
@@ -95,6 +96,7 @@ struct Manifest {
     network: PathBuf,
     pre: Option<PluginSource>,
     post: Option<PluginSource>,
+    sample: Option<PathBuf>,
     limits: Limits,
     engine: EngineOptions,
     labels: BTreeMap<String, String>,
@@ -127,7 +129,7 @@ impl Manifest {
 }
 
 fn manifest(node: &Node<'_>) -> Option<Manifest> {
-    let known = ["model", "version", "network", "pre", "post", "limits", "engine", "labels"];
+    let known = ["model", "version", "network", "pre", "post", "sample", "limits", "engine", "labels"];
     let fields = node.fields(&known)?;
     let model = fields.required("model").and_then(|node| node.parsed());
     let version = fields.required("version").and_then(|node| {
@@ -137,10 +139,11 @@ fn manifest(node: &Node<'_>) -> Option<Manifest> {
     let network = fields.required("network").and_then(|node| path(&node));
     let pre = fields.optional("pre").and_then(|node| plugin_source(&node));
     let post = fields.optional("post").and_then(|node| plugin_source(&node));
+    let sample = fields.optional("sample").and_then(|node| path(&node));
     let limits = fields.optional("limits").and_then(|node| limits_of(&node)).unwrap_or_default();
     let engine = fields.optional("engine").and_then(|node| engine(&node)).unwrap_or_default();
     let labels = fields.optional("labels").and_then(|node| text_map(&node, limits::LABELS)).unwrap_or_default();
-    Some(Manifest { model: model?, version: version?, network: network?, pre, post, limits, engine, labels })
+    Some(Manifest { model: model?, version: version?, network: network?, pre, post, sample, limits, engine, labels })
 }
 
 fn plugin_source(node: &Node<'_>) -> Option<PluginSource> {

@@ -26,6 +26,9 @@ pub struct Entry {
     /// Turns the model's outputs into the result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub post: Option<Plugin>,
+    /// A payload that must go through without an error before a worker lets the version serve.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample: Option<Artifact>,
     /// What one call of a plugin may use. What is left out takes the worker's default.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
@@ -180,6 +183,7 @@ pub enum Role {
     Model,
     Pre,
     Post,
+    Sample,
 }
 
 impl Role {
@@ -188,6 +192,7 @@ impl Role {
             Self::Model => "model",
             Self::Pre => "pre",
             Self::Post => "post",
+            Self::Sample => "sample",
         }
     }
 }
@@ -206,7 +211,8 @@ impl Entry {
     pub fn artifacts(&self) -> impl Iterator<Item = (Role, Artifact)> {
         let plugin = |role, plugin: &Option<Plugin>| plugin.as_ref().map(|plugin| (role, plugin.artifact()));
         let plugins = [plugin(Role::Pre, &self.pre), plugin(Role::Post, &self.post)];
-        std::iter::once((Role::Model, self.model)).chain(plugins.into_iter().flatten())
+        let sample = self.sample.map(|sample| (Role::Sample, sample));
+        std::iter::once((Role::Model, self.model)).chain(plugins.into_iter().flatten()).chain(sample)
     }
 }
 

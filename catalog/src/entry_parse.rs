@@ -16,20 +16,21 @@ impl Entry {
 }
 
 fn entry(node: &Node<'_>) -> Option<Entry> {
-    let fields = node.fields(&["model", "pre", "post", "limits", "engine", "labels"])?;
-    let model = fields.required("model").and_then(|node| artifact(&node));
+    let fields = node.fields(&["model", "pre", "post", "sample", "limits", "engine", "labels"])?;
+    let model = fields.required("model").and_then(|node| artifact(&node, limits::ARTIFACT_BYTES));
     let pre = fields.optional("pre").and_then(|node| plugin(&node));
     let post = fields.optional("post").and_then(|node| plugin(&node));
+    let sample = fields.optional("sample").and_then(|node| artifact(&node, limits::SAMPLE_BYTES));
     let limits = fields.optional("limits").and_then(|node| limits_of(&node)).unwrap_or_default();
     let engine = fields.optional("engine").and_then(|node| engine(&node)).unwrap_or_default();
     let labels = fields.optional("labels").and_then(|node| text_map(&node, limits::LABELS)).unwrap_or_default();
-    Some(Entry { model: model?, pre, post, limits, engine, labels })
+    Some(Entry { model: model?, pre, post, sample, limits, engine, labels })
 }
 
-fn artifact(node: &Node<'_>) -> Option<Artifact> {
+fn artifact(node: &Node<'_>, most: u64) -> Option<Artifact> {
     let fields = node.fields(&["digest", "size"])?;
     let digest = fields.required("digest").and_then(|node| node.parsed());
-    let size = fields.required("size").and_then(|node| node.number(1..=limits::ARTIFACT_BYTES));
+    let size = fields.required("size").and_then(|node| node.number(1..=most));
     Some(Artifact { digest: digest?, size: size? })
 }
 

@@ -14,6 +14,7 @@ pub const DOCUMENT_BYTES: usize = 64 * KIB as usize;
 pub const MANIFEST_BYTES: u64 = 64 * KIB;
 pub const ARTIFACT_BYTES: u64 = 2 * GIB;
 pub const PLUGIN_BYTES: u64 = 64 * MIB;
+pub const SAMPLE_BYTES: u64 = 64 * MIB;
 /// A plugin's configuration, as canonical JSON.
 pub const CONFIG_BYTES: usize = 32 * KIB as usize;
 pub const LABELS: usize = 64;

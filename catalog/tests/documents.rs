@@ -20,9 +20,10 @@ fn full_entry() -> Value {
         "pre": { "digest": digest("pre"), "size": 21_034, "kind": "module", "language": "rust",
                  "built_by": "inferbus-plugin 0.1.0", "config": { "scale": 0.5, "names": ["a", "b"] }, "grants": ["log"] },
         "post": { "digest": digest("post"), "size": 9_000, "grants": ["log", "emit"] },
+        "sample": { "digest": digest("sample"), "size": 80 },
         "limits": { "memory": "64MiB", "time": "50ms", "output": "4MiB", "emits": 16,
                     "emit_bytes": "1MiB", "log_lines": 32, "log_bytes": "8KiB" },
-        "engine": { "lanes": "auto", "threads": 1, "time": "2s", "provider": "cuda", "arena": false, "batch": { "max": 32 } },
+        "engine": { "lanes": "auto", "threads": 1, "time": "2s", "provider": "cuda", "arena": false, "batch": { "max": 32, "min": 4, "max_delay": "2ms" } },
         "labels": { "trained_by": "a person" },
     })
 }

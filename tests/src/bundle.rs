@@ -63,6 +63,13 @@ impl BundleFolder {
         self
     }
 
+    /// Gives the bundle a payload of its own, which must go through before it serves.
+    pub fn sample(mut self, payload: &[u8]) -> Self {
+        self.file("sample.bin", payload);
+        self.manifest.insert_str(0, "sample = \"sample.bin\"\n");
+        self
+    }
+
     /// Writes the manifest and gives the folder's path; the files live as long as `self`.
     pub fn path(&self) -> &Path {
         self.file("bundle.toml", self.manifest.as_bytes());

@@ -68,6 +68,7 @@ fn cases(good: &Value) -> Vec<Case> {
         ),
         case("invalid wasm", artifact("post", b"\0asm\x01\0\0\0nonsense".to_vec()), "not a valid module"),
         case("not wasm", artifact("pre", b"#!/bin/sh".to_vec()), "is not WebAssembly"),
+        case("failing sample", artifact("sample", b"no picture".to_vec()), "the bundle's own sample fails in pre: "),
         case("not ONNX", artifact("model", b"these bytes are no model".to_vec()), "the model: "),
     ]
 }

@@ -6,7 +6,9 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use inferbus_abi::frame::DataType;
 use inferbus_catalog::Digest;
+use inferbus_tests::plugin::{DATA, frame, output, plugin};
 use inferbus_tests::{
     BundleFolder, FIRST, IDENTITY_MODEL, Ran, SECOND, Site, ask, connect, digits, heldout, inferbus, plugin_cache,
     program, run,
@@ -51,16 +53,19 @@ async fn push_stores_once_and_never_replaces_unasked() {
     let site = Site::start().await;
     let fresh = site.inferbus(&["push", &folder(FIRST)]).ok();
     assert!(
-        fresh.contains("pushed digits 1.0.0 sha256:") && fresh.contains("(3 artifacts sent, 0 already stored)"),
+        fresh.contains("pushed digits 1.0.0 sha256:") && fresh.contains("(4 artifacts sent, 0 already stored)"),
         "{fresh}"
     );
     let again = site.inferbus(&["push", &folder(FIRST)]).ok();
     assert!(
-        again.contains("already there: digits 1.0.0") && again.contains("(0 artifacts sent, 3 already stored)"),
+        again.contains("already there: digits 1.0.0") && again.contains("(0 artifacts sent, 4 already stored)"),
         "{again}"
     );
     let shared = site.inferbus(&["push", &folder(SECOND)]).ok();
-    assert!(shared.contains("(2 artifacts sent, 1 already stored)"), "the model is the same in both: {shared}");
+    assert!(
+        shared.contains("(2 artifacts sent, 2 already stored)"),
+        "the model and the sample are the same in both: {shared}"
+    );
 
     let greedy = BundleFolder::new("greedy", FIRST).plugin("pre", &format!("(module {VALID})"), "");
     let greedy = greedy.table("[limits]\nmemory = \"4GiB\"");
@@ -220,6 +225,39 @@ fn check_says_what_a_good_bundle_is_made_of() {
     assert!(checked["sample"].as_str().is_some_and(|sample| sample.contains("\"label\"")), "{checked}");
     std::fs::write(file.path(), "no picture").expect("the payload");
     fails(&alone(&["check", &folder(SECOND), "--sample", sample]), REFUSED, "fails in pre");
+}
+
+/// What pre gives has three columns, and the model takes four.
+fn misfit() -> BundleFolder {
+    let columns = frame("x", DataType::F32, &[1, 3], &[0; 12]);
+    let pre = plugin("", &columns, &format!("(i64.const {})", output(DATA, columns.len() as u32)));
+    BundleFolder::new("misfit", FIRST).plugin("pre", &pre, "").sample(b"any payload")
+}
+
+#[test]
+fn parts_that_do_not_fit_one_another_are_found_at_check_and_at_push() {
+    let misfit = misfit();
+    for command in ["check", "push"] {
+        let ran = alone(&[command, text(misfit.path())]);
+        fails(&ran, REFUSED, "the bundle's own sample fails in infer: the pre plugin's tensors do not fit the model");
+    }
+    let said = alone(&["check", &folder(FIRST)]).ok();
+    for words in ["bytes, opset ai.onnx ", "sample   {\"label\""] {
+        assert!(said.contains(words), "{words} is missing: {said}");
+    }
+    let without = BundleFolder::new("echo", FIRST);
+    assert!(alone(&["check", text(without.path())]).ok().contains("whether the parts fit one another was not tried"));
+}
+
+#[test]
+fn a_batch_that_the_model_cannot_keep_is_found_at_check_and_at_push() {
+    let words = include_bytes!("../../worker/engine/tests/models/identity_string.onnx");
+    let bundle = BundleFolder::new("words", FIRST).network(words).table("[engine]\nbatch = { max = 8 }");
+    for command in ["check", "push"] {
+        fails(&alone(&[command, text(bundle.path())]), REFUSED, "engine.batch cannot be kept: ");
+    }
+    let open = BundleFolder::new("echo", FIRST).table("[engine]\nbatch = { max = 8 }");
+    assert!(alone(&["check", text(open.path())]).ok().contains("up to 8 messages share a run"));
 }
 
 #[test]

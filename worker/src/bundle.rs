@@ -4,8 +4,8 @@
 //! lane and warmed up; dropping the last `Arc` frees all of it. Loading is slow and blocks: it must never
 //! happen on a lane or on the bus.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
@@ -15,14 +15,14 @@ use inferbus_catalog::{
     Provider as EntryProvider, Span, Version,
 };
 use inferbus_engine::{
-    EngineFault, Loaded, Network as _, OnnxNetwork, Options, Provider, Runtime, Signature, can_stack, warm_up,
+    EngineFault, Loaded, Network as _, NoStack, OnnxNetwork, Options, Provider, Runtime, Signature, can_stack, warm_up,
 };
-use inferbus_sandbox::{Bounds, Ceilings, Grants, LoadFault, Plugin, Sandbox};
+use inferbus_sandbox::{Bounds, Ceilings, Grants, LoadFault, LogLine, Plugin, Sandbox};
 
 use crate::artifact_cache::ArtifactCache;
 use crate::budget;
 use crate::config::ModelCeilings;
-use crate::job::{Parts, Stage, Transform};
+use crate::job::{self, Failure, Parts, Payload, Stage, Surroundings, Transform};
 use crate::limits;
 use crate::metrics::{BundleMetrics, Metrics, Weight};
 use crate::plugin_log::LogGate;
@@ -30,6 +30,7 @@ use crate::publish::identity_headers;
 use crate::queue::Turn;
 use crate::stream::store::Promises;
 use crate::trials::Trials;
+use crate::wire::Wire;
 
 /// Which bytes run: name and version for people, the digest for certainty.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,7 @@ pub struct Artifacts {
     pub model: Bytes,
     pub pre: Option<Bytes>,
     pub post: Option<Bytes>,
+    pub sample: Option<Bytes>,
 }
 
 impl Artifacts {
@@ -65,6 +67,10 @@ impl Artifacts {
             model: fetch(entry.model).await?,
             pre: plugin(entry.pre.as_ref()).await?,
             post: plugin(entry.post.as_ref()).await?,
+            sample: match entry.sample {
+                Some(sample) => Some(fetch(sample).await?),
+                None => None,
+            },
         })
     }
 }
@@ -82,9 +88,13 @@ pub struct Bundle {
     pub headers: HeaderMap,
     /// How many messages share a run, and how long one waits for others.
     pub turn: Turn,
+    /// Why each message is run by itself although the entry asks for more.
+    pub alone: Option<NoStack>,
     has_pre: bool,
     has_post: bool,
     lanes: Vec<Mutex<Parts>>,
+    /// Turns that lanes have with it now.
+    turns: AtomicUsize,
     /// What all of it takes, in bytes, more or less.
     pub memory: u64,
     /// When the last message came, in microseconds since the first bundle was loaded.
@@ -104,6 +114,8 @@ pub enum BundleFault {
     Plugin { stage: Stage, fault: LoadFault },
     #[error("the model: {0}")]
     Model(#[from] EngineFault),
+    #[error("the bundle's own sample fails in {}: {failure}; its parts do not fit one another, or not the sample", stage.name())]
+    Sample { stage: Stage, failure: Failure },
     #[error(
         "engine.time is {asked:?}, more than the {ceiling:?} that this worker allows: lower it, or raise --max-model-time"
     )]
@@ -116,7 +128,7 @@ impl BundleFault {
         match self {
             Self::Plugin { fault, .. } => fault.may_pass(),
             Self::Model(fault) => fault.may_pass(),
-            Self::TooPatient { .. } => false,
+            Self::TooPatient { .. } | Self::Sample { .. } => false,
         }
     }
 }
@@ -163,7 +175,14 @@ impl Loader {
                 Ok(Mutex::new(Parts { pre: stage(Stage::Pre, &pre), model, post: stage(Stage::Post, &post) }))
             })
             .collect::<Result<Vec<_>, EngineFault>>()?;
-        let turn = turn(&identity, entry, network.signature(), &lanes);
+        let turn = turn(entry, network.signature(), &lanes);
+        if let Err(why) = &turn {
+            let Identity { model, version, .. } = &identity;
+            tracing::warn!(%model, %version, "each message is run by itself, although engine.batch asks for more: {why}");
+        }
+        if let Some(sample) = &artifacts.sample {
+            try_sample(&identity, &lanes, sample)?;
+        }
         let log_gate = LogGate::default();
         let mut strategies = Vec::new();
         for (stage, plugin) in [(Stage::Pre, &pre), (Stage::Post, &post)] {
@@ -183,12 +202,14 @@ impl Loader {
             signature: network.signature().clone(),
             loaded,
             strategies,
-            turn,
+            turn: turn.clone().unwrap_or(Turn::ONE),
+            alone: turn.err(),
             identity,
             log_gate,
             has_pre: pre.is_some(),
             has_post: post.is_some(),
             lanes,
+            turns: AtomicUsize::new(0),
         })
     }
 
@@ -222,7 +243,8 @@ impl ModelCeilings {
         };
         let threads = engine.threads().min(self.threads);
         let arena = engine.arena.unwrap_or(default.arena);
-        Ok(Options { threads, time, arena, provider, allow: self.allow, ..default })
+        let together = engine.batch.is_some_and(|batch| batch.max > 1);
+        Ok(Options { threads, time, arena, provider, together, allow: self.allow, ..default })
     }
 }
 
@@ -232,20 +254,38 @@ pub fn load_plugin(sandbox: &Sandbox, entry: &Entry, plugin: &PluginEntry, wasm:
     Plugin::load(sandbox, wasm, grants(plugin), bounds(entry, sandbox.ceilings()), config.as_bytes())
 }
 
-/// What the entry asks for, within the worker's bounds, and one message at a time where the model does not allow more.
-fn turn(identity: &Identity, entry: &Entry, signature: &Signature, lanes: &[Mutex<Parts>]) -> Turn {
+/// What the entry asks for, within the worker's bounds, if the model allows it.
+fn turn(entry: &Entry, signature: &Signature, lanes: &[Mutex<Parts>]) -> Result<Turn, NoStack> {
     let (Some(batch), Some(parts)) = (entry.engine.batch.filter(|batch| batch.max > 1), lanes.first()) else {
-        return Turn::ONE;
+        return Ok(Turn::ONE);
     };
     let parts = &mut *parts.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Err(why) = can_stack(signature, parts.model.as_mut()) {
-        let Identity { model, version, .. } = identity;
-        tracing::warn!(%model, %version, "each message is run by itself, although engine.batch asks for more: {why}");
-        return Turn::ONE;
-    }
+    can_stack(signature, parts.model.as_mut())?;
     let most = (batch.max as usize).min(limits::BATCH);
     let least = batch.min.map_or(1, |min| min as usize).min(most);
-    Turn { most, least, patience: batch.max_delay.map_or(Duration::ZERO, Span::duration) }
+    Ok(Turn { most, least, patience: batch.max_delay.map_or(Duration::ZERO, Span::duration) })
+}
+
+/// Runs the bundle's own sample, so that parts which do not fit one another never serve.
+fn try_sample(identity: &Identity, lanes: &[Mutex<Parts>], sample: &[u8]) -> Result<(), BundleFault> {
+    let Some(parts) = lanes.first() else { return Ok(()) };
+    let parts = &mut *parts.lock().unwrap_or_else(PoisonError::into_inner);
+    let payload = Payload { bytes: sample, wire: Wire::Frame, identity };
+    match job::run(parts, payload, &Silence).0 {
+        Ok(_) => Ok(()),
+        Err(failure) => Err(BundleFault::Sample { stage: failure.stage(), failure }),
+    }
+}
+
+/// Where a sample runs: its plugins' log lines are nobody's.
+struct Silence;
+
+impl Surroundings for Silence {
+    fn now(&self) -> Instant {
+        Instant::now()
+    }
+
+    fn log(&self, _: Stage, _: LogLine<'_>) {}
 }
 
 pub fn grants(plugin: &PluginEntry) -> Grants {
@@ -291,9 +331,31 @@ impl Bundle {
         Duration::from_micros(now().saturating_sub(self.used()))
     }
 
-    /// The parts for one lane. Uncontended unless the entry asks for fewer sessions than there are lanes.
+    /// Whether there are parts for one more turn.
+    pub fn may_begin(&self) -> bool {
+        self.turns.load(Ordering::Relaxed) < self.lanes.len()
+    }
+
+    pub fn begin(&self) {
+        self.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A turn has ended. Says whether others may have waited for that.
+    pub fn leave(&self) -> bool {
+        self.turns.fetch_sub(1, Ordering::Relaxed) >= self.lanes.len()
+    }
+
+    /// Parts for one lane: its own, or others that nobody uses where the entry asks for fewer sessions than there are
+    /// lanes. There are some, for as many turns begin as there are parts.
     pub fn parts(&self, lane: usize) -> MutexGuard<'_, Parts> {
         // A panic while the parts were held is answered like a trap; the parts rewind for the next call.
-        self.lanes[lane % self.lanes.len()].lock().unwrap_or_else(PoisonError::into_inner)
+        let own = lane % self.lanes.len();
+        let (before, from) = self.lanes.split_at(own);
+        let free = from.iter().chain(before).find_map(|parts| match parts.try_lock() {
+            Ok(parts) => Some(parts),
+            Err(TryLockError::Poisoned(parts)) => Some(parts.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
+        free.unwrap_or_else(|| self.lanes[own].lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

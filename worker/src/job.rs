@@ -38,7 +38,7 @@ impl Transform for Instance {
     }
 }
 
-/// What one lane needs to run one bundle: its own plugin instances and its own session.
+/// What one lane needs to run one bundle: its own plugin instances and a session.
 pub struct Parts {
     pub pre: Option<Box<dyn Transform>>,
     pub model: Box<dyn Model>,

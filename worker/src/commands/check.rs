@@ -6,8 +6,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use inferbus::config::Compute;
 use inferbus::job::Stage;
-use inferbus_catalog::{Bundle, Grant, Plugin};
-use inferbus_engine::Port;
+use inferbus_catalog::{Bundle, Grant, Plugin, Role};
+use inferbus_engine::{Port, opsets};
 use serde_json::json;
 
 use super::print::say;
@@ -22,7 +22,7 @@ pub struct Arguments {
     /// Folder with a bundle.toml
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// A payload to run through the bundle
+    /// A payload to run through the bundle, instead of its own
     #[arg(long, value_name = "FILE")]
     sample: Option<PathBuf>,
     #[arg(long, value_enum, default_value = "text")]
@@ -37,15 +37,24 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let local = local::Local::load(&arguments.compute, &bundle)?;
     let ports = |ports: &[Port]| ports.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (inputs, outputs) = (ports(&local.signature.inputs), ports(&local.signature.outputs));
-    let sample = arguments.sample.as_ref().map(|file| sample(&local, file)).transpose()?;
+    let given = arguments
+        .sample
+        .as_ref()
+        .map(|file| std::fs::read(file).with_context(|| format!("the sample {} cannot be read", file.display())));
+    let given = given.transpose()?;
+    let sample = given.as_deref().or(bundle.file(Role::Sample).map(|file| &**file));
+    let sample = sample.map(|payload| run_sample(&local, payload)).transpose()?;
     let digest = bundle.entry.digest();
+    let model = bundle.file(Role::Model).map(|file| &**file).unwrap_or_default();
+    let opsets = opsets(model)?;
     if arguments.output == Format::Json {
         return print::json(&json!({
             "model": bundle.name.to_string(), "version": bundle.version.to_string(), "digest": digest.to_string(),
-            "inputs": inputs, "outputs": outputs, "sample": sample,
+            "bytes": model.len(), "opsets": opsets, "inputs": inputs, "outputs": outputs, "batch": local.batch(), "sample": sample,
         }));
     }
     say!("{} {} {digest}: good", bundle.name, bundle.version);
+    say!("  model    {} bytes, opset {}", model.len(), opsets.join(", "));
     say!("  inputs   {}\n  outputs  {}", inputs.join(", "), outputs.join(", "));
     for (stage, plugin) in [(Stage::Pre, &bundle.entry.pre), (Stage::Post, &bundle.entry.post)] {
         if let Some(plugin) = plugin {
@@ -55,8 +64,14 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     for (stage, strategy) in &local.strategies {
         say!("  {:8} {strategy}", stage.name());
     }
-    if let Some(sample) = sample {
-        say!("  sample   {sample}");
+    if local.batch() > 1 {
+        say!("  batch    up to {} messages share a run", local.batch());
+    }
+    match sample {
+        Some(sample) => say!("  sample   {sample}"),
+        None => say!(
+            "  sample   none, so whether the parts fit one another was not tried: name one in bundle.toml or with --sample"
+        ),
     }
     Ok(())
 }
@@ -70,12 +85,11 @@ fn granted(plugin: &Plugin) -> String {
     if names.is_empty() { "nothing".into() } else { names.join(", ") }
 }
 
-fn sample(local: &local::Local, file: &PathBuf) -> anyhow::Result<String> {
-    let payload = std::fs::read(file).with_context(|| format!("the sample {} cannot be read", file.display()))?;
-    match local.run(&payload).0 {
+fn run_sample(local: &local::Local, payload: &[u8]) -> anyhow::Result<String> {
+    match local.run(payload).0 {
         Ok(done) => {
             Ok(done.output.map_or_else(|| "no result".into(), |output| String::from_utf8_lossy(&output).into_owned()))
         }
-        Err(failure) => bail!("the sample {} fails in {}: {failure}", file.display(), failure.stage().name()),
+        Err(failure) => bail!("the sample fails in {}: {failure}", failure.stage().name()),
     }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use inferbus::app;
 use inferbus::bundle::{Artifacts, Bundle as Loaded, Identity, bounds, grants};
 use inferbus::config::{Compute, ModelSettings};
@@ -35,8 +35,8 @@ pub fn compile(bundle: &Bundle, ceilings: &Ceilings) -> anyhow::Result<()> {
     })
 }
 
-/// Loads the model in a process of its own, within a worker's bounds, where there is a library that can.
-pub fn try_model(bundle: &Bundle, library: Option<&Path>, settings: &ModelSettings) -> anyhow::Result<()> {
+/// Loads the model in a process of its own, within a worker's bounds, where there is a library that can. Says whether there is.
+pub fn try_model(bundle: &Bundle, library: Option<&Path>, settings: &ModelSettings) -> anyhow::Result<bool> {
     let model = bundle.file(Role::Model).map(|file| &**file).unwrap_or_default();
     let refused = || format!("{} {}: a worker would refuse the model", bundle.name, bundle.version);
     let options = settings.ceilings().options(&bundle.entry.engine).with_context(refused)?;
@@ -45,15 +45,15 @@ pub fn try_model(bundle: &Bundle, library: Option<&Path>, settings: &ModelSettin
         Ok(runtime) if runtime.has(options.provider) => runtime,
         Ok(_) => {
             eprintln!("the model is not tried here: ONNX Runtime has no {} here", options.provider.name());
-            return Ok(());
+            return Ok(false);
         }
         Err(fault) => {
             eprintln!("the model is not tried here: {fault}");
-            return Ok(());
+            return Ok(false);
         }
     };
     let process = settings.bounded(load_model::process()?);
-    process.load(&runtime, model, options).map(|_| ()).with_context(refused)
+    process.load(&runtime, model, options).map(|_| true).with_context(refused)
 }
 
 fn each_plugin(
@@ -78,12 +78,24 @@ impl Local {
         let identity =
             Identity { model: bundle.name.clone(), version: bundle.version.clone(), digest: bundle.entry.digest() };
         let file = |role| bundle.file(role).cloned();
-        let artifacts =
-            Artifacts { model: file(Role::Model).unwrap_or_default(), pre: file(Role::Pre), post: file(Role::Post) };
+        let artifacts = Artifacts {
+            model: file(Role::Model).unwrap_or_default(),
+            pre: file(Role::Pre),
+            post: file(Role::Post),
+            sample: file(Role::Sample),
+        };
         let loaded = loader
             .load(identity, &bundle.entry, &artifacts, &Metrics::new())
             .with_context(|| format!("{} {} cannot be loaded", bundle.name, bundle.version))?;
+        if let Some(why) = &loaded.alone {
+            bail!("{} {}: engine.batch cannot be kept: {why}", bundle.name, bundle.version);
+        }
         Ok(Self { signature: loaded.signature.clone(), strategies: loaded.strategies.clone(), bundle: loaded })
+    }
+
+    /// How many messages share a run at most.
+    pub fn batch(&self) -> usize {
+        self.bundle.turn.most
     }
 
     /// Runs one payload; the plugins' log lines go to standard error.

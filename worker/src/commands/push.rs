@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use inferbus::config::{CeilingSettings, ModelSettings};
+use inferbus::config::Compute;
 use inferbus::connect::Connection;
 use inferbus_catalog::{Activate, Bundle, Catalog, Progress, PushOptions, Step};
 
-use super::local;
+use super::local::{self, Local};
 use super::print::say;
 
 #[derive(Debug, Args)]
@@ -25,22 +25,22 @@ pub struct Arguments {
     /// Replace a stored version that has other content
     #[arg(long)]
     force: bool,
-    /// The workers' own, where they are not the defaults
+    /// The workers' own, where they are not the defaults; without an ONNX Runtime library the model is only looked at
     #[command(flatten)]
-    ceilings: CeilingSettings,
-    #[command(flatten)]
-    models: ModelSettings,
-    /// The ONNX Runtime library to try the model with; without one it is only looked at [default: the system's]
-    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
-    ort_library: Option<PathBuf>,
+    compute: Compute,
     #[command(flatten)]
     connection: Connection,
 }
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let bundle = Bundle::read(&arguments.folder)?;
-    local::compile(&bundle, &arguments.ceilings.ceilings())?;
-    local::try_model(&bundle, arguments.ort_library.as_deref(), &arguments.models)?;
+    local::compile(&bundle, &arguments.compute.ceilings.ceilings())?;
+    let Compute { ort_library, models, .. } = &arguments.compute;
+    let has_library = local::try_model(&bundle, ort_library.as_deref(), models)?;
+    // Whether its parts fit one another, and messages a shared run, shows only when they are run.
+    if has_library && (bundle.entry.sample.is_some() || bundle.entry.engine.batch.is_some()) {
+        Local::load(&arguments.compute, &bundle)?;
+    }
     let catalog = Catalog::create(arguments.connection.command().await?).await?;
     push(&catalog, &bundle, PushOptions { force: arguments.force }).await?;
     if arguments.activate {

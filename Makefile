@@ -22,8 +22,8 @@ setup: ## Bring nats-server, ONNX Runtime and a WebAssembly compiler into .tools
 	@tools/setup
 
 .PHONY: setup-tests
-setup-tests: setup ## Bring what only the tests need: Python clients, and the nats command where Go is present
-	@tools/setup python nats-cli
+setup-tests: setup ## Bring what only the tests need: Python clients, models, and the nats command where Go is present
+	@tools/setup python conformance nats-cli
 
 .PHONY: plugins
 plugins: setup ## Compile the stock plugins into plugins/dist/

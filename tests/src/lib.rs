@@ -25,6 +25,7 @@ pub mod sensor;
 mod site;
 pub mod stage;
 mod stored;
+pub mod tolerance;
 mod worker;
 
 pub use bundle::{BundleFolder, IDENTITY_MODEL, digits};

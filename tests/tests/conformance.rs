@@ -1,0 +1,148 @@
+//! The backend tests of the package `onnx`, each as a model in the catalog and a request over NATS: what ONNX Runtime passes, a
+//! worker passes.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use futures_util::stream::{self, StreamExt as _};
+use inferbus::dev_server::Settings;
+use inferbus_abi::frame::Frame;
+use inferbus_tests::tolerance::Tolerance;
+use inferbus_tests::{BundleFolder, Site, Worker, WorkerOptions, ask, root, say};
+use serde_json::Value;
+use tokio::task::block_in_place;
+
+/// Cases under way at once: more would only wait for each other's loads.
+const AT_ONCE: usize = 4;
+const PUSHES: usize = 16;
+
+/// One model with its sets of inputs and expected outputs.
+#[derive(Clone)]
+struct Case {
+    id: String,
+    name: String,
+    sets: u64,
+    tolerance: Tolerance,
+}
+
+impl Case {
+    fn read(case: &Value) -> Self {
+        let text = |key: &str| case[key].as_str().expect(key).to_owned();
+        let number = |key: &str| case[key].as_f64().expect(key);
+        let tolerance = Tolerance { relative: number("rtol"), absolute: number("atol") };
+        Self { id: text("id"), name: text("name"), sets: case["sets"].as_u64().expect("sets"), tolerance }
+    }
+
+    fn file(&self, suffix: &str) -> Vec<u8> {
+        let path = folder().join(format!("{}.{suffix}", self.id));
+        std::fs::read(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()))
+    }
+
+    /// Asks for every set; what is wrong with an answer, or nothing.
+    async fn fault(&self, site: &Site) -> Option<String> {
+        for set in 0..self.sets {
+            let answer = ask(&site.client, &format!("infer.{}", self.id), self.file(&format!("{set}.in")).into()).await;
+            if let Some(code) = answer.code {
+                return Some(format!("{code} {}", answer.error));
+            }
+            if let Some(wrong) = self.difference(&answer.payload, &self.file(&format!("{set}.out"))) {
+                return Some(wrong);
+            }
+        }
+        None
+    }
+
+    fn difference(&self, got: &[u8], expected: &[u8]) -> Option<String> {
+        let (got, expected) = (Frame::decode(got).expect("a frame"), Frame::decode(expected).expect("a frame"));
+        if got.len() != expected.len() {
+            return Some(format!("{} outputs instead of {}", got.len(), expected.len()));
+        }
+        let mut pairs = got.tensors().zip(expected.tensors());
+        pairs.find_map(|(got, expected)| {
+            let wrong = if got.name == expected.name {
+                self.tolerance.difference(&got, &expected)?
+            } else {
+                format!("it comes in the place of {}", expected.name)
+            };
+            Some(format!("output {}: {wrong}", got.name))
+        })
+    }
+}
+
+fn folder() -> PathBuf {
+    root().join(".tools/conformance")
+}
+
+fn cases() -> Vec<Case> {
+    let index = std::fs::read(folder().join("index.json"));
+    let index = index.expect("the models of this test: run `make setup-tests`, which makes them");
+    let index: Value = serde_json::from_slice(&index).expect("JSON");
+    index.as_array().expect("a list").iter().map(Case::read).collect()
+}
+
+/// A server that takes the largest input there is, of 4 MB.
+async fn site() -> Site {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("server.conf");
+    std::fs::write(&config, "max_payload: 8MB\n").expect("a configuration");
+    Site::start_with(Settings { config: Some(&config), ..Settings::default() }).await
+}
+
+async fn push_all(site: &Site, cases: &[Case]) {
+    let pushes = stream::iter(cases).map(|case| async move {
+        site.activate(&BundleFolder::new(&case.id, "1.0.0").network(&case.file("onnx"))).await;
+    });
+    pushes.buffer_unordered(PUSHES).count().await;
+}
+
+/// What is wrong, by the name of the case.
+async fn faults(site: &Site, cases: &[Case]) -> Vec<String> {
+    let asks =
+        stream::iter(cases).map(async |case| case.fault(site).await.map(|fault| format!("{}: {fault}", case.name)));
+    let mut faults: Vec<String> = asks.buffer_unordered(AT_ONCE).filter_map(async |fault| fault).collect().await;
+    faults.sort();
+    faults
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_onnx_runtime_passes_a_worker_passes() {
+    let (cases, started) = (cases(), Instant::now());
+    let site = site().await;
+    push_all(&site, &cases).await;
+    // Few at a time: models are loaded by their first message and make room for the next.
+    let arguments = ["--load", "lazy", "--model-memory", "256MiB"].map(String::from).to_vec();
+    let worker =
+        block_in_place(|| Worker::start_with(site.url(), WorkerOptions { arguments, ..WorkerOptions::default() }));
+    let faults = faults(&site, &cases).await;
+    let left_out = include_str!("../conformance/left-out.txt").lines().count();
+    say(&format!(
+        "conformance: {} of {} cases pass, {left_out} left out (tests/conformance/left-out.txt), {} s",
+        cases.len() - faults.len(),
+        cases.len(),
+        started.elapsed().as_secs(),
+    ));
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(worker.metric("inferbus_evictions_total") > 0.0, "more models than there is room for");
+    assert_eq!(block_in_place(|| worker.stop()), Some(0));
+}
+
+#[test]
+fn what_is_left_out_is_listed_with_its_reason() {
+    let made = std::fs::read_to_string(folder().join("left-out.txt"));
+    let made = made.expect("the models of this test: run `make setup-tests`, which makes them");
+    let listed = include_str!("../conformance/left-out.txt");
+    let only = |these: &str, those: &str| {
+        these
+            .lines()
+            .filter(|line| !those.lines().any(|other| other == *line))
+            .map(|line| format!("  {line}\n"))
+            .collect::<String>()
+    };
+    assert!(
+        made == listed,
+        "tests/conformance/left-out.txt is not what Python's onnxruntime leaves out; if that is right, copy .tools/conformance/left-out.txt there.\n\
+         only listed:\n{}only left out:\n{}",
+        only(listed, &made),
+        only(&made, listed),
+    );
+}

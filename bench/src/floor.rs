@@ -1,18 +1,15 @@
 //! What nobody can do without: the model's own run, with its input prepared, and the same pre and post called natively.
 
 use std::hint::black_box;
-use std::path::Path;
 
 use anyhow::Context as _;
 use digits::Image;
 use inferbus::job::{Stage, Transform};
 use inferbus_abi::frame::{self, DataType, Tensor};
 use inferbus_bench::native;
-use inferbus_engine::{Runtime, load_runtime};
-use ort::session::Session;
-use ort::session::builder::GraphOptimizationLevel;
 use ort::value::TensorRef;
 
+use crate::bare;
 use crate::clock::micros;
 use crate::figures::Figure;
 use crate::load::Load;
@@ -23,9 +20,8 @@ const CALLS: usize = 500;
 
 /// Of the model, and of pre and post together.
 pub fn measure() -> anyhow::Result<[Figure; 2]> {
-    let library = std::env::var_os("ORT_DYLIB_PATH");
-    let runtime = load_runtime(library.as_deref().map(Path::new))?;
-    let mut session = session(&runtime)?;
+    let model = std::fs::read(root().join("plugins/digits/model/digits.onnx"))?;
+    let mut session = bare::session(&bare::runtime()?, &model)?;
     let payload = Load::pictures()?.into_iter().next().context("no held-out picture")?.0;
     let cells = Image::parse(&payload)?.cells();
     let input = TensorRef::from_array_view(([1_i64, 64], cells.as_slice()))?;
@@ -44,17 +40,6 @@ pub fn measure() -> anyhow::Result<[Figure; 2]> {
     }
     let unit = "µs per message";
     Ok([Figure::of("floor.model_us", unit, model), Figure::of("floor.pre_post_us", unit, around)])
-}
-
-fn session(runtime: &Runtime) -> anyhow::Result<Session> {
-    let model = std::fs::read(root().join("plugins/digits/model/digits.onnx"))?;
-    let options = || {
-        Session::builder(runtime.environment())?
-            .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(1)?
-            .commit_from_memory(&model)
-    };
-    options().map_err(|fault: ort::Error| anyhow::anyhow!("the model: {}", fault.message()))
 }
 
 fn logits() -> anyhow::Result<Vec<u8>> {

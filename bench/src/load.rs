@@ -53,15 +53,8 @@ impl Load {
     }
 
     pub async fn round(&self, contestant: &Contestant) -> anyhow::Result<Round> {
-        let process = contestant.process()?;
-        let (cpu, started) = (process::cpu(process)?, Instant::now());
-        let latencies: Vec<Duration> = stream::iter(0..self.requests)
-            .map(|number| self.request(contestant, number))
-            .buffer_unordered(self.in_flight)
-            .try_collect()
-            .await?;
-        let wall = started.elapsed();
-        Ok(Round { latencies, wall, cpu: process::cpu(process)?.saturating_sub(cpu) })
+        let ask = |number| self.request(contestant, number);
+        Round::run(contestant.process()?, self.requests, self.in_flight, ask).await
     }
 
     async fn request(&self, contestant: &Contestant, number: usize) -> anyhow::Result<Duration> {
@@ -75,17 +68,39 @@ impl Load {
     }
 }
 
-/// The label of a result; an error reply is an error.
-pub fn label_of(reply: &Message) -> anyhow::Result<u64> {
+/// The payload of a result; an error reply is an error.
+pub fn result_of(reply: &Message) -> anyhow::Result<&[u8]> {
     let header = |name: &str| reply.headers.as_ref().and_then(|headers| headers.get(name));
     if let Some(code) = header("Nats-Service-Error-Code") {
         bail!("{code}: {}", header("Nats-Service-Error").map(ToString::to_string).unwrap_or_default());
     }
-    let result: serde_json::Value = serde_json::from_slice(&reply.payload)?;
+    Ok(&reply.payload)
+}
+
+/// The label of a result; an error reply is an error.
+pub fn label_of(reply: &Message) -> anyhow::Result<u64> {
+    let result: serde_json::Value = serde_json::from_slice(result_of(reply)?)?;
     result["label"].as_u64().context("a result without a label")
 }
 
 impl Round {
+    /// So many requests to a process; `ask` makes one, checks the answer and says how long it took.
+    pub async fn run<Asked>(
+        process: u32,
+        requests: usize,
+        in_flight: usize,
+        ask: impl Fn(usize) -> Asked,
+    ) -> anyhow::Result<Self>
+    where
+        Asked: Future<Output = anyhow::Result<Duration>>,
+    {
+        let (cpu, started) = (process::cpu(process)?, Instant::now());
+        let latencies: Vec<Duration> =
+            stream::iter(0..requests).map(ask).buffer_unordered(in_flight).try_collect().await?;
+        let wall = started.elapsed();
+        Ok(Self { latencies, wall, cpu: process::cpu(process)?.saturating_sub(cpu) })
+    }
+
     pub fn wall(&self) -> Duration {
         self.wall
     }

@@ -6,6 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod allocations;
+#[path = "../../worker/engine/tests/common/author.rs"]
+mod author;
+mod bare;
+mod batching;
 mod bomb;
 #[path = "../../worker/sandbox/tests/support/bombs.rs"]
 #[allow(dead_code, reason = "one of them is enough here")]
@@ -15,9 +19,12 @@ mod burn;
 mod cached;
 mod clock;
 mod contestant;
+mod engine;
 mod figures;
 mod floor;
+mod heavy;
 mod load;
+mod models;
 mod picture;
 mod process;
 mod sandbox;
@@ -60,6 +67,10 @@ struct Arguments {
 enum Command {
     /// Measure the sandbox by itself, without a server
     Sandbox,
+    /// Measure the engine by itself, and a worker with models of 100 MB
+    Engine,
+    /// Measure a model with batching and without
+    Batching,
     /// Measure a thousand version bumps under a steady load
     Bumps {
         #[arg(default_value_t = 1000)]
@@ -109,10 +120,18 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
     match command {
         None => {
             sandbox::measure(&mut figures)?;
+            engine::measure(&mut figures)?;
             workers(arguments, &mut figures).await?;
+            batched(&mut figures).await?;
+            heavy(&mut figures).await?;
             figures.write(&results())?;
         }
         Some(Command::Sandbox) => sandbox::measure(&mut figures)?,
+        Some(Command::Engine) => {
+            engine::measure(&mut figures)?;
+            heavy(&mut figures).await?;
+        }
+        Some(Command::Batching) => batched(&mut figures).await?,
         Some(Command::Allocations) => {
             let server = server().await?;
             let load = load(&server, arguments).await?;
@@ -175,6 +194,21 @@ async fn workers(arguments: &Arguments, figures: &mut Figures) -> anyhow::Result
     worker.stop().await?;
     bumps::measure(&load, server.url(), STEADY_BUMPS, bumps::Kind::EachItsOwn, figures).await?;
     stream::measure(&load, server.url(), figures).await?;
+    server.stop().await;
+    Ok(())
+}
+
+/// On servers of their own: other workers would load these models, too.
+async fn batched(figures: &mut Figures) -> anyhow::Result<()> {
+    let server = server().await?;
+    batching::measure(&async_nats::connect(server.url()).await?, server.url(), figures).await?;
+    server.stop().await;
+    Ok(())
+}
+
+async fn heavy(figures: &mut Figures) -> anyhow::Result<()> {
+    let server = server().await?;
+    heavy::measure(&async_nats::connect(server.url()).await?, server.url(), figures).await?;
     server.stop().await;
     Ok(())
 }

@@ -46,7 +46,7 @@ fn a_full_entry_is_read_and_written_back_the_same() {
     assert_eq!(entry.post.as_ref().unwrap().grants, [Grant::Emit, Grant::Log]);
     assert_eq!(entry.engine.lanes(7), 7);
     let roles: Vec<Role> = entry.artifacts().map(|(role, _)| role).collect();
-    assert_eq!(roles, [Role::Model, Role::Pre, Role::Post]);
+    assert_eq!(roles, [Role::Model, Role::Pre, Role::Post, Role::Sample]);
     let again = Entry::parse(&entry.canonical()).unwrap();
     assert_eq!(again, entry);
     assert_eq!(again.digest(), entry.digest());

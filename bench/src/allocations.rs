@@ -42,7 +42,8 @@ async fn echo(server: &str) -> anyhow::Result<Counting> {
     let mut child = program()?.args(["echo", server, "counted.echo"]).spawn()?;
     let output = child.stdout.take().context("the program's output")?;
     let answers = wait_for(output, "ready").await?;
-    let contestant = Contestant { name: "counted echo", subject: "counted.echo", classifies: false, child };
+    let contestant =
+        Contestant { name: "counted echo", subject: "counted.echo", classifies: false, child, _state: None };
     Counting::new(contestant, answers)
 }
 

@@ -5,12 +5,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use async_nats::Client;
 use bytes::Bytes;
 use inferbus_catalog::Catalog;
 
-use crate::contestant::Contestant;
+use crate::contestant::{Contestant, status};
 use crate::figures::{Figure, Figures};
 use crate::load::{Round, result_of};
 use crate::{bare, models};
@@ -42,8 +42,19 @@ pub async fn measure(client: &Client, server: &str, figures: &mut Figures) -> an
     let worker = Contestant::worker(server).await?;
     let bench = Bench { client: client.clone(), process: worker.process()?, payloads: payloads(&model)? };
     bench.loaded(figures).await?;
+    figures.add(Figure::of("batching.messages_per_run", "messages, mean", [messages_per_run(server).await?]));
     bench.idle(figures).await?;
     worker.stop().await
+}
+
+/// Of the model with batching, as the worker counts it.
+async fn messages_per_run(server: &str) -> anyhow::Result<f64> {
+    let status = status(server).await?;
+    let models = status["models"].as_array().context("a status without models")?;
+    let model = models.iter().find(|model| model["model"] == ON).context("a status without the model")?;
+    let mean = model["messages_per_run"].as_f64().context("a status without messages per run")?;
+    ensure!(mean > 1.0, "the worker ran each message by itself, although it was told to batch");
+    Ok(mean)
 }
 
 fn payloads(model: &[u8]) -> anyhow::Result<Vec<(Bytes, Vec<f32>)>> {

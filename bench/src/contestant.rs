@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
+use serde_json::Value;
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader, Lines};
 use tokio::process::{Child, Command};
 
@@ -16,6 +18,8 @@ pub struct Contestant {
     /// Whether its answers are results, or the payload itself.
     pub classifies: bool,
     pub child: Child,
+    /// A worker's memory of crashes, which is its own: it would suspect what others had in hand when they were killed.
+    pub _state: Option<TempDir>,
 }
 
 /// The arguments of a worker for the benchmark, whatever program it is.
@@ -33,6 +37,14 @@ pub fn inferbus() -> anyhow::Result<Command> {
         bail!("{} is missing: run `make bench`, which builds it", program.display());
     }
     Ok(Command::new(program))
+}
+
+/// What the only worker of a server says of itself.
+pub async fn status(server: &str) -> anyhow::Result<Value> {
+    let told = inferbus()?.args(["status", "--output", "json"]).env("NATS_URL", server).output().await?;
+    let workers: Vec<Value> = serde_json::from_slice(&told.stdout)?;
+    let [worker] = <[Value; 1]>::try_from(workers).map_err(|all| anyhow!("{} workers instead of one", all.len()))?;
+    Ok(worker)
 }
 
 pub async fn push(server: &str, version: &str, activate: bool) -> anyhow::Result<()> {
@@ -80,11 +92,12 @@ impl Contestant {
         subject: &'static str,
         command: &mut Command,
     ) -> anyhow::Result<Self> {
-        command.env("INFERBUS_STATE", root().join("target/bench-state"));
+        let state = tempfile::tempdir_in(root().join("target"))?;
+        command.env("INFERBUS_STATE", state.path());
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
         let log = child.stderr.take().context("the worker's log")?;
         drain(wait_for(log, "worker takes messages").await?);
-        Ok(Self { name, subject, classifies: true, child })
+        Ok(Self { name, subject, classifies: true, child, _state: Some(state) })
     }
 
     /// Starts a program that says `ready`.
@@ -99,7 +112,7 @@ impl Contestant {
         let mut child = spawned.with_context(|| format!("{} cannot be started", program.display()))?;
         let output = child.stdout.take().context("the program's output")?;
         drain(wait_for(output, "ready").await?);
-        Ok(Self { name, subject, classifies, child })
+        Ok(Self { name, subject, classifies, child, _state: None })
     }
 
     pub fn process(&self) -> anyhow::Result<u32> {

@@ -14,7 +14,7 @@ use inferbus_engine::Runtime;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::contestant::{Contestant, inferbus, worker_arguments};
+use crate::contestant::{Contestant, inferbus, status, worker_arguments};
 use crate::figures::{Figure, Figures};
 use crate::load::result_of;
 use crate::{bare, models, process};
@@ -137,10 +137,8 @@ impl Bench<'_> {
 
     /// How many models the only worker has loaded.
     async fn loaded(&self) -> anyhow::Result<u64> {
-        let mut status = inferbus()?;
-        let told = status.args(["status", "--output", "json"]).env("NATS_URL", self.server).output().await?;
-        let told: serde_json::Value = serde_json::from_slice(&told.stdout)?;
-        told[0]["counts"]["loaded"].as_u64().context("a status without a count of loaded models")
+        let told = status(self.server).await?;
+        told["counts"]["loaded"].as_u64().context("a status without a count of loaded models")
     }
 
     /// The worker is a new one, so that it tries the model first.

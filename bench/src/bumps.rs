@@ -37,6 +37,16 @@ pub enum Kind {
     EachItsOwn,
 }
 
+impl Kind {
+    /// What is appended to a figure's name.
+    fn suffix(self) -> &'static str {
+        match self {
+            Self::Two => ".two_in_turn",
+            Self::EachItsOwn => "",
+        }
+    }
+}
+
 struct Traffic<'a> {
     load: &'a Load,
     worker: &'a Contestant,
@@ -80,9 +90,11 @@ pub async fn measure(load: &Load, server: &str, bumps: usize, kind: Kind, figure
         early / 1048576.0,
         late / 1048576.0
     );
-    figures.add(Figure::of("swap.rss_growth_ratio", "× resident after 50 bumps", [late / early]));
-    figures.add(Figure::of("swap.p99_ratio", "× p99 before the bumps", [swapping / calm]));
-    figures.add(Figure::of("swap.steady_first_result_ms", "ms from put to first result, steady load", times));
+    let mut figure =
+        |name, unit, values| figures.add(Figure::of(&format!("swap.{name}{}", kind.suffix()), unit, values));
+    figure("rss_growth_ratio", "× resident after 50 bumps", vec![late / early]);
+    figure("p99_ratio", "× p99 before the bumps", vec![swapping / calm]);
+    figure("steady_first_result_ms", "ms from put to first result, steady load", times);
     worker.stop().await
 }
 

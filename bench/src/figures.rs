@@ -1,8 +1,9 @@
 //! The figures: printed for people, written for programs.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
 #[derive(Debug, Serialize)]
@@ -50,6 +51,9 @@ impl Figures {
     }
 
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {
+        let mut names = BTreeSet::new();
+        let twice = self.figures.iter().find(|figure| !names.insert(&figure.name));
+        ensure!(twice.is_none(), "two figures have the name {:?}", twice.map(|figure| &figure.name));
         let folder = file.parent().context("a file without a folder")?;
         std::fs::create_dir_all(folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         std::fs::write(file, serde_json::to_vec_pretty(self)?)

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use async_nats::{Client, Request};
 use bytes::Bytes;
 use inferbus_catalog::Catalog;
@@ -27,11 +27,12 @@ const ROOM_FOR_ONE: &str = "400MiB";
 const ROOM: &str = "2GiB";
 const COLD_ROUNDS: usize = 7;
 const TRIAL_ROUNDS: usize = 3;
-const MEMORY_ROUNDS: usize = 3;
+const MEMORY_ROUNDS: usize = 2;
 const LOOK: Duration = Duration::from_millis(100);
+/// A worker gives back every second what is free.
+const LOOKS: usize = 15;
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Memory has settled when so many looks in a row saw the same, but for this much.
-const LOOKS: usize = 3;
+/// Memory has settled when all looks in a row saw the same, but for this much.
 const SAME: u64 = 1 << 20;
 
 struct Heavy {
@@ -157,8 +158,9 @@ impl Bench<'_> {
     async fn memory(&self, figures: &mut Figures) -> anyhow::Result<()> {
         let (mut ones, mut twos, mut fours) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..MEMORY_ROUNDS {
-            let [one, both] = self.grown("1").await?;
-            let [on_four, _] = self.grown("4").await?;
+            let one_lane = self.grown("1", &self.heavy).await?;
+            let four_lanes = self.grown("4", &self.heavy[..1]).await?;
+            let (&[one, both], &[on_four]) = (&one_lane[..], &four_lanes[..]) else { bail!("a reading is missing") };
             ones.push(one / 1e6);
             twos.push(both / one);
             fours.push(on_four / one);
@@ -170,14 +172,14 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Bytes by which a worker has grown after it served the first model, and after both.
-    async fn grown(&self, lanes: &str) -> anyhow::Result<[f64; 2]> {
+    /// Bytes by which a worker has grown since it was idle, after it served each of the models.
+    async fn grown(&self, lanes: &str, models: &[Heavy]) -> anyhow::Result<Vec<f64>> {
         let worker = self.worker(&["--model-memory", ROOM, "--lanes", lanes]).await?;
         let idle = settled(worker.process()?).await?;
-        let mut grown = [0.0; 2];
-        for (heavy, grown) in self.heavy.iter().zip(&mut grown) {
+        let mut grown = Vec::new();
+        for heavy in models {
             self.ask(heavy).await?;
-            *grown = settled(worker.process()?).await?.saturating_sub(idle) as f64;
+            grown.push(settled(worker.process()?).await?.saturating_sub(idle) as f64);
         }
         worker.stop().await?;
         Ok(grown)

@@ -87,6 +87,7 @@ pub fn is_alike(one: &[f32], other: &[f32]) -> bool {
 
 pub fn check(result: &[u8], expected: &[f32], what: &str) -> anyhow::Result<()> {
     let got = row(result)?;
-    ensure!(is_alike(&got, expected), "{what} gave {got:?}, and bare ONNX Runtime {expected:?}");
+    let (first, other) = (got.first(), expected.first());
+    ensure!(is_alike(&got, expected), "{what} gave {first:?} and so on, and bare ONNX Runtime {other:?} and so on");
     Ok(())
 }

@@ -344,6 +344,7 @@ impl Resolver {
         };
         lease.keep();
         self.swap(model, Arc::new(bundle));
+        self.retired.loaded();
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! The last hand on bundles that are out of service.
+//! The last hand on bundles that are out of service, and on what loading leaves behind.
 //!
 //! Promises: a bundle is taken apart here, on a thread that may block, and not on the thread that happened to send its
 //! last reply: giving back a large model's memory would hold up every message.
@@ -13,13 +13,18 @@ use crate::bundle::Bundle;
 #[derive(Default)]
 pub struct Retired {
     bundles: Mutex<Vec<Arc<Bundle>>>,
-    /// Something was taken apart since memory was last given back.
+    /// Something was taken apart or loaded since memory was last given back.
     freed: AtomicBool,
 }
 
 impl Retired {
     pub fn add(&self, bundle: Arc<Bundle>) {
         self.bundles.lock().unwrap_or_else(PoisonError::into_inner).push(bundle);
+    }
+
+    /// A bundle was loaded: ONNX Runtime has freed its copies of the weights, which may be as much as the model takes.
+    pub fn loaded(&self) {
+        self.freed.store(true, Ordering::Relaxed);
     }
 
     /// Takes apart what nobody else holds any more.

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use async_nats::{Client, Event};
 use inferbus_catalog::{Catalog, FollowOptions, ModelName};
-use inferbus_engine::{TrialProcess, load_runtime};
+use inferbus_engine::TrialProcess;
 use inferbus_sandbox::{Cache, Compiler, Sandbox};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
@@ -50,13 +50,13 @@ pub struct Children {
 /// What a bundle runs on: the native library, the sandbox with its compiler, the lanes.
 pub fn loader(compute: &Compute, children: Children) -> anyhow::Result<Loader> {
     let Children { compiler, models } = children;
-    let runtime = load_runtime(compute.ort_library.as_deref())?;
+    let backend = compute.backend()?;
     let mut sandbox = Sandbox::new(compute.ceilings.ceilings())?.compiling_with(compiler);
     if let Some(cache) = cache(&compute.cache) {
         sandbox = sandbox.caching_in(cache);
     }
     Ok(Loader {
-        runtime,
+        backend,
         sandbox,
         trials: models.map(|process| Trials::with(compute.models.bounded(process))).unwrap_or_default(),
         models: compute.models.ceilings(),
@@ -117,7 +117,7 @@ pub async fn run_with(config: WorkerConfig, loader: Loader, stop: CancellationTo
         version = env!("CARGO_PKG_VERSION"),
         worker = config.name,
         lanes = loader.lanes,
-        onnxruntime = loader.runtime.version,
+        engine = %loader.backend,
         "worker starts"
     );
     let metrics = Metrics::new();

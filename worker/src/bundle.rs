@@ -14,9 +14,7 @@ use inferbus_catalog::{
     Artifact, ByteSize, Catalog, CatalogFault, Digest, EngineOptions, Entry, Grant, ModelName, Plugin as PluginEntry,
     Provider as EntryProvider, Span, Version,
 };
-use inferbus_engine::{
-    EngineFault, Loaded, Network as _, NoStack, OnnxNetwork, Options, Provider, Runtime, Signature, can_stack, warm_up,
-};
+use inferbus_engine::{Backend, EngineFault, Loaded, NoStack, Options, Provider, Signature, can_stack, warm_up};
 use inferbus_sandbox::{Bounds, Ceilings, Grants, LoadFault, LogLine, Plugin, Sandbox};
 
 use crate::artifact_cache::ArtifactCache;
@@ -135,7 +133,7 @@ impl BundleFault {
 
 /// What loading needs from the process: made once, shared by all bundles.
 pub struct Loader {
-    pub runtime: Runtime,
+    pub backend: Backend,
     pub sandbox: Sandbox,
     pub trials: Trials,
     pub models: ModelCeilings,
@@ -163,9 +161,9 @@ impl Loader {
         let pre = self.plugin(Stage::Pre, entry, entry.pre.as_ref(), artifacts.pre.as_ref())?;
         let post = self.plugin(Stage::Post, entry, entry.post.as_ref(), artifacts.post.as_ref())?;
         let options = self.models.options(&entry.engine)?;
-        let loaded = self.trials.survives(&self.runtime, entry.model.digest, &artifacts.model, options)?;
+        let loaded = self.trials.survives(&self.backend, entry.model.digest, &artifacts.model, options)?;
         let label = format!("{} {}", identity.model, identity.version);
-        let network = OnnxNetwork::load(&self.runtime, &artifacts.model, options)?.named(label);
+        let network = self.backend.load(&artifacts.model, options, label)?;
         let lanes = (0..entry.engine.lanes(self.lanes).clamp(1, self.lanes.max(1)))
             .map(|_| {
                 let mut model = network.session()?;

@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use inferbus_catalog::limits::ENTRY_MEMORY;
 use inferbus_catalog::{ByteSize, ModelName, Span, UnitFault};
 use inferbus_engine::limits::{MAX_THREADS, TRIAL_MEMORY};
-use inferbus_engine::{Allow, TrialProcess};
+use inferbus_engine::{Allow, Backend, EngineFault, TrialProcess};
 use inferbus_sandbox::{Bounds, Ceilings, limits as sandbox};
 
 use crate::budget::Budget;
@@ -62,6 +62,9 @@ pub struct Compute {
     /// Compute threads [default: one per processor]
     #[arg(long, value_name = "N", env = "INFERBUS_LANES", value_parser = clap::value_parser!(u16).range(1..=limits::LANES as i64))]
     pub lanes: Option<u16>,
+    /// What models run on
+    #[arg(long, value_enum, env = "INFERBUS_ENGINE", default_value = "onnxruntime")]
+    pub engine: Engine,
     /// The ONNX Runtime library (libonnxruntime.so) [default: the system's]
     #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
     pub ort_library: Option<PathBuf>,
@@ -71,6 +74,23 @@ pub struct Compute {
     pub models: ModelSettings,
     #[command(flatten)]
     pub cache: CacheSetting,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Engine {
+    Onnxruntime,
+    /// Needs no library, knows fewer operators, and cannot stop a run; only in programs built with `--features tract`
+    Tract,
+}
+
+impl Compute {
+    /// Loads the library, if one is needed.
+    pub fn backend(&self) -> Result<Backend, EngineFault> {
+        match self.engine {
+            Engine::Onnxruntime => Backend::onnx_runtime(self.ort_library.as_deref()),
+            Engine::Tract => Backend::tract(),
+        }
+    }
 }
 
 /// What no model gets more of, whatever its entry asks for, and what is taken at all.

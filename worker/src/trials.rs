@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use inferbus_catalog::Digest;
-use inferbus_engine::{EngineFault, Loaded, Options, Runtime, TrialProcess};
+use inferbus_engine::{Backend, EngineFault, Loaded, Options, TrialProcess};
 
 use crate::limits;
 
@@ -27,7 +27,7 @@ impl Trials {
     /// Tries the model unless that was done before. Says what it takes, as far as that is known.
     pub fn survives(
         &self,
-        runtime: &Runtime,
+        backend: &Backend,
         digest: Digest,
         model: &[u8],
         options: Options,
@@ -37,7 +37,7 @@ impl Trials {
             return Ok(Some(loaded));
         }
         let started = Instant::now();
-        let loaded = process.load(runtime, model, options)?;
+        let loaded = process.load(backend, model, options)?;
         let milliseconds = started.elapsed().as_millis();
         tracing::debug!(%digest, milliseconds, memory = loaded.memory, "the model survived its trial");
         self.remember(digest, options, loaded);

@@ -6,7 +6,8 @@ use inferbus_abi::frame::DataType;
 
 use crate::limits::{MAX_MESSAGE, MAX_MODEL, MAX_NESTING, MAX_PORTS, MAX_THREADS, MIN_RUNTIME_MINOR};
 
-const REMEDY: &str = "set ORT_DYLIB_PATH to the file of an ONNX Runtime library, or run `make setup`";
+const REMEDY: &str =
+    "set ORT_DYLIB_PATH to the file of an ONNX Runtime library, or run `make setup`, or do without by --engine tract";
 
 const SMALLER: &str = "make it smaller, or fold its constants when you export it";
 
@@ -69,6 +70,16 @@ pub enum EngineFault {
     NoProvider { asked: &'static str, has: String },
     #[error("ONNX Runtime refused the model: {0}")]
     Refused(String),
+    #[error(
+        "this program was built without tract: build it with `cargo build --release --features tract`, or use ONNX Runtime (--engine onnxruntime)"
+    )]
+    NoTract,
+    #[error("tract refused the model: {0}; ONNX Runtime knows more (--engine onnxruntime)")]
+    TractRefused(String),
+    #[error(
+        "the model's {port:?} is of type {dtype}, which tract cannot be given; use ONNX Runtime (--engine onnxruntime)"
+    )]
+    TractLacks { port: String, dtype: DataType },
     #[error("{0}")]
     InTrial(String),
     #[error("the process that tries new models cannot be used ({why}); it is started from this program's own file")]
@@ -113,12 +124,14 @@ pub enum ModelFault {
     OutOfTime { limit: Duration },
     #[error("ONNX Runtime: {0}")]
     Failed(String),
+    #[error("tract: {0}")]
+    TractFailed(String),
 }
 
 impl ModelFault {
     /// Whether other inputs could have gone well: then it is told to whoever made them.
     pub const fn is_callers(&self) -> bool {
-        !matches!(self, Self::OutOfTime { .. } | Self::Failed(_))
+        !matches!(self, Self::OutOfTime { .. } | Self::Failed(_) | Self::TractFailed(_))
     }
 
     pub(crate) fn failed(why: impl ToString) -> Self {

@@ -32,6 +32,10 @@ pub const MAX_WARM_UP: usize = 64 << 20;
 /// From so many bytes on, the lanes of a model share one session; below, each has its own.
 pub const SHARED_FROM: usize = 1 << 20;
 
+/// Plans of one model on tract, each for other shapes of its inputs.
+#[cfg(feature = "tract")]
+pub(crate) const PLANS: usize = 8;
+
 /// What one run may take unless the entry says otherwise.
 pub const RUN_TIME: Duration = Duration::from_secs(10);
 

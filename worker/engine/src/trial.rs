@@ -12,7 +12,7 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
-use std::{fs::File, path::Path};
+use std::{ffi::OsStr, fs::File};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -23,7 +23,7 @@ pub use child::load_child;
 use crate::fault::one_line;
 use crate::limits;
 use crate::ort_backend::examine;
-use crate::{EngineFault, Options, Runtime};
+use crate::{Backend, EngineFault, Options};
 use wire::{Answer, Job};
 
 /// A program that calls [`load_child`] with the arguments that come after these.
@@ -68,13 +68,13 @@ pub struct Loaded {
 const PASSED_ON: [&str; 2] = ["LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"];
 
 impl TrialProcess {
-    /// Has the process load this model as [`OnnxNetwork::load`](crate::OnnxNetwork::load) would.
-    pub fn load(&self, runtime: &Runtime, bytes: &[u8], options: Options) -> Result<Loaded, EngineFault> {
+    /// Has the process load this model as [`Backend::load`] would.
+    pub fn load(&self, backend: impl Into<Backend>, bytes: &[u8], options: Options) -> Result<Loaded, EngineFault> {
         examine(bytes, &options)?;
         let deadline = Instant::now() + self.bounds.time;
         let no_process = |why: io::Error| EngineFault::NoTrial { why: one_line(&why.to_string()) };
         let job = Job { memory: self.memory(bytes, &options), processor_time: self.bounds.processor_time, options };
-        let mut running = Running::start(self, &runtime.path, &job, bytes).map_err(no_process)?;
+        let mut running = Running::start(self, &backend.into().argument(), &job, bytes).map_err(no_process)?;
         let in_time = running.wait(deadline).map_err(no_process)?;
         let status = running.end().map_err(no_process)?;
         let (answer, words) = (said(&running.answer).map_err(no_process)?, said(&running.words).map_err(no_process)?);
@@ -120,7 +120,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(trial: &TrialProcess, library: &Path, job: &Job, model: &[u8]) -> io::Result<Self> {
+    fn start(trial: &TrialProcess, backend: &OsStr, job: &Job, model: &[u8]) -> io::Result<Self> {
         let mut input = unnamed("model")?;
         input.write_all(model)?;
         input.rewind()?;
@@ -129,7 +129,7 @@ impl Running {
         // In a group of its own: who stops a worker from its terminal does not mean the model.
         command.args(&trial.arguments).env_clear().current_dir("/").process_group(0);
         command.envs(PASSED_ON.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));
-        command.arg(library).args(job.arguments());
+        command.arg(backend).args(job.arguments());
         command.stdin(input).stdout(answer.try_clone()?).stderr(words.try_clone()?);
         Ok(Self { process: command.spawn()?, answer, words })
     }

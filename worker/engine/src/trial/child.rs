@@ -2,9 +2,8 @@
 //!
 //! Promises: whatever a model makes of ONNX Runtime, the operating system ends this process and not the worker.
 
-use std::ffi::c_void;
+use std::ffi::{OsStr, c_void};
 use std::io::{self, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::fs::fstat;
@@ -16,7 +15,7 @@ use super::wire::{Answer, Job};
 use crate::limits;
 use crate::sharing::can_stack;
 use crate::warm_up::first_run;
-use crate::{EngineFault, ModelFault, Network as _, OnnxNetwork, Options, load_runtime};
+use crate::{Backend, EngineFault, ModelFault, Options};
 
 /// The whole of the trial process, with its arguments. Call it first thing in `main`: it wants no other threads, and takes
 /// over standard input and output.
@@ -37,11 +36,11 @@ pub fn load_child(arguments: impl Iterator<Item = String>) -> ExitCode {
 
 fn answer(arguments: &[String]) -> io::Result<Answer> {
     let stranger = || io::Error::other("this is started by `inferbus` itself, to try a model");
-    let (library, job) = arguments.split_first().ok_or_else(stranger)?;
+    let (backend, job) = arguments.split_first().ok_or_else(stranger)?;
     let job = Job::read(job).ok_or_else(stranger)?;
     confine(&job)?;
     let bytes = input()?;
-    Ok(match load(Path::new(library), bytes, job) {
+    Ok(match load(backend.as_ref(), bytes, job) {
         Ok(loaded) => Answer::Fine(loaded),
         Err(EngineFault::Refused(why)) if is_out_of_memory(&why) => Answer::OutOfMemory,
         Err(EngineFault::TrialOutOfMemory { .. }) => Answer::OutOfMemory,
@@ -96,12 +95,12 @@ fn input() -> io::Result<&'static [u8]> {
 }
 
 /// What a worker does with a model, once.
-fn load(library: &Path, bytes: &[u8], job: Job) -> Result<Loaded, EngineFault> {
-    let runtime = load_runtime(Some(library))?;
+fn load(backend: &OsStr, bytes: &[u8], job: Job) -> Result<Loaded, EngineFault> {
+    let backend = Backend::of_argument(backend)?;
     let before = own_memory();
     // A first run, on a busy machine and behind everybody else, may take longer than those that follow.
     let time = job.options.time.max(limits::RUN_TIME);
-    let network = OnnxNetwork::load(&runtime, bytes, Options { time, ..job.options })?;
+    let network = backend.load(bytes, Options { time, ..job.options }, "")?;
     let mut session = network.session()?;
     match first_run(network.signature(), session.as_mut()) {
         Err(ModelFault::OutOfTime { limit }) => return Err(EngineFault::EndlessOnZeros { limit }),

@@ -1,0 +1,94 @@
+//! What models run on: ONNX Runtime, or tract where that was built in.
+
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
+use std::sync::Arc;
+
+#[cfg(feature = "tract")]
+use crate::TractNetwork;
+use crate::{EngineFault, Network, OnnxNetwork, Options, Provider, Runtime, load_runtime};
+
+/// Cheap to clone.
+#[derive(Clone, Debug)]
+pub enum Backend {
+    OnnxRuntime(Runtime),
+    #[cfg(feature = "tract")]
+    Tract,
+}
+
+/// How a trial process is told to use tract: no library has an empty path.
+const NO_LIBRARY: &str = "";
+
+impl Backend {
+    /// ONNX Runtime from `library`, or else where it is usually found.
+    pub fn onnx_runtime(library: Option<&Path>) -> Result<Self, EngineFault> {
+        load_runtime(library).map(Self::OnnxRuntime)
+    }
+
+    #[cfg(feature = "tract")]
+    pub const fn tract() -> Result<Self, EngineFault> {
+        Ok(Self::Tract)
+    }
+
+    #[cfg(not(feature = "tract"))]
+    pub const fn tract() -> Result<Self, EngineFault> {
+        Err(EngineFault::NoTract)
+    }
+
+    /// Loads a model, which is called `label` in the log.
+    pub fn load(
+        &self,
+        bytes: &[u8],
+        options: Options,
+        label: impl Into<Arc<str>>,
+    ) -> Result<Box<dyn Network>, EngineFault> {
+        match self {
+            Self::OnnxRuntime(runtime) => Ok(Box::new(OnnxNetwork::load(runtime, bytes, options)?.named(label))),
+            #[cfg(feature = "tract")]
+            Self::Tract => Ok(Box::new(TractNetwork::load(bytes, options)?)),
+        }
+    }
+
+    pub fn has(&self, provider: Provider) -> bool {
+        match self {
+            Self::OnnxRuntime(runtime) => runtime.has(provider),
+            #[cfg(feature = "tract")]
+            Self::Tract => provider.is_cpu(),
+        }
+    }
+
+    pub(crate) fn argument(&self) -> OsString {
+        match self {
+            Self::OnnxRuntime(runtime) => runtime.path.clone().into(),
+            #[cfg(feature = "tract")]
+            Self::Tract => NO_LIBRARY.into(),
+        }
+    }
+
+    pub(crate) fn of_argument(argument: &OsStr) -> Result<Self, EngineFault> {
+        if argument == NO_LIBRARY { Self::tract() } else { Self::onnx_runtime(Some(Path::new(argument))) }
+    }
+}
+
+impl From<&Runtime> for Backend {
+    fn from(runtime: &Runtime) -> Self {
+        Self::OnnxRuntime(runtime.clone())
+    }
+}
+
+impl From<&Self> for Backend {
+    fn from(backend: &Self) -> Self {
+        backend.clone()
+    }
+}
+
+/// `ONNX Runtime 1.31.1`.
+impl std::fmt::Display for Backend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::OnnxRuntime(runtime) => write!(f, "ONNX Runtime {}", runtime.version),
+            #[cfg(feature = "tract")]
+            Self::Tract => f.write_str("tract"),
+        }
+    }
+}

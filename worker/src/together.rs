@@ -123,6 +123,9 @@ fn before_model<'a>(
     stacks.push(&tensors).map(Some).map_err(Failure::Handover)
 }
 
+/// Runs a model, and lends each member's outputs.
+type Run<'a> = dyn FnMut(&mut dyn FnMut(usize, &[Tensor<'_>])) -> Result<(), ModelFault> + 'a;
+
 /// The messages from the model on.
 struct Shared<'a> {
     messages: &'a [Message<'a>],
@@ -186,11 +189,7 @@ impl Shared<'_> {
     }
 
     /// Has the model run for some messages, and brings each to its end with the outputs that are lent for it.
-    fn timed(
-        &mut self,
-        members: &[usize],
-        run: &mut dyn FnMut(&mut dyn FnMut(usize, &[Tensor<'_>])) -> Result<(), ModelFault>,
-    ) -> Result<(), ModelFault> {
+    fn timed(&mut self, members: &[usize], run: &mut Run<'_>) -> Result<(), ModelFault> {
         let started = self.around.now();
         let infer_span = |index: &usize| self.messages[*index].span.in_scope(|| stage_span(Stage::Infer));
         let mut spans: SmallVec<[Span; 1]> = members.iter().map(infer_span).collect();

@@ -50,8 +50,7 @@ fn load(paths: &[&str]) -> Vec<String> {
 }
 
 fn every_library_is_loaded_or_refused_with_a_sentence() {
-    const REMEDY: &str =
-        "set ORT_DYLIB_PATH to the file of an ONNX Runtime library, or run `make setup`, or do without by --engine tract";
+    const REMEDY: &str = "set ORT_DYLIB_PATH to the file of an ONNX Runtime library, or run `make setup`, or do without by --engine tract";
     let refused = |path: &str, what: &str| {
         let [said] = load(&[path]).try_into().unwrap();
         assert!(said.contains(path) && said.contains(what) && said.ends_with(REMEDY), "{path}: {said}");

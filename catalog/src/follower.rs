@@ -262,13 +262,14 @@ impl Followed {
             stays
         });
         self.is_read = true;
+        // Before the bucket counts as read: the first wake must name all of it, and may come on another thread at once.
+        self.shared.publish(mem::take(&mut self.found));
         let mut inner = self.shared.lock();
         if inner.behind.remove(self.bucket.name).is_some() {
             tracing::info!(bucket = self.bucket.name, keys = self.seen.len(), "following the catalog");
         }
         let is_first = inner.read.insert(self.bucket.name);
         drop(inner);
-        self.shared.publish(mem::take(&mut self.found));
         if is_first {
             self.shared.bell.notify_one();
         }

@@ -6,9 +6,10 @@ mod author;
 #[path = "../../worker/engine/tests/common/hostile.rs"]
 mod hostile;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::{self, object_store::ObjectStore};
@@ -26,8 +27,6 @@ const DEADLY: &str = "DepthToSpace with evil attributes 1";
 const RESIDENT: u64 = 1 << 20;
 /// Between two questions of the neighbour's.
 const BETWEEN: Duration = Duration::from_millis(5);
-/// All of them, two at a time.
-const ALL: Duration = Duration::from_secs(300);
 
 fn worker(site: &Site, arguments: &[&str]) -> Worker {
     let arguments = arguments.iter().map(ToString::to_string).collect();
@@ -141,21 +140,17 @@ async fn no_bad_model_hurts_the_worker_or_its_neighbour() {
     assert_eq!(worker.metric("inferbus_stuck_lanes"), 0.0);
 }
 
-/// Waits until the worker says of each bad model that it serves, or why not.
+/// Waits until the worker has said of each bad model that it serves, or why not.
 fn all_met(worker: &Worker, count: usize) -> Vec<Value> {
-    let deadline = Instant::now() + ALL;
-    loop {
-        let met: Vec<_> = models(worker)
-            .into_iter()
-            .filter(|model| model["model"].as_str().is_some_and(|name| name.starts_with("bad-")))
-            .filter(|model| model["state"] == "serving" || model["error"].is_string())
-            .collect();
-        if met.len() == count {
-            return met;
-        }
-        assert!(Instant::now() < deadline, "{} of {count} were met; the log:\n{}", met.len(), worker.log_text());
-        std::thread::sleep(Duration::from_millis(100));
+    let is_bad = |line: &Value| line["model"].as_str().is_some_and(|name| name.starts_with("bad-"));
+    let is_met = |line: &Value| is_bad(line) && (line["message"] == "in service" || line["level"] == "ERROR");
+    let (mut met, mut mark) = (HashSet::new(), 0);
+    while met.len() < count {
+        let (line, next) = worker.wait_until_after(mark, "what becomes of one more bad model", is_met);
+        met.insert(line["model"].to_string());
+        mark = next;
     }
+    models(worker).into_iter().filter(is_bad).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]

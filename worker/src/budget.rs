@@ -169,7 +169,7 @@ impl Drop for Lease {
 
 /// What a bundle will take, from what its entry says: nothing is fetched to know it.
 ///
-/// An estimate, until the engine says what a loaded model has taken.
+/// An estimate by the sizes that the entry names, so that nothing is fetched to decide.
 pub fn estimate(entry: &Entry) -> u64 {
     let plugins = entry.pre.iter().chain(&entry.post).map(|plugin| plugin.size);
     limits::BUNDLE_BYTES + entry.model.size.saturating_mul(limits::MODEL_FACTOR) + plugins.sum::<u64>()

@@ -14,7 +14,7 @@ use inferbus_catalog::{
     Artifact, ByteSize, Catalog, CatalogFault, Digest, EngineOptions, Entry, Grant, ModelName, Plugin as PluginEntry,
     Provider as EntryProvider, Span, Version,
 };
-use inferbus_engine::{Backend, EngineFault, Loaded, NoStack, Options, Provider, Signature, can_stack, warm_up};
+use inferbus_engine::{Backend, EngineFault, NoStack, Options, Provider, Signature, can_stack, warm_up};
 use inferbus_sandbox::{Bounds, Ceilings, Grants, LoadFault, LogLine, Plugin, Sandbox};
 
 use crate::artifact_cache::ArtifactCache;
@@ -78,8 +78,6 @@ pub struct Bundle {
     pub metrics: BundleMetrics,
     pub log_gate: LogGate,
     pub signature: Signature,
-    /// What the model was seen to take, if it was tried.
-    pub loaded: Option<Loaded>,
     /// How each plugin gets back to where every message starts, in words.
     pub strategies: Vec<(Stage, String)>,
     /// What every reply and result of this bundle says of where it comes from.
@@ -161,7 +159,7 @@ impl Loader {
         let pre = self.plugin(Stage::Pre, entry, entry.pre.as_ref(), artifacts.pre.as_ref())?;
         let post = self.plugin(Stage::Post, entry, entry.post.as_ref(), artifacts.post.as_ref())?;
         let options = self.models.options(&entry.engine)?;
-        let loaded = self.trials.survives(&self.backend, entry.model.digest, &artifacts.model, options)?;
+        self.trials.survives(&self.backend, entry.model.digest, &artifacts.model, options)?;
         let label = format!("{} {}", identity.model, identity.version);
         let network = self.backend.load(&artifacts.model, options, label)?;
         let lanes = (0..entry.engine.lanes(self.lanes).clamp(1, self.lanes.max(1)))
@@ -198,7 +196,6 @@ impl Loader {
             metrics: metrics.bundle(&identity),
             headers: identity_headers(&identity),
             signature: network.signature().clone(),
-            loaded,
             strategies,
             turn: turn.clone().unwrap_or(Turn::ONE),
             alone: turn.err(),

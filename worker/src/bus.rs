@@ -142,34 +142,21 @@ impl Bus {
         let Message { subject, reply, payload, headers, .. } = message;
         let reply = reply.map_or(ReplyTo::Nobody, ReplyTo::Subject);
         let model = origin.model(&subject);
-        let output = || origin.output(&subject);
-        self.ask(model, payload, Envelope { reply, headers }, origin.is_urgent(), output).await;
+        let (envelope, urgent) = (Envelope { reply, headers }, origin.is_urgent());
+        self.ask(Arrival { model, payload, envelope, urgent, output: || origin.output(&subject) }).await;
     }
 
     /// Has a model tried, and answers at once if that cannot be.
-    pub async fn ask(
-        &self,
-        model: &str,
-        payload: Bytes,
-        envelope: Envelope,
-        urgent: bool,
-        output: impl FnOnce() -> Option<String>,
-    ) {
-        if let Err((envelope, refusal)) = self.hand_over(model, payload, envelope, urgent, output) {
+    pub async fn ask(&self, arrival: Arrival<'_, impl FnOnce() -> Option<String>>) {
+        if let Err((envelope, refusal)) = self.hand_over(arrival) {
             publish::refusal(&self.client, &self.metrics, envelope, &refusal).await;
         }
     }
 
     /// No await and no I/O from here to the lane.
     #[expect(clippy::result_large_err, reason = "it is moved once, to whoever answers")]
-    fn hand_over(
-        &self,
-        model: &str,
-        payload: Bytes,
-        envelope: Envelope,
-        urgent: bool,
-        output: impl FnOnce() -> Option<String>,
-    ) -> Result<(), (Envelope, Refusal)> {
+    fn hand_over(&self, arrival: Arrival<'_, impl FnOnce() -> Option<String>>) -> Result<(), (Envelope, Refusal)> {
+        let Arrival { model, payload, envelope, urgent, output } = arrival;
         let received = Instant::now();
         let len = payload.len();
         let deadline = match deadline(received, envelope.headers.as_ref()) {
@@ -272,6 +259,17 @@ impl Bus {
         let _ = self.places.acquire_many(u32::try_from(self.given.in_flight).unwrap_or(u32::MAX)).await;
         self.room.emptied().await;
     }
+}
+
+/// A request as it came.
+pub struct Arrival<'a, Output> {
+    pub model: &'a str,
+    pub payload: Bytes,
+    pub envelope: Envelope,
+    /// Whether it goes before all that are not.
+    pub urgent: bool,
+    /// Where its result goes besides the reply: only made for a message that is taken.
+    pub output: Output,
 }
 
 /// What a refusal needs of a message.

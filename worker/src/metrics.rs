@@ -282,6 +282,18 @@ fn batch_histogram() -> Histogram {
     Histogram::new(exponential_buckets(1.0, 2.0, 8))
 }
 
+fn counter(registry: &mut Registry, name: &str, help: &str) -> Counter {
+    let counter = Counter::default();
+    registry.register(name, help, counter.clone());
+    counter
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
 impl Metrics {
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("inferbus");
@@ -308,32 +320,16 @@ impl Metrics {
             "Versions that the catalog asked for and that could not be served",
             load_failures.clone(),
         );
-        let in_flight = Gauge::default();
-        registry.register("in_flight", "Messages in hand", in_flight.clone());
-        let stuck_lanes = Gauge::default();
-        registry.register(
-            "stuck_lanes",
-            "Lanes whose model does not end although its time is over: restart the worker",
-            stuck_lanes.clone(),
-        );
-        let emits = Counter::default();
-        registry.register("emits", "Extra messages that plugins emitted", emits.clone());
-        let unpublished = Counter::default();
-        registry.register(
-            "unpublished",
-            "Replies, results and emits that the client did not take",
-            unpublished.clone(),
-        );
-        let slow_consumers = Counter::default();
-        registry.register(
-            "slow_consumers",
-            "Times that messages were dropped because the bus was too slow",
-            slow_consumers.clone(),
-        );
-        let connected = Gauge::default();
-        registry.register("connected", "1 while connected to NATS", connected.clone());
-        let connections = Counter::default();
-        registry.register("connections", "Connections made to NATS", connections.clone());
+        let in_flight = gauge(&mut registry, "in_flight", "Messages in hand");
+        let stuck = "Lanes whose model does not end although its time is over: restart the worker";
+        let stuck_lanes = gauge(&mut registry, "stuck_lanes", stuck);
+        let emits = counter(&mut registry, "emits", "Extra messages that plugins emitted");
+        let lost = "Replies, results and emits that the client did not take";
+        let unpublished = counter(&mut registry, "unpublished", lost);
+        let slow = "Times that messages were dropped because the bus was too slow";
+        let slow_consumers = counter(&mut registry, "slow_consumers", slow);
+        let connected = gauge(&mut registry, "connected", "1 while connected to NATS");
+        let connections = counter(&mut registry, "connections", "Connections made to NATS");
         let streams = StreamFamilies::register(&mut registry);
         let models = ModelMetrics::register(&mut registry);
         Arc::new(Self {

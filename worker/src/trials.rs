@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use inferbus_catalog::Digest;
-use inferbus_engine::{Backend, EngineFault, Loaded, Options, TrialProcess};
+use inferbus_engine::{Backend, EngineFault, Options, TrialProcess};
 
 use crate::limits;
 
@@ -16,7 +16,7 @@ use crate::limits;
 #[derive(Default)]
 pub struct Trials {
     process: Option<TrialProcess>,
-    good: Mutex<BTreeMap<Digest, Vec<(Options, Loaded)>>>,
+    good: Mutex<BTreeMap<Digest, Vec<Options>>>,
 }
 
 impl Trials {
@@ -24,33 +24,32 @@ impl Trials {
         Self { process: Some(process), good: Mutex::default() }
     }
 
-    /// Tries the model unless that was done before. Says what it takes, as far as that is known.
+    /// Tries the model unless that was done before.
     pub fn survives(
         &self,
         backend: &Backend,
         digest: Digest,
         model: &[u8],
         options: Options,
-    ) -> Result<Option<Loaded>, EngineFault> {
-        let Some(process) = &self.process else { return Ok(None) };
-        if let Some(loaded) = self.known(&digest, options) {
-            return Ok(Some(loaded));
+    ) -> Result<(), EngineFault> {
+        let Some(process) = &self.process else { return Ok(()) };
+        if self.is_known(&digest, options) {
+            return Ok(());
         }
         let started = Instant::now();
         let loaded = process.load(backend, model, options)?;
         let milliseconds = started.elapsed().as_millis();
         tracing::debug!(%digest, milliseconds, memory = loaded.memory, "the model survived its trial");
-        self.remember(digest, options, loaded);
-        Ok(Some(loaded))
+        self.remember(digest, options);
+        Ok(())
     }
 
-    fn known(&self, digest: &Digest, options: Options) -> Option<Loaded> {
+    fn is_known(&self, digest: &Digest, options: Options) -> bool {
         let good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
-        let tried = good.get(digest)?.iter().find(|(tried, _)| *tried == options)?;
-        Some(tried.1)
+        good.get(digest).is_some_and(|tried| tried.contains(&options))
     }
 
-    fn remember(&self, digest: Digest, options: Options, loaded: Loaded) {
+    fn remember(&self, digest: Digest, options: Options) {
         let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
         if good.len() >= limits::TRIALS {
             // Being tried again costs a moment.
@@ -58,7 +57,7 @@ impl Trials {
         }
         let tried = good.entry(digest).or_default();
         if tried.len() < limits::TRIALS_OF_ONE {
-            tried.push((options, loaded));
+            tried.push(options);
         }
     }
 }

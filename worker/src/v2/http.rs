@@ -18,7 +18,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::bundle::Bundle;
-use crate::bus::{Bus, Envelope, Reply, ReplyTo};
+use crate::bus::{Arrival, Bus, Envelope, Reply, ReplyTo};
 use crate::metrics::Metrics;
 use crate::outcome::Refusal;
 use crate::registry::Registry;
@@ -227,7 +227,8 @@ impl OpenInference {
         let payload = self.body(request).await?;
         let (caller, answer) = oneshot::channel();
         let envelope = Envelope { reply: ReplyTo::Caller(caller), headers: Some(headers) };
-        self.door.bus()?.ask(model, payload, envelope, false, || None).await;
+        let arrival = Arrival { model, payload, envelope, urgent: false, output: || None };
+        self.door.bus()?.ask(arrival).await;
         answer.await.map(response).map_err(|_| Problem::Lost)
     }
 

@@ -43,6 +43,10 @@ test: setup-tests plugins ## Run the whole test suite
 	@cd plugins && cargo test $(CARGO_LOCKED)
 	@$(WITH_TOOLS) cargo test $(CARGO_LOCKED) --workspace
 
+.PHONY: test-tract
+test-tract: setup-tests plugins ## Build tract in, which takes ten minutes, and run the conformance test on it
+	@$(WITH_TOOLS) cargo test $(CARGO_LOCKED) --workspace --features inferbus-tests/tract --test conformance
+
 .PHONY: chaos
 chaos: setup ## Kill, cut, freeze and fill up what streams' routes stand on, for hours; INFERBUS_SEED repeats a run
 	@$(WITH_TOOLS) INFERBUS_CHAOS=long cargo test $(CARGO_LOCKED) --workspace --no-fail-fast $(CHAOS_TESTS) -- --test-threads 2

@@ -1,11 +1,14 @@
 //! A model on bare `ort`, with nothing around it: what the engine is compared with.
 
 use std::path::Path;
+use std::time::Instant;
 
 use inferbus_engine::{Runtime, load_runtime};
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::TensorRef;
+
+use crate::{heavy, models};
 
 pub fn runtime() -> anyhow::Result<Runtime> {
     let library = std::env::var_os("ORT_DYLIB_PATH");
@@ -20,6 +23,21 @@ pub fn session(runtime: &Runtime, model: &[u8]) -> anyhow::Result<Session> {
             .commit_from_memory(model)
     };
     options().map_err(|fault: ort::Error| anyhow::anyhow!("the model: {}", fault.message()))
+}
+
+/// Milliseconds from a model's file to the first result of a session that is made of it, in a process that has made none
+/// before.
+pub fn first(model: &Path) -> anyhow::Result<f64> {
+    let runtime = runtime()?;
+    let started = Instant::now();
+    let mut session = Session::builder(runtime.environment())
+        .and_then(|builder| Ok(builder.with_optimization_level(GraphOptimizationLevel::All)?))
+        .and_then(|builder| Ok(builder.with_intra_threads(1)?))
+        .and_then(|mut builder| builder.commit_from_file(model))
+        .map_err(|fault: ort::Error| anyhow::anyhow!("the model: {}", fault.message()))?;
+    let row: Vec<f32> = models::numbers(heavy::ROW).take(heavy::WIDTH).collect();
+    run_row(&mut session, &row)?;
+    Ok(started.elapsed().as_secs_f64() * 1e3)
 }
 
 /// The first output for one row as the only input.

@@ -69,6 +69,8 @@ enum Command {
     Sandbox,
     /// Measure the engine by itself, and a worker with models of 100 MB
     Engine,
+    /// Make a session of a model's file and run it once, on bare ONNX Runtime; say how many milliseconds that took
+    BareFirst { model: PathBuf },
     /// Measure a model with batching and without
     Batching,
     /// Measure a thousand version bumps under a steady load
@@ -161,6 +163,10 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
         Some(Command::Echo { server, subject }) => return echo::run(&server, &subject).await,
         Some(Command::NativeWorker(config)) => {
             return serve::run(config, |loader| loader.transform = |stage, _| native::transform(stage)).await;
+        }
+        Some(Command::BareFirst { model }) => {
+            println!("{}", bare::first(&model)?);
+            return Ok(());
         }
         Some(Command::InstanceMemory) => {
             println!("{}", sandbox::resident_per_instance()?);

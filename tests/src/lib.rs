@@ -103,11 +103,13 @@ fn build() -> PathBuf {
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_a_package(&name.to_string_lossy())) {
         command.env_remove(name);
     }
+    let features = "inferbus-engine/fake,inferbus/failpoints";
+    let features = if cfg!(feature = "tract") { &format!("{features},inferbus/tract") } else { features };
     let built = command
         .current_dir(root())
         .args(["build", "--quiet", "--locked", "--offline", "--workspace", "--bin", "inferbus", "--profile", &name])
         // The features that `cargo test --workspace` builds with, so that nothing is built twice.
-        .args(["--features", "inferbus-engine/fake,inferbus/failpoints"])
+        .args(["--features", features])
         .status()
         .expect("cargo runs");
     assert!(built.success(), "the worker does not build");

@@ -104,15 +104,18 @@ async fn faults(site: &Site, cases: &[Case]) -> Vec<String> {
     faults
 }
 
+/// Few models at a time: they are loaded by their first message and make room for the next.
+fn worker(site: &Site, engine: &str) -> Worker {
+    let arguments = ["--load", "lazy", "--model-memory", "256MiB", "--engine", engine].map(String::from).to_vec();
+    block_in_place(|| Worker::start_with(site.url(), WorkerOptions { arguments, ..WorkerOptions::default() }))
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_onnx_runtime_passes_a_worker_passes() {
     let (cases, started) = (cases(), Instant::now());
     let site = site().await;
     push_all(&site, &cases).await;
-    // Few at a time: models are loaded by their first message and make room for the next.
-    let arguments = ["--load", "lazy", "--model-memory", "256MiB"].map(String::from).to_vec();
-    let worker =
-        block_in_place(|| Worker::start_with(site.url(), WorkerOptions { arguments, ..WorkerOptions::default() }));
+    let worker = worker(&site, "onnxruntime");
     let faults = faults(&site, &cases).await;
     let left_out = include_str!("../conformance/left-out.txt").lines().count();
     say(&format!(
@@ -123,6 +126,23 @@ async fn what_onnx_runtime_passes_a_worker_passes() {
     ));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(worker.metric("inferbus_evictions_total") > 0.0, "more models than there is room for");
+    assert_eq!(block_in_place(|| worker.stop()), Some(0));
+}
+
+/// Only where tract was built in, which takes ten minutes: `make test-tract`.
+#[cfg(feature = "tract")]
+#[tokio::test(flavor = "multi_thread")]
+async fn tract_passes_most_of_the_common_operators() {
+    /// Fewer than this, and something was lost.
+    const LEAST: usize = 1000;
+    let (cases, site) = (cases(), site().await);
+    push_all(&site, &cases).await;
+    let worker = worker(&site, "tract");
+    let faults = faults(&site, &cases).await;
+    let passed = cases.len() - faults.len();
+    say(&format!("conformance: {passed} of {} cases pass on tract", cases.len()));
+    assert!(passed >= LEAST, "{passed} cases pass, fewer than {LEAST}:\n{}", faults.join("\n"));
+    assert_eq!(worker.get("/healthz").0, 200, "whatever a model asks of tract, the worker lives");
     assert_eq!(block_in_place(|| worker.stop()), Some(0));
 }
 

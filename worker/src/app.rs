@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use async_nats::{Client, Event};
 use inferbus_catalog::{Catalog, FollowOptions, ModelName};
 use inferbus_engine::TrialProcess;
+use inferbus_sandbox::folder::Folder as PrivateFolder;
 use inferbus_sandbox::{Cache, Compiler, Sandbox};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
@@ -50,7 +51,7 @@ pub struct Children {
 /// What a bundle runs on: the native library, the sandbox with its compiler, the lanes.
 pub fn loader(compute: &Compute, children: Children) -> anyhow::Result<Loader> {
     let Children { compiler, models } = children;
-    let backend = compute.backend()?;
+    let backend = compute.engine.backend()?;
     let mut sandbox = Sandbox::new(compute.ceilings.ceilings())?.compiling_with(compiler);
     if let Some(cache) = cache(&compute.cache) {
         sandbox = sandbox.caching_in(cache);
@@ -58,7 +59,9 @@ pub fn loader(compute: &Compute, children: Children) -> anyhow::Result<Loader> {
     Ok(Loader {
         backend,
         sandbox,
-        trials: models.map(|process| Trials::with(compute.models.bounded(process))).unwrap_or_default(),
+        trials: models
+            .map(|process| Trials::with(compute.models.bounded(process), trial_notes(compute)))
+            .unwrap_or_default(),
         models: compute.models.ceilings(),
         lanes: compute.lane_count(),
         transform: sandboxed,
@@ -78,6 +81,13 @@ fn cache(setting: &CacheSetting) -> Option<Cache> {
     };
     let opened = Cache::open(&folder);
     opened.inspect_err(|fault| tracing::warn!("compiled plugins are not cached: {fault}")).ok()
+}
+
+/// Nothing that is wrong with the cache keeps a worker from working.
+fn trial_notes(compute: &Compute) -> Option<PrivateFolder> {
+    let Folder::At(folder) = compute.cache.folder() else { return None };
+    let opened = PrivateFolder::open(&folder.join("trials"));
+    opened.inspect_err(|fault| tracing::warn!("models are tried at each start: {fault}")).ok()
 }
 
 /// Nothing that is wrong with the cache keeps a worker from working.

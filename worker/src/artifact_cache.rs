@@ -1,38 +1,29 @@
 //! Artifacts on this machine's disk: what was fetched once is not fetched again, when a model comes back or a worker starts anew.
 //!
-//! Promises: what is given has the digest and the size that the entry says, hashed anew at every read, so the folder need
-//! not be trusted. Nothing that is wrong with the cache keeps a model from being loaded. It keeps to its size: what was not
-//! used for longest goes first.
+//! Promises: what is given has the digest and the size that the entry says, hashed anew at every read. Nothing that is wrong
+//! with the cache keeps a model from being loaded. It keeps to its size: what was not used for longest goes first.
 
-use std::fs::{self, DirBuilder, File, FileTimes};
 use std::io::{self, Read as _};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, mpsc};
+use std::thread;
 
 use bytes::Bytes;
 use inferbus_catalog::{Artifact, ByteSize, Catalog, CatalogFault, Digest};
+use inferbus_sandbox::folder::{Folder, FolderFault, touch};
 
 use crate::limits;
 
 pub struct ArtifactCache {
-    folder: PathBuf,
+    folder: Folder,
+    path: PathBuf,
     most: u64,
-    /// Gives each file that is being written a name of its own.
-    written: AtomicU64,
 }
-
-const PRIVATE: u32 = 0o700;
-/// What is being written, until it is whole.
-const UNFINISHED: &str = "new";
 
 impl ArtifactCache {
     /// Makes the folder where it is missing.
-    pub fn open(folder: &Path, most: ByteSize) -> io::Result<Self> {
-        DirBuilder::new().recursive(true).mode(PRIVATE).create(folder)?;
-        Ok(Self { folder: folder.to_owned(), most: most.bytes() as u64, written: AtomicU64::new(0) })
+    pub fn open(path: &Path, most: ByteSize) -> Result<Self, FolderFault> {
+        Ok(Self { folder: Folder::open(path)?, path: path.to_owned(), most: most.bytes() as u64 })
     }
 
     /// The artifact, from the disk if it is there, else from the catalog.
@@ -48,38 +39,41 @@ impl ArtifactCache {
         Ok(bytes)
     }
 
-    fn path(&self, artifact: &Artifact) -> PathBuf {
-        let digest = artifact.digest.to_string();
-        self.folder.join(digest.rsplit(':').next().unwrap_or_default())
-    }
-
     /// Blocks.
     fn read(&self, artifact: &Artifact) -> Option<Bytes> {
-        let path = self.path(artifact);
-        let read = || {
-            if !fs::symlink_metadata(&path)?.is_file() {
-                return Err(io::Error::other("it is no file"));
-            }
-            let file = File::open(&path)?;
-            let mut bytes = Vec::with_capacity(usize::try_from(artifact.size).unwrap_or(0));
-            // One byte more tells a file that is too long.
-            (&file).take(artifact.size.saturating_add(1)).read_to_end(&mut bytes)?;
-            if bytes.len() as u64 != artifact.size || Digest::of(&bytes) != artifact.digest {
-                return Err(io::Error::other("it is not as it was written"));
-            }
-            // Being evicted too early costs a fetch.
-            let _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
-            Ok(bytes)
-        };
-        match read() {
-            Ok(bytes) => Some(bytes.into()),
-            Err(fault) if fault.kind() == io::ErrorKind::NotFound => None,
+        let name = name(artifact);
+        match self.read_and_hash(&name, artifact) {
+            Ok(bytes) => bytes.map(Bytes::from),
             Err(fault) => {
-                tracing::warn!(file = %path.display(), "a cached artifact is not used, {fault}: it is fetched anew");
-                let _ = fs::remove_file(&path);
+                let file = self.path.join(&name);
+                tracing::warn!(file = %file.display(), "a cached artifact is not used, {fault}: it is fetched anew");
+                // It is written over then, if it cannot be removed.
+                let _ = self.folder.remove(&name);
                 None
             }
         }
+    }
+
+    fn read_and_hash(&self, name: &str, artifact: &Artifact) -> io::Result<Option<Vec<u8>>> {
+        let Some((file, len)) = self.folder.open_file(name)? else { return Ok(None) };
+        let len = usize::try_from(len).map_err(io::Error::other)?;
+        let other = || io::Error::other("it is not as it was written");
+        if len as u64 != artifact.size {
+            return Err(other());
+        }
+        let mut bytes = vec![0; len];
+        let digest = if len <= limits::HASHED_AT_ONCE {
+            (&file).read_exact(&mut bytes)?;
+            Digest::of(&bytes)
+        } else {
+            read_hashing(&file, &mut bytes)?
+        };
+        if digest != artifact.digest {
+            return Err(other());
+        }
+        // Being evicted too early costs a fetch.
+        let _ = touch(&file, limits::ARTIFACT_TOUCH);
+        Ok(Some(bytes))
     }
 
     /// Blocks.
@@ -87,53 +81,55 @@ impl ArtifactCache {
         if artifact.size > self.most {
             return;
         }
-        let number = self.written.fetch_add(1, Ordering::Relaxed);
-        let new = self.folder.join(format!("{}-{number}.{UNFINISHED}", std::process::id()));
-        let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, self.path(artifact)));
-        if let Err(fault) = written.and_then(|()| self.evict()) {
-            let _ = fs::remove_file(&new);
-            tracing::warn!(folder = %self.folder.display(), "an artifact could not be cached: {fault}");
+        let written = self
+            .folder
+            .replace(&name(artifact), &[bytes])
+            .and_then(|()| self.folder.keep_to(is_artifact, limits::CACHED_ARTIFACTS, self.most));
+        if let Err(fault) = written {
+            tracing::warn!(folder = %self.path.display(), "an artifact could not be cached: {fault}");
         }
-    }
-
-    /// Removes what was not used for longest until the rest is within bounds.
-    fn evict(&self) -> io::Result<()> {
-        let mut files = Vec::new();
-        for file in fs::read_dir(&self.folder)? {
-            let file = file?;
-            // Another worker may have removed it meanwhile.
-            let Ok(metadata) = file.metadata() else { continue };
-            let is_ours = file.file_name().to_str().is_some_and(is_ours);
-            if is_ours && metadata.is_file() {
-                files.push((metadata.modified()?, metadata.len(), file.path()));
-            }
-        }
-        files.sort_unstable();
-        let (mut count, mut bytes) = (files.len(), files.iter().map(|(_, len, _)| len).sum::<u64>());
-        for (_, len, path) in files {
-            if count <= limits::CACHED_ARTIFACTS && bytes <= self.most {
-                break;
-            }
-            // It may be gone already.
-            let _ = fs::remove_file(path);
-            (count, bytes) = (count - 1, bytes - len);
-        }
-        Ok(())
     }
 }
 
-/// Whether a file is an artifact, or what a process that ended too early left of one.
-fn is_ours(name: &str) -> bool {
+/// Fills `bytes`, while a second thread hashes what has been read: a first message waits for both.
+fn read_hashing(mut file: impl io::Read, bytes: &mut [u8]) -> io::Result<Digest> {
+    thread::scope(|scope| {
+        let (read, pieces) = mpsc::channel::<&[u8]>();
+        let digest =
+            thread::Builder::new().name("hash".into()).spawn_scoped(scope, move || Digest::of_pieces(pieces))?;
+        for piece in bytes.chunks_mut(limits::HASHED_AT_ONCE) {
+            file.read_exact(piece)?;
+            // It listens for as long as this sends.
+            let _ = read.send(piece);
+        }
+        drop(read);
+        digest.join().map_err(|_| io::Error::other("hashing it panicked"))
+    })
+}
+
+fn name(artifact: &Artifact) -> String {
+    let digest = artifact.digest.to_string();
+    digest.rsplit(':').next().unwrap_or_default().to_owned()
+}
+
+fn is_artifact(name: &str) -> bool {
     const DIGITS: usize = 64;
-    (name.len() == DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit())) || name.ends_with(".new")
+    name.len() == DIGITS && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, File, FileTimes};
+    use std::time::SystemTime;
+
     use super::*;
 
     fn artifact(bytes: &[u8]) -> Artifact {
         Artifact { digest: Digest::of(bytes), size: bytes.len() as u64 }
+    }
+
+    fn path(cache: &ArtifactCache, artifact: &Artifact) -> PathBuf {
+        cache.path.join(name(artifact))
     }
 
     fn cache(most: u64) -> (tempfile::TempDir, ArtifactCache) {
@@ -150,11 +146,11 @@ mod tests {
         cache.write(&known, b"some bytes");
         assert_eq!(cache.read(&known).as_deref(), Some(&b"some bytes"[..]));
         for other in [&b"other byte"[..], b"some bytes and more", b"some", b""] {
-            fs::write(cache.path(&known), other).expect("written");
+            fs::write(path(&cache, &known), other).expect("written");
             assert_eq!(cache.read(&known), None, "{other:?}");
-            assert!(!cache.path(&known).exists(), "it is removed");
+            assert!(!path(&cache, &known).exists(), "it is removed");
         }
-        fs::create_dir(cache.path(&known)).expect("a folder in its place");
+        fs::create_dir(path(&cache, &known)).expect("a folder in its place");
         assert_eq!(cache.read(&known), None);
     }
 
@@ -166,7 +162,7 @@ mod tests {
         cache.write(&artifact(two), two);
         let old = FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
         for known in [one, two] {
-            File::open(cache.path(&artifact(known))).and_then(|file| file.set_times(old)).expect("touched");
+            File::open(path(&cache, &artifact(known))).and_then(|file| file.set_times(old)).expect("touched");
         }
         assert!(cache.read(&artifact(one)).is_some(), "used now");
         cache.write(&artifact(three), three);
@@ -174,5 +170,31 @@ mod tests {
         assert!(cache.read(&artifact(one)).is_some() && cache.read(&artifact(three)).is_some());
         cache.write(&artifact(&[0; 26]), &[0; 26]);
         assert_eq!(cache.read(&artifact(&[0; 26])), None, "larger than all of the cache");
+    }
+
+    #[test]
+    fn a_large_one_is_hashed_while_it_is_read() {
+        let bytes: Vec<u8> = (0..3 * limits::HASHED_AT_ONCE + 7).map(|at| (at % 251) as u8).collect();
+        let (_folder, cache) = cache(1 << 30);
+        let large = artifact(&bytes);
+        cache.write(&large, &bytes);
+        assert!(cache.read(&large).is_some_and(|read| read == bytes));
+        for at in [0, limits::HASHED_AT_ONCE, bytes.len() - 1] {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            fs::write(path(&cache, &large), changed).expect("written");
+            assert_eq!(cache.read(&large), None, "changed at {at}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_is_not_used() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).expect("permissions");
+        assert!(matches!(
+            ArtifactCache::open(folder.path(), ByteSize::new(1)).map(|_| ()),
+            Err(FolderFault::Shared { .. })
+        ));
     }
 }

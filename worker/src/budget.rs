@@ -1,11 +1,14 @@
 //! How much memory the models may take together, and who makes room for whom.
 //!
 //! Promises: what is reserved never exceeds the budget, however many loads are under way, because room is reserved
-//! before a load begins. It counts one version of each model: during a swap the old one is there as well, until
-//! its messages are done. A pinned model never makes room.
+//! before a load begins; once it is loaded, a bundle counts with what its trial took. What went out of service counts until
+//! its last message is done, and a load waits for that. Only during a swap are both versions of one model there. A pinned
+//! model never makes room.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use inferbus_catalog::{ByteSize, Entry, ModelName};
 use tokio::sync::Notify;
@@ -44,6 +47,8 @@ pub struct Budget {
     most: usize,
     pinned: BTreeSet<ModelName>,
     held: Mutex<BTreeMap<ModelName, Held>>,
+    /// Bytes of bundles that are out of service and not taken apart yet.
+    leaving: AtomicU64,
     /// Rings when a load has come to its end.
     ended: Notify,
 }
@@ -66,7 +71,7 @@ pub struct Lease {
 
 impl Budget {
     pub fn new(limit: ByteSize, most: usize, pinned: BTreeSet<ModelName>) -> Self {
-        Self { limit, most, pinned, held: Mutex::default(), ended: Notify::new() }
+        Self { limit, most, pinned, held: Mutex::default(), leaving: AtomicU64::new(0), ended: Notify::new() }
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<ModelName, Held>> {
@@ -119,22 +124,44 @@ impl Budget {
         Ok((Lease { budget: self.clone(), model: model.clone(), before, bytes, kept: false }, making_room))
     }
 
-    /// [`Budget::reserve`], but while others are being loaded it waits until they can make room themselves.
-    pub async fn reserve_in_turn<U: IntoIterator<Item = ModelName>>(
+    /// [`Budget::reserve`], but while others are being loaded, or stay for now, it waits until they can make room.
+    pub async fn reserve_in_turn(
         self: &Arc<Self>,
         model: &ModelName,
         bytes: u64,
-        by_use: impl Fn() -> U,
+        by_use: impl Fn() -> ByUse,
     ) -> Result<(Lease, Vec<ModelName>), NoRoom> {
         loop {
             let ended = self.ended.notified();
-            let reserved = self.reserve(model, bytes, by_use());
+            let ByUse { models, stays } = by_use();
+            let reserved = self.reserve(model, bytes, models);
             let others_load = || self.held().iter().any(|(other, held)| held.loading && other != model);
-            match reserved {
-                Err(fault) if fault.may_pass() && others_load() => ended.await,
-                reserved => return reserved,
+            match (reserved, stays) {
+                (Err(fault), Some(stays)) if fault.may_pass() => {
+                    // Whether a load ends sooner or not, the next look is what counts.
+                    let _ = tokio::time::timeout(stays, ended).await;
+                }
+                (Err(fault), None) if fault.may_pass() && others_load() => ended.await,
+                (reserved, _) => return reserved,
             }
         }
+    }
+
+    /// A bundle went out of service, and takes memory until [`Budget::gone`].
+    pub fn leaves(&self, bytes: u64) {
+        self.leaving.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn gone(&self, bytes: u64) {
+        self.leaving.fetch_sub(bytes, Ordering::Relaxed);
+        self.ended.notify_waiters();
+    }
+
+    /// Whether there is room for everything that is reserved while what is leaving is still there.
+    pub fn is_vacant(&self) -> bool {
+        let held: u64 = self.held().values().map(|held| held.bytes).sum();
+        let leaving = self.leaving.load(Ordering::Relaxed);
+        leaving == 0 || held.saturating_add(leaving) <= self.limit.bytes() as u64
     }
 
     /// A model went out of service for good.
@@ -144,13 +171,9 @@ impl Budget {
 }
 
 impl Lease {
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// The bundle serves from now on.
-    pub fn keep(mut self) {
-        self.kept = true;
+    /// The bundle serves from now on, and takes so much.
+    pub fn keep(mut self, bytes: u64) {
+        (self.kept, self.bytes) = (true, bytes);
     }
 }
 
@@ -167,12 +190,29 @@ impl Drop for Lease {
     }
 }
 
-/// What a bundle will take, from what its entry says: nothing is fetched to know it.
-///
-/// An estimate by the sizes that the entry names, so that nothing is fetched to decide.
+/// Who can make room.
+pub struct ByUse {
+    /// Of those that can do so now, the least recently used first.
+    pub models: Vec<ModelName>,
+    /// How long until one more can.
+    pub stays: Option<Duration>,
+}
+
+/// What a bundle may take while it is loaded, by the sizes that its entry names: nothing is fetched to know it.
 pub fn estimate(entry: &Entry) -> u64 {
+    around(entry).saturating_add(entry.model.size.saturating_mul(limits::MODEL_FACTOR))
+}
+
+/// What a bundle takes once it is loaded, by what its trial took for one session.
+pub fn measured(entry: &Entry, memory: u64, sessions: u64) -> u64 {
+    // What every session takes, however small its model, is in what is counted for any bundle.
+    let of_model = memory.saturating_sub(limits::BUNDLE_BYTES).max(entry.model.size);
+    around(entry).saturating_add(of_model.saturating_mul(sessions))
+}
+
+fn around(entry: &Entry) -> u64 {
     let plugins = entry.pre.iter().chain(&entry.post).map(|plugin| plugin.size);
-    limits::BUNDLE_BYTES + entry.model.size.saturating_mul(limits::MODEL_FACTOR) + plugins.sum::<u64>()
+    plugins.fold(limits::BUNDLE_BYTES, u64::saturating_add)
 }
 
 #[cfg(test)]
@@ -189,7 +229,7 @@ mod tests {
 
     fn load(budget: &Arc<Budget>, model: &str, bytes: u64, by_use: &[&str]) -> Result<Vec<ModelName>, NoRoom> {
         let (lease, out) = budget.reserve(&names(&[model])[0], bytes, names(by_use))?;
-        lease.keep();
+        lease.keep(bytes);
         Ok(out)
     }
 
@@ -235,5 +275,43 @@ mod tests {
         assert_eq!(load(&budget, "c", 1, &["b", "a"]), Ok(names(&["b"])));
         budget.release(&names(&["a"])[0]);
         assert_eq!(load(&budget, "d", 1, &[]), Ok(vec![]));
+    }
+
+    #[test]
+    fn what_leaves_takes_room_until_it_is_gone() {
+        let budget = budget(100, 10, &[]);
+        load(&budget, "a", 60, &[]).expect("room");
+        assert_eq!(load(&budget, "b", 60, &["a"]), Ok(names(&["a"])));
+        budget.leaves(60);
+        assert!(!budget.is_vacant());
+        budget.gone(60);
+        assert!(budget.is_vacant());
+    }
+
+    #[test]
+    fn a_loaded_model_counts_with_what_it_was_seen_to_take() {
+        let budget = budget(100, 10, &[]);
+        let (lease, _) = budget.reserve(&names(&["a"])[0], 90, []).expect("room");
+        assert_eq!(load(&budget, "b", 20, &[]).map_err(|fault| fault.may_pass()), Err(true));
+        lease.keep(30);
+        assert_eq!(load(&budget, "b", 70, &[]), Ok(vec![]));
+    }
+
+    #[tokio::test]
+    async fn a_load_waits_for_one_that_stays_for_now_and_for_no_other() {
+        let budget = budget(100, 10, &[]);
+        load(&budget, "a", 100, &[]).expect("room");
+        let looks = std::cell::Cell::new(0);
+        let by_use = || {
+            looks.set(looks.get() + 1);
+            match looks.get() {
+                1 => ByUse { models: Vec::new(), stays: Some(Duration::from_millis(1)) },
+                _ => ByUse { models: names(&["a"]), stays: None },
+            }
+        };
+        let (_, out) = budget.reserve_in_turn(&names(&["b"])[0], 50, by_use).await.expect("room");
+        assert_eq!((out, looks.get()), (names(&["a"]), 2));
+        let nobody = || ByUse { models: Vec::new(), stays: None };
+        assert!(budget.reserve_in_turn(&names(&["c"])[0], 101, nobody).await.is_err(), "it fits nowhere");
     }
 }

@@ -93,6 +93,7 @@ pub struct Bundle {
     turns: AtomicUsize,
     /// What all of it takes, in bytes, more or less.
     pub memory: u64,
+    loaded: Instant,
     /// When the last message came, in microseconds since the first bundle was loaded.
     used: AtomicU64,
     _weight: Weight,
@@ -159,13 +160,15 @@ impl Loader {
         let pre = self.plugin(Stage::Pre, entry, entry.pre.as_ref(), artifacts.pre.as_ref())?;
         let post = self.plugin(Stage::Post, entry, entry.post.as_ref(), artifacts.post.as_ref())?;
         let options = self.models.options(&entry.engine)?;
-        self.trials.survives(&self.backend, entry.model.digest, &artifacts.model, options)?;
+        let tried = self.trials.survives(&self.backend, entry.model.digest, &artifacts.model, options)?;
         let label = format!("{} {}", identity.model, identity.version);
         let network = self.backend.load(&artifacts.model, options, label)?;
         let lanes = (0..entry.engine.lanes(self.lanes).clamp(1, self.lanes.max(1)))
-            .map(|_| {
+            .map(|lane| {
                 let mut model = network.session()?;
-                warm_up(network.signature(), model.as_mut());
+                if lane == 0 || !network.is_shared() {
+                    warm_up(network.signature(), model.as_mut());
+                }
                 let stage =
                     |stage, plugin: &Option<Plugin>| plugin.as_ref().map(|plugin| (self.transform)(stage, plugin));
                 Ok(Mutex::new(Parts { pre: stage(Stage::Pre, &pre), model, post: stage(Stage::Post, &post) }))
@@ -188,9 +191,12 @@ impl Loader {
             tracing::info!(%model, %version, stage = stage.name(), origin = plugin.origin().name(), "a plugin is ready");
             plugin.init_log().for_each(|line| log_gate.write(&identity, stage, &line));
         }
-        let memory = budget::estimate(entry);
+        let sessions = if network.is_shared() { 1 } else { lanes.len() as u64 };
+        let memory =
+            tried.map_or_else(|| budget::estimate(entry), |tried| budget::measured(entry, tried.memory, sessions));
         Ok(Bundle {
             memory,
+            loaded: Instant::now(),
             used: AtomicU64::new(now()),
             _weight: metrics.weight(memory),
             metrics: metrics.bundle(&identity),
@@ -324,6 +330,11 @@ impl Bundle {
 
     pub fn idle(&self) -> Duration {
         Duration::from_micros(now().saturating_sub(self.used()))
+    }
+
+    /// How long it stays as it is although others want its room, if it has messages in hand.
+    pub fn stays(&self) -> Duration {
+        limits::RESIDENCE.saturating_sub(self.loaded.elapsed())
     }
 
     /// Whether there are parts for one more turn.

@@ -62,18 +62,25 @@ pub struct Compute {
     /// Compute threads [default: one per processor]
     #[arg(long, value_name = "N", env = "INFERBUS_LANES", value_parser = clap::value_parser!(u16).range(1..=limits::LANES as i64))]
     pub lanes: Option<u16>,
-    /// What models run on
-    #[arg(long, value_enum, env = "INFERBUS_ENGINE", default_value = "onnxruntime")]
-    pub engine: Engine,
-    /// The ONNX Runtime library (libonnxruntime.so) [default: the system's]
-    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
-    pub ort_library: Option<PathBuf>,
+    #[command(flatten)]
+    pub engine: EngineSettings,
     #[command(flatten)]
     pub ceilings: CeilingSettings,
     #[command(flatten)]
     pub models: ModelSettings,
     #[command(flatten)]
     pub cache: CacheSetting,
+}
+
+/// What models run on here.
+#[derive(Clone, Debug, Args)]
+pub struct EngineSettings {
+    /// What models run on
+    #[arg(long, value_enum, env = "INFERBUS_ENGINE", default_value = "onnxruntime")]
+    pub engine: Engine,
+    /// The ONNX Runtime library (libonnxruntime.so) [default: the system's]
+    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
+    pub ort_library: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -83,7 +90,7 @@ pub enum Engine {
     Tract,
 }
 
-impl Compute {
+impl EngineSettings {
     /// Loads the library, if one is needed.
     pub fn backend(&self) -> Result<Backend, EngineFault> {
         match self.engine {

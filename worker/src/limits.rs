@@ -116,9 +116,10 @@ pub const BATCH_BYTES: usize = 32 << 20;
 /// Bundles that are fetched, compiled and warmed up at the same time.
 pub const LOADS: usize = 2;
 
-/// Models that are remembered as tried, and with how many different options each.
+/// Trials that are remembered, here and on disk, and what a note of one, and all of them, may take there.
 pub const TRIALS: usize = 20_000;
-pub const TRIALS_OF_ONE: usize = 8;
+pub const TRIAL_NOTE: usize = 64;
+pub const TRIAL_NOTES: u64 = (TRIALS * TRIAL_NOTE) as u64;
 
 /// The most time of one run that an entry may ask for, unless the operator says otherwise.
 pub const MODEL_TIME: Duration = Duration::from_secs(60);
@@ -138,6 +139,16 @@ pub const MODEL_MEMORY: u64 = 1 << 30;
 pub const BUNDLE_BYTES: u64 = 2 << 20;
 pub const MODEL_FACTOR: u64 = 3;
 
+/// A bundle that has messages in hand makes no room for another sooner than this after it was loaded: two busy models that
+/// fit one at a time would do nothing but make room for each other.
+pub const RESIDENCE: Duration = Duration::from_secs(1);
+/// How often a load looks whether the memory that it was promised is free by now.
+pub const VACANCY_LOOK: Duration = Duration::from_millis(5);
+
+/// How often the use of a cached artifact is noted, for the order in which they are evicted.
+pub const ARTIFACT_TOUCH: Duration = Duration::from_secs(60 * 60);
+/// A cached artifact larger than this is hashed by a second thread, this many bytes behind the one that reads it.
+pub const HASHED_AT_ONCE: usize = 1 << 20;
 /// Artifacts that are kept on disk.
 pub const CACHED_ARTIFACTS: usize = 10_000;
 

@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use inferbus_catalog::{ModelName, RouteName};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
+use crate::budget::ByUse;
 use crate::bundle::Bundle;
 use crate::limits;
 use crate::mailbox::Mailbox;
@@ -233,13 +235,23 @@ impl Registry {
         self.slots.load().get(model).map(|slot| Slot::clone(&slot.load()))
     }
 
-    /// The models that are loaded, the least recently used first.
-    pub fn by_use(&self) -> Vec<ModelName> {
+    /// The models that are loaded and can make room.
+    pub fn by_use(&self) -> ByUse {
         let slots = self.slots.load();
-        let used = slots.iter().filter_map(|(model, slot)| Some((slot.load().bundle.as_ref()?.used(), model)));
-        let mut used: Vec<_> = used.collect();
+        let (mut used, mut stays) = (Vec::new(), None::<Duration>);
+        for (model, slot) in slots.iter() {
+            let slot = slot.load();
+            let Some(bundle) = &slot.bundle else { continue };
+            let still = bundle.stays();
+            // Every message in hand holds it, too.
+            if Arc::strong_count(bundle) > 1 && !still.is_zero() {
+                stays = Some(stays.map_or(still, |stays| stays.min(still)));
+            } else {
+                used.push((bundle.used(), model));
+            }
+        }
         used.sort_unstable();
-        used.into_iter().map(|(_, model)| model.clone()).collect()
+        ByUse { models: used.into_iter().map(|(_, model)| model.clone()).collect(), stays }
     }
 
     pub fn counts(&self) -> Counts {

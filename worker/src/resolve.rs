@@ -162,7 +162,7 @@ pub struct Following {
 pub async fn run(following: Following, mut follower: Follower, stop: CancellationToken) {
     let Following { catalog, loader, registry, metrics, routes, journal, budget, load, artifacts } = following;
     let loads = Arc::new(Semaphore::new(limits::LOADS));
-    let retired = Arc::default();
+    let retired = Arc::new(Retired::new(budget.clone()));
     let resolver = Resolver { catalog, loader, registry, metrics, loads, journal, budget, load, artifacts, retired };
     let mut work = Work::default();
     let (mut heard, mut routes_behind) = (false, false);
@@ -342,7 +342,7 @@ impl Resolver {
             self.registry.update(model, Slot::cool);
             return Ok(());
         };
-        lease.keep();
+        lease.keep(bundle.memory);
         self.swap(model, Arc::new(bundle));
         self.retired.loaded();
         Ok(())
@@ -406,13 +406,15 @@ impl Resolver {
         }
     }
 
-    /// Fetches every artifact, then compiles and warms up on a thread that may block.
+    /// Fetches every artifact while what made room goes, then compiles and warms up on a thread that may block.
     async fn load(&self, identity: Identity, entry: Entry) -> Result<Bundle, Fault> {
         let judged = self.journal.as_ref().and_then(|journal| journal.quarantined(&identity.digest));
         if let Some((deaths, file)) = judged {
             return Err(Fault::Quarantined { version: identity.version.to_string(), deaths, file });
         }
-        let artifacts = Artifacts::fetch(&self.catalog, &entry, self.artifacts.as_ref()).await?;
+        let fetch = Artifacts::fetch(&self.catalog, &entry, self.artifacts.as_ref());
+        let (artifacts, ()) = tokio::join!(fetch, self.retired.vacated());
+        let artifacts = artifacts?;
         let (loader, metrics) = (self.loader.clone(), self.metrics.clone());
         let version = identity.version.to_string();
         let journal = self.journal.clone();

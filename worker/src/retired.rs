@@ -8,17 +8,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use inferbus_engine::give_back_memory;
 
+use crate::budget::Budget;
 use crate::bundle::Bundle;
+use crate::limits;
 
-#[derive(Default)]
 pub struct Retired {
+    budget: Arc<Budget>,
     bundles: Mutex<Vec<Arc<Bundle>>>,
     /// Something was taken apart or loaded since memory was last given back.
     freed: AtomicBool,
 }
 
 impl Retired {
+    pub fn new(budget: Arc<Budget>) -> Self {
+        Self { budget, bundles: Mutex::default(), freed: AtomicBool::new(false) }
+    }
+
     pub fn add(&self, bundle: Arc<Bundle>) {
+        self.budget.leaves(bundle.memory);
         self.bundles.lock().unwrap_or_else(PoisonError::into_inner).push(bundle);
     }
 
@@ -36,9 +43,20 @@ impl Retired {
         if !dead.is_empty() {
             let retired = self.clone();
             tokio::task::spawn_blocking(move || {
+                let bytes = dead.iter().map(|bundle| bundle.memory).sum();
                 drop(dead);
+                retired.budget.gone(bytes);
                 retired.freed.store(true, Ordering::Relaxed);
             });
+        }
+    }
+
+    /// Waits until what is out of service has left enough memory for what is reserved.
+    pub async fn vacated(self: &Arc<Self>) {
+        self.bury();
+        while !self.budget.is_vacant() {
+            tokio::time::sleep(limits::VACANCY_LOOK).await;
+            self.bury();
         }
     }
 

@@ -57,6 +57,19 @@ impl Backend {
         }
     }
 
+    /// Tells one library from another, also from a newer one at the same place.
+    pub fn identity(&self) -> String {
+        match self {
+            Self::OnnxRuntime(runtime) => {
+                let file = std::fs::metadata(&runtime.path).ok();
+                let written = file.map(|file| (file.len(), file.modified().ok()));
+                format!("{self} {} {written:?}", runtime.path.display())
+            }
+            #[cfg(feature = "tract")]
+            Self::Tract => self.to_string(),
+        }
+    }
+
     pub(crate) fn argument(&self) -> OsString {
         match self {
             Self::OnnxRuntime(runtime) => runtime.path.clone().into(),

@@ -8,6 +8,11 @@ use crate::{EngineFault, ModelFault, Signature};
 pub trait Network: Send + Sync {
     fn signature(&self) -> &Signature;
 
+    /// Whether all sessions are one underneath, so that what one was warmed up with all are.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// A session for one thread; what is large in it may be shared with others.
     fn session(&self) -> Result<Box<dyn Model>, EngineFault>;
 }

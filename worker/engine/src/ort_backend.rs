@@ -188,6 +188,10 @@ impl Network for OnnxNetwork {
         &self.signature
     }
 
+    fn is_shared(&self) -> bool {
+        matches!(self.sessions, Sessions::One(_))
+    }
+
     fn session(&self) -> Result<Box<dyn Model>, EngineFault> {
         let session = match &self.sessions {
             Sessions::One(session) => Arc::clone(session),

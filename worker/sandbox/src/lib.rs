@@ -42,6 +42,7 @@ mod call;
 mod clock;
 mod engine;
 mod fault;
+pub mod folder;
 mod image;
 mod inspect;
 pub mod limits;

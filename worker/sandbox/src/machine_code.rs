@@ -7,17 +7,15 @@
 mod cache;
 mod child;
 mod compiler;
-mod folder;
 mod wire;
 
 use std::borrow::Cow;
 
 use wasmtime::{Engine, Module};
 
-pub use cache::Cache;
+pub use cache::{Cache, CacheFault};
 pub use child::compile_child;
 pub use compiler::{ChildProcess, CompileBounds, Compiler};
-pub use folder::CacheFault;
 
 use crate::engine::Sandbox;
 use crate::load_fault::LoadFault;

@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use inferbus_sandbox::folder::FolderFault;
 use inferbus_sandbox::{Cache, CacheFault, Ceilings, Origin, Plugin, Sandbox, limits};
 use support::{ALL, ECHO, call, patient};
 use tempfile::TempDir;
@@ -207,16 +208,19 @@ fn a_folder_that_others_can_write_is_not_used() {
     for mode in [0o770, 0o702, 0o1777] {
         fs::set_permissions(&site.folder, fs::Permissions::from_mode(mode)).unwrap();
         let fault = Cache::open(&site.folder).unwrap_err();
-        assert!(matches!(fault, CacheFault::Shared { mode: found, .. } if found == mode), "{fault}");
+        assert!(
+            matches!(fault, CacheFault::Folder(FolderFault::Shared { mode: found, .. }) if found == mode),
+            "{fault}"
+        );
     }
     fs::set_permissions(&site.folder, fs::Permissions::from_mode(0o700)).unwrap();
     if std::os::unix::fs::chown(&site.folder, Some(1), None).is_ok() {
         let fault = Cache::open(&site.folder).unwrap_err();
-        assert!(matches!(fault, CacheFault::NotOurs { owner: 1, .. }), "{fault}");
+        assert!(matches!(fault, CacheFault::Folder(FolderFault::NotOurs { owner: 1, .. })), "{fault}");
     }
     let file = site.folder.join("../file");
     fs::write(&file, "").unwrap();
-    assert!(matches!(Cache::open(&file).unwrap_err(), CacheFault::Folder { .. }));
+    assert!(matches!(Cache::open(&file).unwrap_err(), CacheFault::Folder(FolderFault::Unusable { .. })));
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! `inferbus doctor`: looks at a deployment, and says what endangers its promises and what to do.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
+use inferbus::config::EngineSettings;
 use inferbus::connect::Connection;
 use inferbus::doctor::finding::{Finding, Level};
 use inferbus::doctor::gather::Options;
@@ -26,9 +26,9 @@ pub struct Arguments {
     /// The prefix of the workers' request subjects
     #[arg(long, value_name = "SUBJECT", env = "INFERBUS_PREFIX", default_value = "infer")]
     prefix: String,
-    /// The ONNX Runtime library that a worker here would load [default: the system's]
-    #[arg(long, value_name = "FILE", env = "ORT_DYLIB_PATH")]
-    ort_library: Option<PathBuf>,
+    /// As a worker here would be told
+    #[command(flatten)]
+    engine: EngineSettings,
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
     #[command(flatten)]
@@ -36,11 +36,11 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { monitor, as_worker, prefix, ort_library, output, connection } = arguments;
+    let Arguments { monitor, as_worker, prefix, engine, output, connection } = arguments;
     let client = connection.command().await?;
     let options = Options { monitor, as_worker, prefix, patience: connection.timeout() };
     let mut findings = judge::all(&gather::facts(&client, options).await);
-    findings.push(library::look(ort_library.as_deref(), as_worker));
+    findings.push(library::look(&engine, as_worker));
     match output {
         Format::Json => print::json(&findings)?,
         Format::Text => tell(&findings),

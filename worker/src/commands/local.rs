@@ -1,17 +1,16 @@
 //! A bundle on disk, loaded and run without a bus, by the same code that a worker runs.
 
-use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use inferbus::app;
 use inferbus::bundle::{Artifacts, Bundle as Loaded, Identity, bounds, grants};
-use inferbus::config::{Compute, ModelSettings};
+use inferbus::config::{Compute, EngineSettings, ModelSettings};
 use inferbus::job::{self, Done, Failure, Payload, Stage, StageTimes, Surroundings};
 use inferbus::metrics::Metrics;
 use inferbus::wire::Wire;
 use inferbus_catalog::{Bundle, Role};
-use inferbus_engine::{Signature, load_runtime};
+use inferbus_engine::Signature;
 use inferbus_sandbox::{Bounds, Ceilings, Grants, Inspection, LoadFault, LogLine, examine, try_compile};
 
 use super::{compile_plugin, load_model};
@@ -36,15 +35,15 @@ pub fn compile(bundle: &Bundle, ceilings: &Ceilings) -> anyhow::Result<()> {
 }
 
 /// Loads the model in a process of its own, within a worker's bounds, where there is a library that can. Says whether there is.
-pub fn try_model(bundle: &Bundle, library: Option<&Path>, settings: &ModelSettings) -> anyhow::Result<bool> {
+pub fn try_model(bundle: &Bundle, engine: &EngineSettings, settings: &ModelSettings) -> anyhow::Result<bool> {
     let model = bundle.file(Role::Model).map(|file| &**file).unwrap_or_default();
     let refused = || format!("{} {}: a worker would refuse the model", bundle.name, bundle.version);
     let options = settings.ceilings().options(&bundle.entry.engine).with_context(refused)?;
     inferbus_engine::examine(model, &options).with_context(refused)?;
-    let runtime = match load_runtime(library) {
-        Ok(runtime) if runtime.has(options.provider) => runtime,
-        Ok(_) => {
-            eprintln!("the model is not tried here: ONNX Runtime has no {} here", options.provider.name());
+    let backend = match engine.backend() {
+        Ok(backend) if backend.has(options.provider) => backend,
+        Ok(backend) => {
+            eprintln!("the model is not tried here: {backend} has no {} here", options.provider.name());
             return Ok(false);
         }
         Err(fault) => {
@@ -53,7 +52,7 @@ pub fn try_model(bundle: &Bundle, library: Option<&Path>, settings: &ModelSettin
         }
     };
     let process = settings.bounded(load_model::process()?);
-    process.load(&runtime, model, options).map(|_| true).with_context(refused)
+    process.load(backend, model, options).map(|_| true).with_context(refused)
 }
 
 fn each_plugin(

@@ -35,8 +35,8 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let bundle = Bundle::read(&arguments.folder)?;
     local::compile(&bundle, &arguments.compute.ceilings.ceilings())?;
-    let Compute { ort_library, models, .. } = &arguments.compute;
-    let has_library = local::try_model(&bundle, ort_library.as_deref(), models)?;
+    let Compute { engine, models, .. } = &arguments.compute;
+    let has_library = local::try_model(&bundle, engine, models)?;
     // Whether its parts fit one another, and messages a shared run, shows only when they are run.
     if has_library && (bundle.entry.sample.is_some() || bundle.entry.engine.batch.is_some()) {
         Local::load(&arguments.compute, &bundle)?;

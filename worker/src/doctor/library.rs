@@ -1,19 +1,24 @@
-//! Which ONNX Runtime this machine has, and what it can run on.
+//! What models run on here: which ONNX Runtime this machine has, and what that can run on.
 
-use std::path::Path;
-
-use inferbus_engine::load_runtime;
+use inferbus_engine::Backend;
 
 use super::finding::{Finding, Level};
+use crate::config::EngineSettings;
 
 const CHECK: &str = "library";
 
 /// Where no worker is to run, a missing library is nobody's business.
-pub fn look(library: Option<&Path>, as_worker: bool) -> Finding {
-    match load_runtime(library) {
-        Ok(runtime) => {
-            let (path, providers) = (runtime.path.display(), runtime.providers.join(", "));
-            let what = format!("ONNX Runtime {} from {path} runs models on: {providers}", runtime.version);
+pub fn look(engine: &EngineSettings, as_worker: bool) -> Finding {
+    match engine.backend() {
+        Ok(backend) => {
+            let what = match &backend {
+                Backend::OnnxRuntime(runtime) => {
+                    let (path, providers) = (runtime.path.display(), runtime.providers.join(", "));
+                    format!("{backend} from {path} runs models on: {providers}")
+                }
+                #[cfg(feature = "tract")]
+                Backend::Tract => format!("{backend} runs models, on the processor only"),
+            };
             Finding { check: CHECK, level: Level::Ok, what, todo: String::new() }
         }
         Err(fault) => {

@@ -15,10 +15,19 @@ use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 
-use super::folder::{CacheFault, Folder, touch};
 use super::{MachineCode, Source};
+use crate::folder::{Folder, FolderFault, touch};
 use crate::limits;
 use crate::rewrite;
+
+/// Why there is no cache. Plugins are then compiled at each start.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheFault {
+    #[error(transparent)]
+    Folder(#[from] FolderFault),
+    #[error("its key in {} can be neither read nor made: {why}", folder.display())]
+    Key { folder: PathBuf, why: std::io::Error },
+}
 
 /// A folder of compiled code that is private to one user; clones share it.
 #[derive(Clone, Debug)]
@@ -78,7 +87,9 @@ impl Cache {
         let Opened { folder, secret, path } = &*self.0;
         let code = code.code();
         let mac = secret.mac(key, code).finalize().into_bytes();
-        let stored = folder.replace(&key.name(), &[&MAGIC, &mac, code]).and_then(|()| self.evict());
+        let stored = folder
+            .replace(&key.name(), &[&MAGIC, &mac, code])
+            .and_then(|()| folder.keep_to(is_ours, limits::CACHE_FILES, limits::CACHE_BYTES));
         if let Err(fault) = stored {
             tracing::warn!(folder = %path.display(), "a compiled plugin could not be cached: {fault}");
         }
@@ -93,30 +104,10 @@ impl Cache {
             tracing::warn!(file = %file.display(), "it could not be removed: {fault}");
         }
     }
-
-    /// Removes what was not used for longest until the rest is within bounds.
-    fn evict(&self) -> std::io::Result<()> {
-        let mut files = self.0.folder.list()?;
-        files.retain(|file| is_ours(&file.name));
-        files.sort_unstable_by_key(|file| file.used);
-        let mut count = files.len();
-        let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
-        for file in files {
-            if count <= limits::CACHE_FILES && bytes <= limits::CACHE_BYTES {
-                break;
-            }
-            self.0.folder.remove(&file.name)?;
-            count -= 1;
-            bytes = bytes.saturating_sub(file.bytes);
-        }
-        Ok(())
-    }
 }
 
-/// Whether a file is cached code, or what a process that ended too early left of some.
 fn is_ours(name: &str) -> bool {
-    let is_key = name.len() == 2 * size_of::<Key>() && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    is_key || (name.ends_with(".new") && name.starts_with(|c: char| c.is_ascii_digit()))
+    name.len() == 2 * size_of::<Key>() && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The folder's secret, made where there is none that is fit.

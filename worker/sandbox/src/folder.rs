@@ -15,30 +15,30 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, linkat, openat, rena
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-/// Why there is no cache. Plugins are then compiled at each start.
+/// Why a folder cannot be trusted with what a process wants to find again.
 #[derive(Debug, thiserror::Error)]
-pub enum CacheFault {
+pub enum FolderFault {
     #[error("the folder {} cannot be used: {why}", folder.display())]
-    Folder { folder: PathBuf, why: io::Error },
+    Unusable { folder: PathBuf, why: io::Error },
     #[error("the folder {} belongs to user {owner}: give one of your own", folder.display())]
     NotOurs { folder: PathBuf, owner: u32 },
     #[error("others can write the folder {} (mode {mode:o}): take that right away (`chmod 700`)", folder.display())]
     Shared { folder: PathBuf, mode: u32 },
-    #[error("its key in {} can be neither read nor made: {why}", folder.display())]
-    Key { folder: PathBuf, why: io::Error },
 }
 
 #[derive(Debug)]
-pub(super) struct Folder(OwnedFd);
+pub struct Folder(OwnedFd);
 
 /// What an eviction needs to know of a file.
-pub(super) struct Listed {
-    pub(super) name: String,
-    pub(super) bytes: u64,
+struct Listed {
+    name: String,
+    bytes: u64,
     /// Seconds and nanoseconds.
-    pub(super) used: (i64, u64),
+    used: (i64, u64),
 }
 
+/// How the name of a file ends until it is whole.
+const UNFINISHED: &str = ".new";
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 const PERMISSIONS: u32 = 0o7777;
 const PRIVATE_FOLDER: u32 = 0o700;
@@ -46,27 +46,27 @@ const PRIVATE_FILE: Mode = Mode::RUSR.union(Mode::WUSR);
 
 impl Folder {
     /// Makes the folder where it is missing.
-    pub(super) fn open(path: &Path) -> Result<Self, CacheFault> {
-        let unusable = |why| CacheFault::Folder { folder: path.to_owned(), why };
+    pub fn open(path: &Path) -> Result<Self, FolderFault> {
+        let unusable = |why| FolderFault::Unusable { folder: path.to_owned(), why };
         DirBuilder::new().recursive(true).mode(PRIVATE_FOLDER).create(path).map_err(unusable)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let folder = openat(CWD, path, flags, Mode::empty()).map_err(|fault| unusable(fault.into()))?;
         let folder = File::from(folder);
         let metadata = folder.metadata().map_err(unusable)?;
         if metadata.uid() != geteuid().as_raw() {
-            return Err(CacheFault::NotOurs { folder: path.to_owned(), owner: metadata.uid() });
+            return Err(FolderFault::NotOurs { folder: path.to_owned(), owner: metadata.uid() });
         }
         if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
-            return Err(CacheFault::Shared { folder: path.to_owned(), mode: metadata.mode() & PERMISSIONS });
+            return Err(FolderFault::Shared { folder: path.to_owned(), mode: metadata.mode() & PERMISSIONS });
         }
         Ok(Self(folder.into()))
     }
 
-    /// The file's bytes; `None` where there is no such file.
-    pub(super) fn read(&self, name: &str, most: usize) -> io::Result<Option<(Vec<u8>, File)>> {
+    /// The file, and how long it is; `None` where there is no such file.
+    pub fn open_file(&self, name: &str) -> io::Result<Option<(File, u64)>> {
         // Whatever stands there, opening it must neither follow it nor wait for it.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let mut file = match openat(&self.0, name, flags, Mode::empty()) {
+        let file = match openat(&self.0, name, flags, Mode::empty()) {
             Ok(file) => File::from(file),
             Err(Errno::NOENT) => return Ok(None),
             Err(Errno::LOOP) => return Err(io::Error::other("it is a link")),
@@ -79,24 +79,30 @@ impl Folder {
         if metadata.uid() != geteuid().as_raw() || metadata.mode() & WRITABLE_BY_OTHERS != 0 {
             return Err(io::Error::other("others can write it"));
         }
+        Ok(Some((file, metadata.len())))
+    }
+
+    /// The file's bytes; `None` where there is no such file.
+    pub fn read(&self, name: &str, most: usize) -> io::Result<Option<(Vec<u8>, File)>> {
+        let Some((mut file, len)) = self.open_file(name)? else { return Ok(None) };
         let most = u64::try_from(most).unwrap_or(u64::MAX);
-        if metadata.len() > most {
+        if len > most {
             return Err(io::Error::other("it is too large"));
         }
-        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        let mut bytes = Vec::with_capacity(usize::try_from(len).unwrap_or(0));
         // It can have grown since.
         (&mut file).take(most).read_to_end(&mut bytes)?;
         Ok(Some((bytes, file)))
     }
 
     /// Puts a file in place of whatever has its name.
-    pub(super) fn replace(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
+    pub fn replace(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         let new = self.write_new(parts)?;
         renameat(&self.0, &new, &self.0, name).map_err(|fault| self.given_up(&new, fault.into()))
     }
 
     /// Makes a file unless there is one of that name.
-    pub(super) fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+    pub fn create(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let new = self.write_new(&[bytes])?;
         let made = match linkat(&self.0, &new, &self.0, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -109,7 +115,7 @@ impl Folder {
     /// Writes a file under a name that nobody looks for, and gives that name.
     fn write_new(&self, parts: &[&[u8]]) -> io::Result<String> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("{}.{}.new", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let name = format!("{}.{}{UNFINISHED}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         // What a process of the same number left behind.
         let _ = self.remove(&name);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -127,7 +133,7 @@ impl Folder {
     }
 
     /// Removes a file, or an empty folder in its place.
-    pub(super) fn remove(&self, name: &str) -> io::Result<()> {
+    pub fn remove(&self, name: &str) -> io::Result<()> {
         match unlinkat(&self.0, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(Errno::ISDIR) => Ok(unlinkat(&self.0, name, AtFlags::REMOVEDIR)?),
@@ -135,7 +141,24 @@ impl Folder {
         }
     }
 
-    pub(super) fn list(&self) -> io::Result<Vec<Listed>> {
+    /// Removes what was not used for longest until the rest is within bounds. Files that `is_ours` does not know stay.
+    pub fn keep_to(&self, is_ours: impl Fn(&str) -> bool, most_files: usize, most_bytes: u64) -> io::Result<()> {
+        let mut files = self.list()?;
+        files.retain(|file| is_ours(&file.name) || is_unfinished(&file.name));
+        files.sort_unstable_by_key(|file| file.used);
+        let mut count = files.len();
+        let mut bytes: u64 = files.iter().map(|file| file.bytes).sum();
+        for file in files {
+            if count <= most_files && bytes <= most_bytes {
+                break;
+            }
+            self.remove(&file.name)?;
+            (count, bytes) = (count - 1, bytes.saturating_sub(file.bytes));
+        }
+        Ok(())
+    }
+
+    fn list(&self) -> io::Result<Vec<Listed>> {
         let mut files = Vec::new();
         for entry in Dir::read_from(self.0.as_fd())? {
             let entry = entry?;
@@ -150,8 +173,13 @@ impl Folder {
     }
 }
 
+/// Whether a process that ended too early left this behind.
+fn is_unfinished(name: &str) -> bool {
+    name.ends_with(UNFINISHED) && name.starts_with(|c: char| c.is_ascii_digit())
+}
+
 /// Marks a file as used now, at most once in a while.
-pub(super) fn touch(file: &File, rarely: std::time::Duration) -> io::Result<()> {
+pub fn touch(file: &File, rarely: std::time::Duration) -> io::Result<()> {
     let now = SystemTime::now();
     let used = file.metadata()?.modified()?;
     if now.duration_since(used).is_ok_and(|since| since < rarely) { Ok(()) } else { file.set_modified(now) }

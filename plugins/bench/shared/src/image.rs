@@ -2,7 +2,7 @@
 
 use crate::lanes::{Lanes, pick};
 
-const SIDE: usize = 224;
+pub(crate) const SIDE: usize = 224;
 const PIXELS: usize = SIDE * SIDE;
 const COLOURS: usize = 3;
 

@@ -36,6 +36,21 @@ mod machine {
         pub(crate) fn scaled(self, scale: Self, offset: Self) -> Self {
             Self(add_m128(mul_m128(self.0, scale.0), offset.0))
         }
+
+        #[inline(always)]
+        pub(crate) fn plus(self, other: Self) -> Self {
+            Self(add_m128(self.0, other.0))
+        }
+
+        #[inline(always)]
+        pub(crate) fn minus(self, other: Self) -> Self {
+            Self(sub_m128(self.0, other.0))
+        }
+
+        #[inline(always)]
+        pub(crate) fn times(self, other: Self) -> Self {
+            Self(mul_m128(self.0, other.0))
+        }
     }
 
     macro_rules! pick {
@@ -77,6 +92,21 @@ mod machine {
         pub(crate) fn scaled(self, scale: Self, offset: Self) -> Self {
             Self(f32x4_add(f32x4_mul(self.0, scale.0), offset.0))
         }
+
+        #[inline(always)]
+        pub(crate) fn plus(self, other: Self) -> Self {
+            Self(f32x4_add(self.0, other.0))
+        }
+
+        #[inline(always)]
+        pub(crate) fn minus(self, other: Self) -> Self {
+            Self(f32x4_sub(self.0, other.0))
+        }
+
+        #[inline(always)]
+        pub(crate) fn times(self, other: Self) -> Self {
+            Self(f32x4_mul(self.0, other.0))
+        }
     }
 
     macro_rules! pick {
@@ -110,6 +140,21 @@ mod machine {
         pub(crate) fn scaled(self, scale: Self, offset: Self) -> Self {
             let ([a, b, c, d], [e, f, g, h], [i, j, k, l]) = (self.0, scale.0, offset.0);
             Self([a * e + i, b * f + j, c * g + k, d * h + l])
+        }
+
+        pub(crate) fn plus(self, other: Self) -> Self {
+            let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+            Self([a + e, b + f, c + g, d + h])
+        }
+
+        pub(crate) fn minus(self, other: Self) -> Self {
+            let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+            Self([a - e, b - f, c - g, d - h])
+        }
+
+        pub(crate) fn times(self, other: Self) -> Self {
+            let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+            Self([a * e, b * f, c * g, d * h])
         }
     }
 

@@ -4,6 +4,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod doubt;
 pub mod image;
+pub mod jpeg;
 mod lanes;
+pub mod odds;
+pub mod sound;
+mod spectrum;
 pub mod tiny;

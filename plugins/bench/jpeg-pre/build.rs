@@ -1,0 +1,10 @@
+//! Asks the linker for memory in which the stack, a JPEG, what its decoder needs, its pixels and its tensor have room, so that no message grows it.
+
+const PAGES: usize = 32;
+
+fn main() {
+    if std::env::var("CARGO_CFG_TARGET_FAMILY").is_ok_and(|family| family == "wasm") {
+        println!("cargo::rustc-link-arg=--initial-memory={}", PAGES << 16);
+    }
+    println!("cargo::rerun-if-changed=build.rs");
+}

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod allocations;
+mod answer;
 #[path = "../../worker/engine/tests/common/author.rs"]
 mod author;
 mod bare;
@@ -18,6 +19,7 @@ mod bumps;
 mod burn;
 mod cached;
 mod clock;
+mod collector;
 mod contestant;
 mod engine;
 mod figures;
@@ -25,12 +27,16 @@ mod floor;
 mod heavy;
 mod load;
 mod models;
+mod networks;
+mod payloads;
 mod picture;
 mod process;
 mod sandbox;
 mod stream;
 mod swap;
 mod versus;
+mod workload_runs;
+mod workloads;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -92,8 +98,25 @@ enum Command {
     Allocations,
     /// Answer every request with its payload: what the bus alone costs
     Echo { server: String, subject: String },
-    /// A worker for the digit model with pre and post compiled in: what the sandbox is compared with
-    NativeWorker(WorkerConfig),
+    /// Measure the workloads of bench/workloads, or those that are named
+    Workloads { names: Vec<String> },
+    /// Write the workloads' networks
+    Prepare,
+    /// Answer every request with so many bytes and messages: what the bus costs a workload
+    Answer {
+        server: String,
+        subject: String,
+        output: String,
+        #[command(flatten)]
+        amount: answer::Amount,
+    },
+    /// A worker with pre and post of a workload compiled in: what the sandbox is compared with
+    NativeWorker {
+        #[arg(long, default_value = "tiny")]
+        workload: String,
+        #[command(flatten)]
+        config: WorkerConfig,
+    },
     /// Say how much memory a warm plugin instance takes
     InstanceMemory,
 }
@@ -107,7 +130,9 @@ fn main() -> ExitCode {
     let command = arguments.command.take();
     // The native worker runs on what the worker runs on; who makes the load may use more than one thread.
     let runtime = match command {
-        Some(Command::NativeWorker(_) | Command::CarelessWorker { .. } | Command::BareLoop { .. }) => app::runtime(),
+        Some(Command::NativeWorker { .. } | Command::CarelessWorker { .. } | Command::BareLoop { .. }) => {
+            app::runtime()
+        }
         _ => tokio::runtime::Runtime::new(),
     };
     let ended = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(command, &arguments)));
@@ -126,6 +151,7 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             workers(arguments, &mut figures).await?;
             batched(&mut figures).await?;
             heavy(&mut figures).await?;
+            workload_runs::measure(&workloads::named(&[])?, WORKLOAD_ROUNDS, &mut figures).await?;
             figures.write(&results())?;
         }
         Some(Command::Sandbox) => sandbox::measure(&mut figures)?,
@@ -161,7 +187,15 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             return serve::run(config, |loader| loader.promises = promises).await;
         }
         Some(Command::Echo { server, subject }) => return echo::run(&server, &subject).await,
-        Some(Command::NativeWorker(config)) => {
+        Some(Command::Workloads { names }) => {
+            workload_runs::measure(&workloads::named(&names)?, WORKLOAD_ROUNDS, &mut figures).await?;
+        }
+        Some(Command::Prepare) => return workloads::KINDS.iter().try_for_each(workloads::Kind::prepare),
+        Some(Command::Answer { server, subject, output, amount }) => {
+            return answer::run(&server, &subject, &output, amount).await;
+        }
+        Some(Command::NativeWorker { workload, config }) => {
+            anyhow::ensure!(native::choose(&workload), "there is no workload `{workload}`");
             return serve::run(config, |loader| loader.transform = |stage, _| native::transform(stage)).await;
         }
         Some(Command::BareFirst { model }) => {
@@ -220,6 +254,7 @@ async fn heavy(figures: &mut Figures) -> anyhow::Result<()> {
 }
 
 const STEADY_BUMPS: usize = 1000;
+const WORKLOAD_ROUNDS: usize = 3;
 
 fn results() -> PathBuf {
     root().join("bench/results/figures.json")

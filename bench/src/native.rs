@@ -1,32 +1,55 @@
-//! The digit model's pre and post compiled into the worker: the same functions as in the plugins, without a sandbox.
+//! The workloads' pre and post compiled into the worker: the same functions as in the plugins, without a sandbox.
 
-use std::io::Write as _;
+mod stages;
 
-use digits::{CLASSES, Image, SIDE, ranked};
+use std::sync::OnceLock;
+
 use inferbus::job::{Stage, Transform};
 use inferbus_abi::ALIGNMENT;
-use inferbus_abi::frame::{self, DataType, Frame, Tensor};
-use inferbus_sandbox::{Fault, LogLine, Reply};
+use inferbus_abi::frame::{self, DataType};
+use inferbus_sandbox::{Emit, Fault, LogLine, Reply};
 
-/// What [`inferbus::bundle::Loader::transform`] wants, but for the plugin.
+type Function = fn(&[u8], &mut Room) -> Result<(), String>;
+
+/// What a workload does around its model.
+#[derive(Clone, Copy)]
+pub struct Both {
+    pre: Function,
+    post: Function,
+}
+
+/// Of the process that is told a workload.
+static CHOSEN: OnceLock<Both> = OnceLock::new();
+
+/// Decides what [`transform`] gives. Says whether there is such a workload.
+pub fn choose(workload: &str) -> bool {
+    both(workload).is_some_and(|both| CHOSEN.set(both).is_ok())
+}
+
+/// What [`inferbus::bundle::Loader::transform`] wants, but for the plugin: the digits', unless another workload was chosen.
 pub fn transform(stage: Stage) -> Box<dyn Transform> {
-    match stage {
-        Stage::Post => Box::new(Native::of(post)),
-        Stage::Pre | Stage::Infer => Box::new(Native::of(pre)),
+    CHOSEN.get().copied().unwrap_or(stages::DIGITS).stage(stage)
+}
+
+pub fn both(workload: &str) -> Option<Both> {
+    stages::of(workload)
+}
+
+impl Both {
+    pub fn stage(self, stage: Stage) -> Box<dyn Transform> {
+        let function = match stage {
+            Stage::Post => self.post,
+            Stage::Pre | Stage::Infer => self.pre,
+        };
+        Box::new(Native { function, input: Vec::new(), output: Room::default() })
     }
 }
 
 /// One stage and its buffers, which every message uses again.
 struct Native {
-    function: fn(&[u8], &mut Room) -> Result<(), String>,
+    function: Function,
     input: Vec<u8>,
     output: Room,
-}
-
-impl Native {
-    fn of(function: fn(&[u8], &mut Room) -> Result<(), String>) -> Self {
-        Self { function, input: Vec::new(), output: Room::default() }
-    }
 }
 
 impl Transform for Native {
@@ -38,8 +61,10 @@ impl Transform for Native {
     ) -> Result<Reply<'_>, Fault> {
         self.input.resize(len, 0);
         fill(&mut self.input);
+        self.output.is_result = false;
         (self.function)(&self.input, &mut self.output).map_err(Fault::Refused)?;
-        Ok(Reply { output: Some(self.output.bytes()), emits: Vec::new() })
+        let emits = std::mem::take(&mut self.output.emits);
+        Ok(Reply { output: self.output.is_result.then(|| self.output.bytes()), emits })
     }
 }
 
@@ -48,8 +73,8 @@ impl Transform for Native {
 struct Room {
     bytes: Vec<u8>,
     start: usize,
-    /// Elements on their way into a frame.
-    data: Vec<u8>,
+    is_result: bool,
+    emits: Vec<Emit>,
 }
 
 impl Room {
@@ -62,42 +87,27 @@ impl Room {
         let address = self.bytes.as_ptr().addr();
         self.start = address.next_multiple_of(ALIGNMENT) - address;
         self.bytes.truncate(self.start + len);
+        self.is_result = true;
         self.bytes.get_mut(self.start..).unwrap_or_default()
     }
-}
 
-/// What digits-pre 1.0.0 does.
-fn pre(payload: &[u8], output: &mut Room) -> Result<(), String> {
-    let image = Image::parse(payload).map_err(|fault| fault.to_string())?;
-    if image.inverted {
-        return Err("inverted images are read from version 1.1.0 on".into());
+    /// A frame of one tensor, whose elements `fill` writes where the model reads them.
+    fn tensor(
+        &mut self,
+        name: &str,
+        shape: &[u64],
+        fill: impl FnOnce(&mut [f32]) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let len = frame::blank_len(name, DataType::F32, shape.into()).map_err(|fault| fault.to_string())?;
+        let data = frame::blank_into(name, DataType::F32, shape.into(), self.aligned(len));
+        let data = data.map_err(|fault| fault.to_string())?;
+        fill(bytemuck::try_cast_slice_mut(data).map_err(|fault| fault.to_string())?)
     }
-    let mut data = std::mem::take(&mut output.data);
-    data.clear();
-    data.extend(image.cells().into_iter().flat_map(f32::to_le_bytes));
-    let shape = [1, (SIDE * SIDE) as u64];
-    let pixels = [Tensor { name: "pixels", dtype: DataType::F32, shape: (&shape).into(), data: &data }];
-    let len = frame::encoded_len(&pixels).map_err(|fault| fault.to_string())?;
-    frame::encode_into(&pixels, output.aligned(len)).map_err(|fault| fault.to_string())?;
-    output.data = data;
-    Ok(())
-}
 
-/// What digits-post 1.0.0 does.
-fn post(payload: &[u8], output: &mut Room) -> Result<(), String> {
-    let frame = Frame::decode(payload).map_err(|fault| fault.to_string())?;
-    let logits = frame.tensors().next().filter(|tensor| tensor.dtype == DataType::F32).ok_or("no logits")?;
-    let (elements, _) = logits.data.as_chunks();
-    let mut numbers = [0.0; CLASSES];
-    if elements.len() != numbers.len() {
-        return Err(format!("{} logits", elements.len()));
+    fn text(&mut self, text: &str) {
+        self.start = 0;
+        self.bytes.clear();
+        self.bytes.extend(text.as_bytes());
+        self.is_result = true;
     }
-    for (number, bytes) in numbers.iter_mut().zip(elements) {
-        *number = f32::from_le_bytes(*bytes);
-    }
-    let [first, ..] = ranked(&numbers).map_err(|fault| fault.to_string())?;
-    output.start = 0;
-    output.bytes.clear();
-    write!(output.bytes, r#"{{"label":{},"confidence":{:.4}}}"#, first.label, first.confidence)
-        .map_err(|fault| fault.to_string())
 }

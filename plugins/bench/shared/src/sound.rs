@@ -29,7 +29,7 @@ static TABLES: OnceLock<Tables> = OnceLock::new();
 
 /// What does not depend on the sound.
 struct Tables {
-    window: Vec<f32>,
+    window: Vec<[f32; 4]>,
     plan: Plan,
     bands: Vec<Band>,
 }
@@ -51,13 +51,13 @@ pub fn features(sound: &[u8], features: &mut [f32]) -> Result<(), String> {
         return Err(format!("one second has {LEN} bytes, this has {}", sound.len()));
     }
     let samples: Vec<f32> = samples.iter().map(|bytes| f32::from(i16::from_le_bytes(*bytes))).collect();
-    let tables = TABLES.get_or_init(Tables::new);
+    let (tables, steps) = (TABLES.get_or_init(Tables::new), samples.as_chunks().0);
     let mut powers = [[Lanes::from_array([0.0; 4]); 2]; BINS];
     for (turn, features) in features.chunks_mut(AT_ONCE * BANDS).enumerate() {
         // The last turn has fewer frames than lanes, which repeat the last frame.
-        let frame = |lane: usize| (turn * AT_ONCE + lane).min(FRAMES - 1) * HOP;
-        let frames: [&[f32]; AT_ONCE] = std::array::from_fn(|lane| samples.get(frame(lane)..).unwrap_or_default());
-        tables.plan.powers(FRAME, |at| tables.point(&frames, at), &mut powers);
+        let frame = |lane: usize| (turn * AT_ONCE + lane).min(FRAMES - 1) * HOP / 4;
+        let frames = std::array::from_fn(|lane| steps.get(frame(lane)..).unwrap_or_default());
+        tables.plan.powers(FRAME / 4, |step| tables.four(&frames, step), &mut powers);
         for (at, band) in tables.bands.iter().enumerate() {
             let energies = band.energies(&powers);
             for (features, energy) in features.chunks_exact_mut(BANDS).zip(energies.as_flattened()) {
@@ -74,15 +74,17 @@ impl Tables {
     fn new() -> Self {
         let turn = |at: usize| std::f64::consts::TAU * at as f64 / FRAME as f64;
         // Samples come as whole numbers; their scale is in the window.
-        let window = (0..FRAME).map(|at| ((0.5 - 0.5 * turn(at).cos()) / 32_768.0) as f32).collect();
+        let window = |at: usize| ((0.5 - 0.5 * turn(at).cos()) / 32_768.0) as f32;
+        let window = (0..FRAME / 4).map(|step| std::array::from_fn(|at| window(4 * step + at))).collect();
         Self { window, plan: Plan::new(), bands: (0..BANDS).map(Band::new).collect() }
     }
 
+    /// Four points of each frame, under the window.
     #[inline(always)]
-    fn point(&self, frames: &[&[f32]; AT_ONCE], at: usize) -> [[f32; 4]; 2] {
-        let window = self.window.get(at).copied().unwrap_or_default();
-        let sample = |frame: &&[f32]| frame.get(at).copied().unwrap_or_default() * window;
-        let [a, b, c, d, e, f, g, h] = frames.each_ref().map(sample);
+    fn four(&self, frames: &[&[[f32; 4]]; AT_ONCE], step: usize) -> [[Lanes; 4]; 2] {
+        let four = |numbers: &[[f32; 4]]| Lanes::from_array(numbers.get(step).copied().unwrap_or_default());
+        let window = four(&self.window);
+        let [a, b, c, d, e, f, g, h] = frames.map(|frame| four(frame).times(window));
         [[a, b, c, d], [e, f, g, h]]
     }
 }

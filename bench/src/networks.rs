@@ -6,9 +6,9 @@
 use crate::author::{F32, Graph, Size, floats, int, ints, node, port};
 use crate::models::numbers;
 
-/// By so much the last layer's weights are larger, so that the odds of classes differ: the best of a thousand has about a tenth.
+/// By so much the last layer's weights are larger, so that the odds of classes differ.
 const WORDS_SPREAD: f32 = 6.0;
-const PICTURES_SPREAD: f32 = 300.0;
+const PICTURES_SPREAD: f32 = 150.0;
 
 /// A graph that grows at its end.
 struct Builder<R> {

@@ -1,6 +1,6 @@
 //! The workloads' networks, written as ONNX files: a small one for words, and SqueezeNet 1.1 for pictures.
 //!
-//! Their weights are drawn by seed. Each filter adds up to zero: what all inputs have in common would otherwise
+//! Their weights are drawn by seed. Filters add up to about zero: what all inputs have in common would otherwise
 //! drown what differs, and every answer would be the same.
 
 use crate::author::{F32, Graph, Size, floats, int, ints, node, port};
@@ -8,13 +8,17 @@ use crate::models::numbers;
 
 /// By so much the last layer's weights are larger, so that the odds of classes differ.
 const WORDS_SPREAD: f32 = 6.0;
-const PICTURES_SPREAD: f32 = 150.0;
+const PICTURES_SPREAD: f32 = 75.0;
+/// How much of a filter's mean is taken away before the last layer. All of it would make so deep a network see noise only.
+const PICTURES_CENTRED: f32 = 0.7;
 
 /// A graph that grows at its end.
 struct Builder<R> {
     graph: Graph,
     random: R,
     count: usize,
+    /// How much of a filter's mean is taken away.
+    centred: f32,
 }
 
 /// A value of the graph and its channels.
@@ -52,7 +56,7 @@ pub fn words() -> Vec<u8> {
 
 /// `image` of `[batch, 3, 224, 224]` to `odds` of a thousand classes.
 pub fn squeezenet() -> Vec<u8> {
-    let mut net = Builder::new(12);
+    let mut net = Builder { centred: PICTURES_CENTRED, ..Builder::new(12) };
     let mut end = net.input("image", [3, 224, 224]);
     end = net.conv(&end, &Conv { stride: 2, pad: 0, ..Conv::plain(64, 3) });
     for (squeezed, expanded, pool) in [
@@ -71,6 +75,7 @@ pub fn squeezenet() -> Vec<u8> {
         }
         end = net.fire(&end, squeezed, expanded);
     }
+    net.centred = 1.0;
     let end = net.conv(&end, &Conv { scale: PICTURES_SPREAD, ..Conv::plain(1000, 1) });
     let mean = net.add("GlobalAveragePool", &end, end.channels, &[]);
     let flat = net.add("Flatten", &mean, mean.channels, &[]);
@@ -113,7 +118,7 @@ impl<R: Iterator<Item = f32>> Builder<R> {
         let scale = scale * (6.0 / len as f32).sqrt();
         let drawn: Vec<f32> = self.random.by_ref().take(len).collect();
         let mean = drawn.iter().sum::<f32>() / len as f32;
-        drawn.into_iter().map(|number| (number - mean) * scale).collect()
+        drawn.into_iter().map(|number| (number - mean * self.centred) * scale).collect()
     }
 
     fn fire(&mut self, end: &End, squeezed: usize, expanded: usize) -> End {
@@ -131,6 +136,6 @@ impl<R: Iterator<Item = f32>> Builder<R> {
 
 impl Builder<()> {
     fn new(seed: u64) -> Builder<impl Iterator<Item = f32>> {
-        Builder { graph: Graph::default(), random: numbers(seed), count: 0 }
+        Builder { graph: Graph::default(), random: numbers(seed), count: 0, centred: 1.0 }
     }
 }

@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand, ValueEnum};
 use inferbus::config::WorkerConfig;
 
 use crate::commands::{
-    activate, check, compile_plugin, completions, dev, dlq, doctor, infer, list, load_model, push, replay, rollback,
-    route, show, status,
+    activate, bench, check, compile_plugin, completions, dev, dlq, doctor, infer, list, load_model, push, replay,
+    rollback, route, show, status,
 };
 use crate::exit;
 
@@ -42,6 +42,8 @@ pub enum Command {
     Check(check::Arguments),
     /// Run a payload through a bundle on disk, or through the workers
     Infer(infer::Arguments),
+    /// Put load on a deployment, check every answer, and say how long they took
+    Bench(Box<bench::Arguments>),
     /// Map subjects of your own to models
     Route(route::Arguments),
     /// Look at dead letters, try them again, or drop them

@@ -98,12 +98,32 @@ impl Connection {
 
     /// Connects once, for a command: a server that is not there is an error at once.
     pub async fn command(&self) -> anyhow::Result<Client> {
+        self.once(|options| options).await
+    }
+
+    /// [`Connection::command`], for one that has so many messages outstanding, and tells what happens to the connection.
+    pub async fn load(
+        &self,
+        outstanding: usize,
+        events: impl Fn(async_nats::Event) + Send + Sync + Clone + 'static,
+    ) -> anyhow::Result<Client> {
+        let more = move |options: ConnectOptions| {
+            options.subscription_capacity(outstanding.max(limits::SUBSCRIPTION)).event_callback(move |event| {
+                let events = events.clone();
+                async move { events(event) }
+            })
+        };
+        self.once(more).await
+    }
+
+    async fn once(&self, more: impl FnOnce(ConnectOptions) -> ConnectOptions) -> anyhow::Result<Client> {
         let resolved = self.resolve()?;
         let options = resolved
             .options("inferbus")
             .await?
             .connection_timeout(self.timeout())
             .request_timeout(Some(self.timeout()));
+        let options = more(options);
         match tokio::time::timeout(self.timeout(), options.connect(resolved.servers())).await {
             Ok(Ok(client)) => Ok(client),
             // The client's own time for one server may run out first.

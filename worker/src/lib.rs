@@ -8,6 +8,7 @@
 pub mod admin;
 pub mod app;
 pub mod artifact_cache;
+pub mod bench;
 pub mod budget;
 pub mod bundle;
 pub mod bus;

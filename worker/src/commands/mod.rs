@@ -1,6 +1,7 @@
 //! One file per command; here is only which one runs.
 
 pub mod activate;
+pub mod bench;
 pub mod check;
 pub mod compile_plugin;
 pub mod completions;
@@ -45,6 +46,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Doctor(arguments) => return doctor::run(arguments).await,
         Command::Check(arguments) => check::run(&arguments)?,
         Command::Infer(arguments) => infer::run(arguments).await?,
+        Command::Bench(arguments) => return bench::run(*arguments).await,
         Command::Route(arguments) => route::run(arguments).await?,
         Command::Dlq(arguments) => return dlq::run(*arguments).await,
         Command::Replay(arguments) => replay::run(*arguments).await?,

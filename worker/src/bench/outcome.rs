@@ -1,0 +1,131 @@
+//! What one run found, and whether it was good.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::run::{Length, Load, Stint};
+use super::sweep::Step;
+use super::tally::{Errors, Tally};
+
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub stint: Stint,
+    /// From the end of the time to warm up to the last answer, or to the end that was asked for if that is later.
+    pub measured: Duration,
+    pub targets: Vec<(String, Tally)>,
+    pub late: u64,
+    pub twice: u64,
+    /// Results of messages that others have published.
+    pub foreign: u64,
+    /// The first of what came twice.
+    pub remarks: Vec<String>,
+    /// It was ended by hand.
+    pub stopped: bool,
+    /// How long the generator ran, and the processor time that it took.
+    pub wall: Duration,
+    pub cpu: Duration,
+    pub disconnected: u64,
+    pub dropped: u64,
+    pub refused: u64,
+}
+
+/// The shares that every table shows.
+pub const SHARES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
+
+impl Outcome {
+    /// All targets together.
+    pub fn total(&self) -> Option<Tally> {
+        let mut tallies = self.targets.iter().map(|(_, tally)| tally);
+        let mut total = tallies.next()?.clone();
+        tallies.for_each(|tally| total.add(tally));
+        Some(total)
+    }
+
+    /// Answers a second that were no errors.
+    pub fn achieved(&self, tally: &Tally) -> f64 {
+        if self.measured.is_zero() { 0.0 } else { tally.answered() as f64 / self.measured.as_secs_f64() }
+    }
+
+    /// What makes a run no measurement of what was asked for, in sentences; none for a good one.
+    pub fn problems(&self, total: &Tally) -> Vec<String> {
+        let wrong = [
+            (total.failed_count(), "ended in an error"),
+            (total.wrong, "had another answer than the expected one"),
+            (total.differs, "had another answer than the same payload had first (--may-differ allows that)"),
+            (total.lost, "had no end in time"),
+            (self.twice, "more answers came than there should be"),
+            (total.not_sent, "were not sent, because too many were outstanding: the deployment is overloaded"),
+            (self.dropped, "times answers were thrown away, because this program could not keep up"),
+            (self.refused, "times the server refused something, which may be a permission that this user lacks"),
+        ];
+        let mut problems: Vec<String> =
+            wrong.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        if total.answered() == 0 && problems.is_empty() {
+            problems.push("nothing was answered in the time that counts".into());
+        }
+        problems
+    }
+
+    /// What a sweep has to know; none if it cannot be judged by a rate.
+    pub fn step(&self, total: &Tally) -> Option<Step> {
+        Some(Step {
+            asked: self.stint.rate()?,
+            achieved: self.achieved(total),
+            p99: total.latency(0.99),
+            failures: total.failures() + self.twice + self.dropped,
+            not_sent: total.not_sent,
+        })
+    }
+
+    /// Processors that the generator kept busy, on average.
+    pub fn generator_load(&self) -> f64 {
+        if self.wall.is_zero() { 0.0 } else { self.cpu.as_secs_f64() / self.wall.as_secs_f64() }
+    }
+
+    pub fn json(&self, total: &Tally) -> Value {
+        let (kind, asked) = match self.stint.load {
+            Load::Open { rate, arrivals } => ("open", json!({ "rate": rate, "arrivals": arrivals.name() })),
+            Load::Closed { in_flight } => ("closed", json!({ "in_flight": in_flight })),
+        };
+        let length = match self.stint.length {
+            Length::For(length) => json!({ "seconds": length.as_secs_f64() }),
+            Length::Requests(count) => json!({ "requests": count }),
+        };
+        let targets: Vec<Value> = self.targets.iter().map(|(name, tally)| self.target(name, tally)).collect();
+        json!({
+            "loop": kind, "asked": asked, "length": length, "warm_up_seconds": self.stint.warm_up.as_secs_f64(),
+            "measured_seconds": self.measured.as_secs_f64(), "stopped": self.stopped,
+            "total": self.target("total", total), "targets": targets,
+            "late": self.late, "twice": self.twice, "twice_examples": self.remarks, "foreign": self.foreign,
+            "disconnected": self.disconnected, "dropped": self.dropped, "refused": self.refused,
+            "generator": { "cpu_seconds": self.cpu.as_secs_f64(), "processors": self.generator_load() },
+            "problems": self.problems(total),
+        })
+    }
+
+    fn target(&self, name: &str, tally: &Tally) -> Value {
+        let errors: serde_json::Map<String, Value> = tally
+            .errors
+            .iter()
+            .map(|(code, Errors { count, first })| (code.clone(), json!({ "count": count, "first": first })))
+            .collect();
+        let micros = |time: Option<Duration>| time.map(|time| time.as_nanos() as f64 / 1e3);
+        let latency: serde_json::Map<String, Value> = [("min", tally.least()), ("mean", tally.mean())]
+            .into_iter()
+            .chain(SHARES.map(|(name, share)| (name, tally.latency(share))))
+            .map(|(name, time)| (name.to_owned(), json!(micros(time))))
+            .collect();
+        let late: serde_json::Map<String, Value> =
+            SHARES.map(|(name, share)| (name.to_owned(), json!(micros(tally.lateness(share))))).into_iter().collect();
+        let percentiles: Vec<Value> =
+            tally.percentiles().into_iter().map(|(share, time)| json!([share, micros(Some(time))])).collect();
+        json!({
+            "name": name, "asked": tally.asked, "not_sent": tally.not_sent, "answered": tally.answered(),
+            "right": tally.right, "unchecked": tally.unchecked, "wrong": tally.wrong, "differs": tally.differs,
+            "lost": tally.lost, "unfinished": tally.unfinished, "failed": tally.failed_count(), "errors": errors,
+            "examples": tally.examples, "achieved": self.achieved(tally), "latency_micros": latency,
+            "sent_late_micros": late, "percentiles": percentiles,
+        })
+    }
+}

@@ -1,0 +1,138 @@
+//! What requests carry, and what is expected back: files, or made-up bytes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::dice::Dice;
+use super::fault::BenchFault;
+use crate::limits;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payload {
+    pub name: String,
+    pub bytes: Bytes,
+}
+
+/// The payloads of one target: a file, or all files of a folder in the order of their names. A folder that has one of the
+/// target's name gives the target that one's.
+pub fn read(path: &Path, target: &str) -> Result<Vec<Payload>, BenchFault> {
+    let folder = path.join(target);
+    let path = if folder.is_dir() { &folder } else { path };
+    let files = if path.is_dir() { files(path)? } else { vec![path.to_owned()] };
+    if files.is_empty() {
+        return Err(BenchFault::NoPayloads(path.to_owned()));
+    }
+    let mut left = limits::BENCH_PAYLOAD_BYTES;
+    files
+        .into_iter()
+        .map(|file| {
+            let unreadable = |reason| BenchFault::Unreadable { file: file.clone(), reason };
+            let size = fs::metadata(&file).map_err(unreadable)?.len();
+            let size = usize::try_from(size).unwrap_or(usize::MAX);
+            left = left.checked_sub(size).ok_or(BenchFault::TooManyPayloads)?;
+            let bytes = fs::read(&file).map_err(unreadable)?.into();
+            Ok(Payload { name: name(&file), bytes })
+        })
+        .collect()
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>, BenchFault> {
+    let unreadable = |reason| BenchFault::Unreadable { file: folder.to_owned(), reason };
+    let mut files = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+        if files.len() > limits::BENCH_PAYLOADS {
+            return Err(BenchFault::TooManyPayloads);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn name(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Bytes of chance, the same for the same seed.
+pub fn random(len: usize, seed: u64) -> Vec<Payload> {
+    let mut dice = Dice::new(seed);
+    let count = (limits::BENCH_PAYLOAD_BYTES / len.max(1)).clamp(1, limits::BENCH_RANDOM);
+    let payload = |number| {
+        let numbers = std::iter::repeat_with(|| dice.number().to_le_bytes()).take(len.div_ceil(8));
+        let mut bytes: Vec<u8> = numbers.flatten().collect();
+        bytes.truncate(len);
+        Payload { name: format!("random-{number}"), bytes: bytes.into() }
+    };
+    (1..=count).map(payload).collect()
+}
+
+/// What is expected for each payload of a target: of a file the same for all, of a folder the file of the payload's name.
+pub fn expected(path: &Path, target: &str, payloads: &[Payload]) -> Result<Vec<Bytes>, BenchFault> {
+    let answers = read(path, target)?;
+    if !path.is_dir() {
+        let answer = answers.into_iter().next().map(|answer| answer.bytes).unwrap_or_default();
+        return Ok(vec![answer; payloads.len()]);
+    }
+    let find = |payload: &Payload| {
+        let found = answers.binary_search_by(|answer| answer.name.cmp(&payload.name)).ok();
+        found
+            .and_then(|at| answers.get(at))
+            .map(|answer| answer.bytes.clone())
+            .ok_or_else(|| BenchFault::NothingExpected { folder: path.to_owned(), payload: payload.name.clone() })
+    };
+    payloads.iter().map(find).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, text) in files {
+            let file = folder.path().join(name);
+            fs::create_dir_all(file.parent().expect("a folder")).expect("made");
+            fs::write(file, text).expect("written");
+        }
+        folder
+    }
+
+    #[test]
+    fn files_come_in_the_order_of_names_and_a_models_folder_goes_first() {
+        let payloads = folder(&[("b", "2"), ("a", "1"), ("other/c", "3")]);
+        let names = |target| {
+            let read = read(payloads.path(), target).expect("payloads");
+            read.into_iter().map(|payload| payload.name).collect::<Vec<_>>()
+        };
+        assert_eq!(names("digits"), ["a", "b"]);
+        assert_eq!(names("other"), ["c"]);
+        let empty = folder(&[]);
+        assert!(matches!(read(empty.path(), "digits"), Err(BenchFault::NoPayloads(_))));
+        assert!(matches!(read(&empty.path().join("x"), "digits"), Err(BenchFault::Unreadable { .. })));
+    }
+
+    #[test]
+    fn what_is_expected_is_found_by_name_or_is_the_same_for_all() {
+        let payloads = read(folder(&[("a", "1"), ("b", "2")]).path(), "digits").expect("payloads");
+        let answers = folder(&[("b", "two"), ("a", "one"), ("c", "more")]);
+        assert_eq!(expected(answers.path(), "digits", &payloads).expect("answers"), ["one", "two"]);
+        assert_eq!(expected(&answers.path().join("c"), "digits", &payloads).expect("an answer"), ["more", "more"]);
+        let missing = folder(&[("a", "one")]);
+        let fault = expected(missing.path(), "digits", &payloads).expect_err("b is missing");
+        assert!(fault.to_string().contains("payload b"), "{fault}");
+    }
+
+    #[test]
+    fn chance_repeats_and_has_the_length_asked_for() {
+        let payloads = random(13, 5);
+        assert_eq!(payloads, random(13, 5));
+        assert_ne!(payloads, random(13, 6));
+        assert!(payloads.len() == limits::BENCH_RANDOM && payloads.iter().all(|payload| payload.bytes.len() == 13));
+        assert_ne!(payloads[0].bytes, payloads[1].bytes);
+    }
+}

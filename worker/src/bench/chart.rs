@@ -38,7 +38,7 @@ const BELOW: f64 = 52.0;
 const LETTER: f64 = 7.2;
 const SWATCH: f64 = 34.0;
 /// Lines that look different, by colour and by stroke; then they come again.
-const LOOKS: usize = 6;
+pub const LOOKS: usize = 6;
 /// Up to so many points are marked.
 const MARKED: usize = 40;
 

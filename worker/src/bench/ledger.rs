@@ -31,7 +31,7 @@ pub struct Ledger {
     pub late: u64,
     /// Answers to requests that had one already, and requests that had both a result and a dead letter.
     pub twice: u64,
-    /// When the last request that counts had its end.
+    /// When the last answer that counts came.
     pub last_end: Duration,
 }
 
@@ -110,9 +110,6 @@ impl Ledger {
             // Beyond this bound late answers pass for second ones; nothing is well by then.
             if self.given_up.len() < limits::BENCH_MOST_OUTSTANDING {
                 self.given_up.insert(number);
-            }
-            if due.counted {
-                self.last_end = self.last_end.max(now);
             }
             lost.push(Lost { number, due });
         }

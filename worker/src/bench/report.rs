@@ -167,7 +167,8 @@ impl Report<'_> {
             [row] if row.outcome.targets.len() > 1 => {
                 row.outcome.targets.iter().map(|(name, tally)| series(name.clone(), tally)).collect()
             }
-            rows => rows.iter().map(|row| series(self.name(row), &row.total)).collect(),
+            [row] => vec![series(self.name(row), &row.total)],
+            _ => self.examples().into_iter().map(|row| series(self.name(row), &row.total)).collect(),
         };
         Chart {
             title: "Latency by percentile".into(),
@@ -175,6 +176,16 @@ impl Report<'_> {
             y: Axis::new("latency", Scale::Log, chart::seconds),
             series,
         }
+    }
+
+    /// Some of the rates that held, from the lowest to the highest.
+    fn examples(&self) -> Vec<&Row> {
+        let mut held: Vec<&Row> = self.runs.iter().filter(|row| row.breach.is_none()).collect();
+        held.sort_unstable_by(|one, other| {
+            one.outcome.stint.rate().unwrap_or(0.0).total_cmp(&other.outcome.stint.rate().unwrap_or(0.0))
+        });
+        let (last, most) = (held.len().saturating_sub(1), chart::LOOKS.min(held.len()));
+        (0..most).filter_map(|at| held.get(at * last / (most - 1).max(1)).copied()).collect()
     }
 
     fn name(&self, row: &Row) -> String {

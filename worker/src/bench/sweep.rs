@@ -77,7 +77,7 @@ pub enum Breach {
     NotSent(u64),
     #[error("{:.1} % of the rate", .0 * 100.0)]
     Slow(f64),
-    #[error("p99 over {0:?}")]
+    #[error("p99 over {:.1} ms", .0.as_secs_f64() * 1e3)]
     P99(Duration),
 }
 

@@ -39,8 +39,8 @@ const LETTER: f64 = 7.2;
 const SWATCH: f64 = 34.0;
 /// Lines that look different, by colour and by stroke; then they come again.
 pub const LOOKS: usize = 6;
-/// Up to so many points are marked.
-const MARKED: usize = 40;
+/// Up to so many points of each line are marked.
+const MARKED: usize = 26;
 
 struct Plot {
     left: f64,
@@ -104,8 +104,9 @@ impl Chart {
                 escaped(&self.y.label)
             ),
         );
+        let marked = self.series.iter().all(|series| series.points.len() <= MARKED);
         for (index, series) in self.series.iter().enumerate() {
-            line(&mut out, index % LOOKS, series.points.iter().filter_map(|point| at(*point)).collect());
+            line(&mut out, index % LOOKS, marked, series.points.iter().filter_map(|point| at(*point)).collect());
         }
         out.push_str("</svg>");
         out
@@ -150,7 +151,7 @@ fn legend(out: &mut String, rows: &[Vec<(usize, f64, &str)>]) {
     }
 }
 
-fn line(out: &mut String, look: usize, points: Vec<(f64, f64)>) {
+fn line(out: &mut String, look: usize, marked: bool, points: Vec<(f64, f64)>) {
     let mut path = String::new();
     for (index, (x, y)) in points.iter().enumerate() {
         let step = if index == 0 { 'M' } else { 'L' };
@@ -159,7 +160,7 @@ fn line(out: &mut String, look: usize, points: Vec<(f64, f64)>) {
     if !path.is_empty() {
         write(out, format_args!("<path class=\"line s{look}\" d=\"{path}\"/>"));
     }
-    if points.len() <= MARKED {
+    if marked || points.len() == 1 {
         for (x, y) in points {
             write(out, format_args!("<circle class=\"m{look}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.6\"/>"));
         }

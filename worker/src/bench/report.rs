@@ -40,7 +40,7 @@ impl Row {
     /// The cells of the table under [`HEADER`].
     pub fn cells(&self) -> Vec<String> {
         let asked = self.outcome.stint.rate().map_or("-".into(), |rate| format!("{rate:.0}"));
-        let latency = |share| self.total.latency(share).map_or("-".into(), |time| time_text(time));
+        let latency = |share| self.total.latency(share).map_or("-".into(), time_text);
         let verdict = match &self.breach {
             Some(breach) => breach.to_string(),
             None => String::new(),

@@ -156,7 +156,7 @@ pub fn count(value: f64) -> String {
 /// A time in seconds, in the unit that suits it.
 pub fn seconds(value: f64) -> String {
     let (number, unit) = match value.abs() {
-        zero if zero == 0.0 => return "0".into(),
+        0.0 => return "0".into(),
         short if short < 1e-6 * 0.9995 => (value * 1e9, "ns"),
         short if short < 1e-3 * 0.9995 => (value * 1e6, "µs"),
         short if short < 0.9995 => (value * 1e3, "ms"),

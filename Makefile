@@ -81,6 +81,12 @@ bench: setup-tests plugins ## Measure the worker against one file of Python, a b
 	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
 	@$(WITH_TOOLS) target/debug/inferbus-bench
 
+.PHONY: bench-peers
+bench-peers: setup-tests plugins ## Measure the worker and its sandbox beside what a user would pick instead
+	@tools/setup peers
+	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
+	@$(WITH_TOOLS) target/debug/inferbus-bench peers
+
 .PHONY: clean
 clean: ## Remove everything that was built or downloaded
 	@rm -rf target plugins/target plugins/dist .tools

@@ -10,7 +10,6 @@ import struct
 import sys
 import zlib
 
-import nats
 import numpy as np
 import onnxruntime
 
@@ -45,6 +44,9 @@ def infer(session: onnxruntime.InferenceSession, payload: bytes) -> bytes:
 
 
 async def main(server: str, subject: str, model: str) -> None:
+    # Here, because who takes only the job from this file has no bus.
+    import nats
+
     session = load(model)
     client = await nats.connect(server)
 
@@ -57,4 +59,5 @@ async def main(server: str, subject: str, model: str) -> None:
     await asyncio.Event().wait()
 
 
-asyncio.run(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

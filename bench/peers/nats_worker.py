@@ -1,0 +1,41 @@
+"""A worker written by hand on nats-py: `nats_worker.py SERVER SUBJECT WORKLOAD FOLDER [--loop uvloop] [--processes N]`.
+
+The job runs on the event loop: it takes microseconds, and a thread for it would cost more than it gives. Processes share the subject
+through a queue group, since one of them can use one processor only. Nothing is logged.
+"""
+
+import argparse
+import asyncio
+import os
+
+import nats
+
+import job
+
+
+async def serve(server: str, subject: str, workload: str, folder: str) -> None:
+    infer = job.load(workload, folder)
+    client = await nats.connect(server)
+
+    async def answer(message) -> None:
+        await message.respond(infer(message.data))
+
+    await client.subscribe(subject, queue="peer", cb=answer)
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser()
+    for name in ("server", "subject", "workload", "folder"):
+        arguments.add_argument(name)
+    arguments.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
+    arguments.add_argument("--processes", type=int, default=1)
+    told = arguments.parse_args()
+    for _ in range(told.processes - 1):
+        if os.fork() == 0:
+            break
+    loop = __import__(told.loop)
+    loop.run(serve(told.server, told.subject, told.workload, told.folder))
+
+
+main()

@@ -12,6 +12,26 @@ fn thread_time() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
+/// What this process has spent: the processor time of all its threads, and the time that went by.
+#[derive(Clone, Copy, Default)]
+pub struct Spent {
+    pub cpu: Duration,
+    pub elapsed: Duration,
+}
+
+impl Spent {
+    pub fn so_far() -> Self {
+        let read = |clock| Duration::try_from(clock_gettime(clock)).unwrap_or_default();
+        Self { cpu: read(ClockId::ProcessCPUTime), elapsed: read(ClockId::Monotonic) }
+    }
+
+    /// Since this was so far.
+    pub fn since(self) -> Self {
+        let now = Self::so_far();
+        Self { cpu: now.cpu.saturating_sub(self.cpu), elapsed: now.elapsed.saturating_sub(self.elapsed) }
+    }
+}
+
 /// Microseconds of one call, as the mean of so many.
 pub fn micros(calls: usize, mut call: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
     let started = thread_time();

@@ -20,6 +20,9 @@ pub struct Figure {
 #[derive(Debug, Default, Serialize)]
 pub struct Figures {
     figures: Vec<Figure>,
+    /// What was not measured, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    notes: Vec<String>,
 }
 
 impl Figure {
@@ -43,11 +46,16 @@ impl Figures {
         self.figures.push(figure);
     }
 
+    pub fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
     pub fn print(&self) {
         println!("{:34} {:>10} {:>10} {:>10} {:>5}  unit", "figure", "median", "min", "max", "runs");
         for Figure { name, value, unit, runs, min, max } in &self.figures {
             println!("{name:34} {value:10.2} {min:10.2} {max:10.2} {runs:5}  {unit}");
         }
+        self.notes.iter().for_each(|note| println!("note: {note}"));
     }
 
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 use async_nats::{Client, Message};
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 
 use crate::contestant::Contestant;
 use crate::picture::{self, RECORD};
@@ -94,11 +94,27 @@ impl Round {
     where
         Asked: Future<Output = anyhow::Result<Duration>>,
     {
-        let (cpu, started) = (process::cpu(process)?, Instant::now());
-        let latencies: Vec<Duration> =
-            stream::iter(0..requests).map(ask).buffer_unordered(in_flight).try_collect().await?;
+        Self::measured(|| process::cpu(process), stream::iter(0..requests), in_flight, ask).await
+    }
+
+    /// The same for whatever says when a request is due, and for any account of processor time.
+    pub async fn measured<Due, Asked>(
+        cpu: impl Fn() -> anyhow::Result<Duration>,
+        due: impl Stream<Item = Due>,
+        in_flight: usize,
+        ask: impl Fn(Due) -> Asked,
+    ) -> anyhow::Result<Self>
+    where
+        Asked: Future<Output = anyhow::Result<Duration>>,
+    {
+        let (before, started) = (cpu()?, Instant::now());
+        let latencies: Vec<Duration> = due.map(ask).buffer_unordered(in_flight).try_collect().await?;
         let wall = started.elapsed();
-        Ok(Self { latencies, wall, cpu: process::cpu(process)?.saturating_sub(cpu) })
+        Ok(Self { latencies, wall, cpu: cpu()?.saturating_sub(before) })
+    }
+
+    pub fn requests(&self) -> usize {
+        self.latencies.len()
     }
 
     pub fn wall(&self) -> Duration {

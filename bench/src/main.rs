@@ -25,18 +25,25 @@ mod engine;
 mod figures;
 mod floor;
 mod heavy;
+mod http_client;
 mod load;
 mod models;
 mod networks;
 mod payloads;
+mod pace;
+mod peer;
+mod peers;
 mod picture;
 mod process;
 mod sandbox;
+mod sandbox_peers;
+mod stage_process;
 mod stream;
 mod swap;
 mod versus;
 mod workload_runs;
 mod workloads;
+mod wasmtime_bare;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -84,6 +91,10 @@ enum Command {
         #[arg(default_value_t = 1000)]
         bumps: usize,
     },
+    /// Measure the worker and its sandbox beside what a user would pick instead: all peers, or those that are named
+    Peers { names: Vec<String> },
+    /// Measure one sandboxed call beside what a user would isolate a function with instead
+    SandboxPeers,
     /// Measure routes of mode stream
     Stream,
     /// Fetch from a stream, publish with PubAck and acknowledge, `plain` or `checked`: what a stream costs without inference
@@ -174,6 +185,18 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             }
             server.stop().await;
         }
+        Some(Command::Peers { names }) => {
+            if names.is_empty() {
+                sandbox_peers::measure(&mut figures)?;
+            }
+            let server = server().await?;
+            peers::measure(&peers::Job::digits()?, &server, &names, arguments.rounds, &mut figures).await?;
+            server.stop().await;
+            if names.is_empty() {
+                figures.write(&root().join("bench/results/peers.json"))?;
+            }
+        }
+        Some(Command::SandboxPeers) => sandbox_peers::measure(&mut figures)?,
         Some(Command::Stream) => {
             let server = server().await?;
             stream::measure(&load(&server, arguments).await?, server.url(), &mut figures).await?;

@@ -93,6 +93,11 @@ impl DevServer {
         self.monitor.as_deref()
     }
 
+    /// The server's process, while it runs.
+    pub fn process(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     /// The server writes its ports to a file named after its program and process once it listens.
     async fn ready(&mut self, program: &std::ffi::OsStr) -> anyhow::Result<(String, Option<String>)> {
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();

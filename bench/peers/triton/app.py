@@ -1,4 +1,4 @@
-"""Triton's own server with a model in Python, through PyTriton, the only Triton that a package index has: `app.py PORT PORT WORKLOAD FOLDER`.
+"""Triton's own server with a model in Python, through PyTriton, the only Triton that a package index has: `app.py PORT WORKLOAD FOLDER`.
 
 The package has no backend for ONNX, so the same function as in all the peers is the model. Batching is off. The body is the tensor itself
 (Triton's raw binary request), and the result comes as its protocol's JSON. Its log is off.
@@ -14,7 +14,7 @@ from pytriton.triton import Triton, TritonConfig
 
 import job
 
-infer = job.load(*sys.argv[3:5])
+infer = job.load(*sys.argv[2:4])
 
 
 def answer(requests):

@@ -234,7 +234,8 @@ impl Stranger {
 
     fn last_words(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
-        String::from_utf8_lossy(&log[log.len().saturating_sub(LAST_WORDS)..]).trim().to_owned()
+        let last = String::from_utf8_lossy(&log[log.len().saturating_sub(LAST_WORDS)..]).into_owned();
+        last.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// Parents first, so that none replaces a child that ends.

@@ -111,10 +111,10 @@ mod tests {
         (address, questions)
     }
 
-    /// A request whose body ends with a full stop.
+    /// A request whose body ends with what no header has.
     async fn question(stream: &mut TcpStream) -> String {
         let mut bytes = Vec::new();
-        while !bytes.ends_with(b".") {
+        while !bytes.ends_with(b"!") {
             bytes.push(stream.read_u8().await.unwrap());
         }
         String::from_utf8(bytes).unwrap().to_lowercase()
@@ -127,28 +127,28 @@ mod tests {
     async fn a_connection_is_used_again() {
         let (address, mut questions) = server(&[YES, YES]).await;
         let client = HttpClient::new(address, "/infer", Some(("x-more", "1")));
-        assert_eq!(client.post("one.".into()).await.unwrap(), "yes");
-        assert_eq!(client.post("two.".into()).await.unwrap(), "yes");
+        assert_eq!(client.post("one!".into()).await.unwrap(), "yes");
+        assert_eq!(client.post("two!".into()).await.unwrap(), "yes");
         let (first, second) = (questions.recv().await.unwrap(), questions.recv().await.unwrap());
         assert_eq!((first.0, second.0), (1, 1), "both on one connection");
         assert!(first.1.starts_with("post /infer http/1.1\r\n"), "{}", first.1);
-        assert!(first.1.contains("x-more: 1\r\n") && first.1.ends_with("\r\n\r\none."), "{}", first.1);
+        assert!(first.1.contains("x-more: 1\r\n") && first.1.ends_with("\r\n\r\none!"), "{}", first.1);
     }
 
     #[tokio::test]
     async fn a_closed_connection_is_replaced() {
         let (address, mut questions) = server(&[YES]).await;
         let client = HttpClient::new(address, "/infer", None);
-        client.post("one.".into()).await.unwrap();
+        client.post("one!".into()).await.unwrap();
         client.forget();
-        client.post("two.".into()).await.unwrap();
+        client.post("two!".into()).await.unwrap();
         assert_eq!((questions.recv().await.unwrap().0, questions.recv().await.unwrap().0), (1, 2));
     }
 
     #[tokio::test]
     async fn an_error_reply_is_an_error() {
         let (address, _questions) = server(&[NO]).await;
-        let fault = HttpClient::new(address, "/infer", None).post("one.".into()).await.unwrap_err();
+        let fault = HttpClient::new(address, "/infer", None).post("one!".into()).await.unwrap_err();
         assert!(fault.to_string().ends_with("answers 503 Service Unavailable: late"), "{fault}");
     }
 }

@@ -32,6 +32,9 @@ const REACHED: f64 = 0.97;
 /// Of an open loop, where more wait only if a contestant falls behind; their wait counts.
 const OPEN_IN_FLIGHT: usize = 512;
 
+/// Whether this is the right reply to that request.
+type Check = dyn Fn(usize, &Bytes) -> anyhow::Result<()>;
+
 /// What everybody is to do.
 pub struct Job {
     pub workload: String,
@@ -39,7 +42,7 @@ pub struct Job {
     pub model: String,
     pub folder: PathBuf,
     pub payloads: Vec<Bytes>,
-    pub check: Box<dyn Fn(usize, &Bytes) -> anyhow::Result<()>>,
+    check: Box<Check>,
 }
 
 impl Job {
@@ -212,6 +215,7 @@ struct Report<'a> {
 }
 
 type Of = fn(&Sample) -> f64;
+type Way = fn(&Rounds) -> &[Sample];
 
 const VALUES: [(&str, &str, Of); 4] = [
     ("cpu_us", "µs per message", |sample| sample.round.cpu_micros()),
@@ -226,7 +230,7 @@ impl Report<'_> {
             "tiny" => format!("peer.{}", self.kind.name),
             other => format!("peer.{}.{other}", self.kind.name),
         };
-        let ways: [(&str, fn(&Rounds) -> &[Sample]); 3] =
+        let ways: [(&str, Way); 3] =
             [("", |rounds| &rounds.many), (".one", |rounds| &rounds.one), (".open", |rounds| &rounds.open)];
         for (way, of) in ways {
             let (ours, theirs) = (of(self.ours), of(self.theirs));

@@ -90,48 +90,58 @@ pub fn resident(process: u32) -> anyhow::Result<u64> {
 #[cfg(test)]
 mod tests {
     use std::io::{BufRead as _, BufReader};
+    use std::os::unix::process::CommandExt as _;
     use std::process::{Child, Command, Stdio};
     use std::time::Instant;
+
+    use rustix::process::{Pid, Signal, kill_process_group};
 
     use super::*;
 
     const BOUND: Duration = Duration::from_secs(60);
     const SOME: Duration = Duration::from_millis(50);
 
-    fn shell(script: &str) -> Child {
-        Command::new("sh").args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    /// A shell that ends with the test, and all that it started with it.
+    struct Shell(Child);
+
+    impl Shell {
+        fn run(script: &str) -> Self {
+            let mut command = Command::new("sh");
+            command.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+            Self(command.spawn().unwrap())
+        }
     }
 
-    fn end(mut child: Child) {
-        for process in tree(child.id()).unwrap() {
-            let process = rustix::process::Pid::from_raw(process as i32).unwrap();
-            rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
+    impl Drop for Shell {
+        fn drop(&mut self) {
+            let group = Pid::from_raw(self.0.id().cast_signed()).unwrap();
+            kill_process_group(group, Signal::KILL).unwrap();
+            self.0.wait().unwrap();
         }
-        child.wait().unwrap();
     }
 
     #[test]
     fn the_time_of_a_grandchild_counts() {
-        let child = shell("sh -c 'while :; do :; done; true' & wait");
+        let shell = Shell::run("sh -c 'while :; do :; done; true' & wait");
+        let child = &shell.0;
         let started = Instant::now();
         while tree_cpu(child.id()).unwrap() < SOME {
             assert!(started.elapsed() < BOUND, "the grandchild's time does not count");
         }
         assert!(cpu(child.id()).unwrap() < SOME, "the root only waits");
         assert!(tree(child.id()).unwrap().len() > 1);
-        end(child);
     }
 
     #[test]
     fn the_time_of_children_that_ended_counts() {
         let work = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done";
-        let mut child = shell(&format!("sh -c '{work}'; echo done; read line"));
+        let mut shell = Shell::run(&format!("sh -c '{work}'; echo done; read line"));
+        let child = &mut shell.0;
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         assert_eq!(line, "done\n");
         let (all, own) = (tree_cpu(child.id()).unwrap(), cpu(child.id()).unwrap());
         assert!(all > own, "{all:?} with the child that has ended, {own:?} without");
         assert_eq!(tree(child.id()).unwrap().len(), 1);
-        end(child);
     }
 }

@@ -92,7 +92,12 @@ enum Command {
         bumps: usize,
     },
     /// Measure the worker and its sandbox beside what a user would pick instead: all peers, or those that are named
-    Peers { names: Vec<String> },
+    Peers {
+        names: Vec<String>,
+        /// What all of them do: tiny, audio, image, jpeg or filter
+        #[arg(long, default_value = "tiny")]
+        workload: String,
+    },
     /// Measure one sandboxed call beside what a user would isolate a function with instead
     SandboxPeers,
     /// Measure routes of mode stream
@@ -185,14 +190,13 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             }
             server.stop().await;
         }
-        Some(Command::Peers { names }) => {
-            if names.is_empty() {
+        Some(Command::Peers { names, workload }) => {
+            let is_whole = names.is_empty() && workload == workloads::KINDS[0].name;
+            if is_whole {
                 sandbox_peers::measure(&mut figures)?;
             }
-            let server = server().await?;
-            peers::measure(&peers::Job::digits()?, &server, &names, arguments.rounds, &mut figures).await?;
-            server.stop().await;
-            if names.is_empty() {
+            beside_peers(&workload, &names, arguments.rounds, &mut figures).await?;
+            if is_whole {
                 figures.write(&root().join("bench/results/peers.json"))?;
             }
         }
@@ -272,6 +276,19 @@ async fn batched(figures: &mut Figures) -> anyhow::Result<()> {
 async fn heavy(figures: &mut Figures) -> anyhow::Result<()> {
     let server = server().await?;
     heavy::measure(&async_nats::connect(server.url()).await?, server.url(), figures).await?;
+    server.stop().await;
+    Ok(())
+}
+
+async fn beside_peers(workload: &str, names: &[String], rounds: usize, figures: &mut Figures) -> anyhow::Result<()> {
+    let kind = workloads::Kind::find(workload)?;
+    let (server, job) = if kind.name == workloads::KINDS[0].name {
+        (server().await?, peers::Job::digits()?)
+    } else {
+        let job = peers::Job::of(workloads::Workload::load(kind, &bare::runtime()?)?)?;
+        (workload_runs::server(kind).await?, job)
+    };
+    peers::measure(&job, &server, names, rounds, figures).await?;
     server.stop().await;
     Ok(())
 }

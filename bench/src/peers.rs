@@ -17,11 +17,12 @@ use crate::pace;
 use crate::peer::{KINDS, Kind, Peer, Speaks};
 use crate::process;
 use crate::root;
+use crate::workloads::Workload;
 
 /// How long a round of one contestant is to take.
 const ROUND: Duration = Duration::from_secs(2);
-/// Asked before the rounds, so that every process of a peer has loaded its model; a rate is guessed by it.
-const WARM_UP: usize = 2000;
+/// Requests before the rounds for each in flight, so that every process of a peer has loaded its model; a rate is guessed by it.
+const WARM_UP: usize = 30;
 const LEAST: usize = 50;
 const MOST: usize = 200_000;
 const IN_FLIGHT: usize = 64;
@@ -41,6 +42,7 @@ pub struct Job {
     /// The subject's last token.
     pub model: String,
     pub folder: PathBuf,
+    pub in_flight: usize,
     pub payloads: Vec<Bytes>,
     check: Box<Check>,
 }
@@ -54,7 +56,21 @@ impl Job {
             Ok(())
         };
         let folder = root().join("plugins/digits/bundle-1.0.0");
-        Ok(Self { workload: "tiny".into(), model: "digits".into(), folder, payloads, check: Box::new(check) })
+        let (workload, model) = ("tiny".into(), "digits".into());
+        Ok(Self { workload, model, folder, in_flight: IN_FLIGHT, payloads, check: Box::new(check) })
+    }
+
+    /// A workload whose results are the reply, for not all peers have another way to give them.
+    pub fn of(workload: Workload) -> anyhow::Result<Self> {
+        let (kind, payloads) = (workload.kind, workload.payloads.clone());
+        ensure!(!kind.fans_out(), "peers cannot be asked for `{}`: its results are no replies", kind.name);
+        let check = move |number: usize, reply: &Bytes| {
+            let results: &[&Bytes] = if reply.is_empty() { &[] } else { &[reply] };
+            workload.check(number, results, true)
+        };
+        let (name, folder) = (kind.name.to_owned(), kind.python_folder());
+        let in_flight = kind.in_flight;
+        Ok(Self { model: name.clone(), workload: name, folder, in_flight, payloads, check: Box::new(check) })
     }
 }
 
@@ -126,12 +142,12 @@ impl Contest<'_> {
         let mut ran: [Rounds; 2] = Default::default();
         let (mut many, mut one, mut behind) = ([0.0; 2], [0.0; 2], 0);
         for (at, peer) in both.into_iter().enumerate() {
-            many[at] = self.closed(peer, IN_FLIGHT, WARM_UP).await?.round.rate();
+            many[at] = self.closed(peer, self.job.in_flight, self.job.in_flight * WARM_UP).await?.round.rate();
             one[at] = self.closed(peer, 1, LEAST).await?.round.rate();
         }
         for number in 1..=rounds {
             for (at, peer) in both.into_iter().enumerate() {
-                let sample = self.closed(peer, IN_FLIGHT, requests(many[at])).await?;
+                let sample = self.closed(peer, self.job.in_flight, requests(many[at])).await?;
                 eprintln!("round {number}: {:15} {}", peer.name, sample.round);
                 many[at] = sample.round.rate();
                 ran[at].many.push(sample);
@@ -168,7 +184,7 @@ impl Contest<'_> {
     }
 
     async fn open(&self, peer: &Peer, rate: f64) -> anyhow::Result<Sample> {
-        self.ready(peer, IN_FLIGHT).await?;
+        self.ready(peer, self.job.in_flight).await?;
         let due = stream::StreamExt::map(pace::at(rate, requests(rate)), |(number, due)| (number, Some(due)));
         self.round(peer, due, OPEN_IN_FLIGHT).await
     }

@@ -115,7 +115,7 @@ impl<'a> Contest<'a> {
 }
 
 /// A server whose catalog has the workload's model, and its route if it has one.
-async fn server(kind: &Kind) -> anyhow::Result<DevServer> {
+pub async fn server(kind: &Kind) -> anyhow::Result<DevServer> {
     let server = DevServer::start(Settings::default()).await?;
     let told = |command: &mut Command| {
         command.env("NATS_URL", server.url()).stdout(std::process::Stdio::null());

@@ -6,23 +6,32 @@ use std::path::Path;
 use anyhow::{Context as _, ensure};
 use serde::Serialize;
 
+use crate::curve::Curve;
+use crate::goals::Goal;
+
 #[derive(Debug, Serialize)]
 pub struct Figure {
-    name: String,
+    pub name: String,
     /// The median of the runs.
     pub value: f64,
-    unit: String,
-    runs: usize,
-    min: f64,
-    max: f64,
+    pub unit: String,
+    pub runs: usize,
+    pub min: f64,
+    pub max: f64,
+    /// What it is a ratio to.
+    pub ratio_to: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goal: Option<Goal>,
 }
 
 #[derive(Debug, Default, Serialize)]
 pub struct Figures {
-    figures: Vec<Figure>,
+    pub figures: Vec<Figure>,
     /// What was not measured, and why.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    notes: Vec<String>,
+    pub notes: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub curves: Vec<Curve>,
 }
 
 impl Figure {
@@ -37,6 +46,8 @@ impl Figure {
             runs: values.len(),
             min: at(0),
             max: at(values.len().saturating_sub(1)),
+            ratio_to: unit.strip_prefix("× ").map(Into::into),
+            goal: Goal::of(name),
         }
     }
 }
@@ -52,10 +63,11 @@ impl Figures {
 
     pub fn print(&self) {
         println!("{:34} {:>10} {:>10} {:>10} {:>5}  unit", "figure", "median", "min", "max", "runs");
-        for Figure { name, value, unit, runs, min, max } in &self.figures {
+        for Figure { name, value, unit, runs, min, max, .. } in &self.figures {
             println!("{name:34} {value:10.2} {min:10.2} {max:10.2} {runs:5}  {unit}");
         }
         self.notes.iter().for_each(|note| println!("note: {note}"));
+        self.curves.iter().for_each(Curve::print);
     }
 
     pub fn write(&self, file: &Path) -> anyhow::Result<()> {

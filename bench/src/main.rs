@@ -21,9 +21,11 @@ mod cached;
 mod clock;
 mod collector;
 mod contestant;
+mod curve;
 mod engine;
 mod figures;
 mod floor;
+mod goals;
 mod heavy;
 mod http_client;
 mod load;
@@ -35,9 +37,11 @@ mod peer;
 mod peers;
 mod picture;
 mod process;
+mod report;
 mod sandbox;
 mod sandbox_peers;
 mod stage_process;
+mod setting;
 mod stream;
 mod swap;
 mod versus;
@@ -168,7 +172,7 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             batched(&mut figures).await?;
             heavy(&mut figures).await?;
             workload_runs::measure(&workloads::named(&[])?, WORKLOAD_ROUNDS, &mut figures).await?;
-            figures.write(&results())?;
+            write(&figures, "figures.json", "report.html")?;
         }
         Some(Command::Sandbox) => sandbox::measure(&mut figures)?,
         Some(Command::Engine) => {
@@ -296,6 +300,9 @@ async fn beside_peers(workload: &str, names: &[String], rounds: usize, figures: 
 const STEADY_BUMPS: usize = 1000;
 const WORKLOAD_ROUNDS: usize = 3;
 
-fn results() -> PathBuf {
-    root().join("bench/results/figures.json")
+/// Both into `bench/results`.
+fn write(figures: &Figures, json: &str, page: &str) -> anyhow::Result<()> {
+    let folder = root().join("bench/results");
+    figures.write(&folder.join(json))?;
+    report::write(figures, &setting::settings(), &folder.join(page))
 }

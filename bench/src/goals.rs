@@ -1,0 +1,71 @@
+//! The goals of figures: what each one should be. A goal that is missed is reported like the others.
+
+use serde::Serialize;
+
+use self::Relation::{AtLeast, AtMost};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Relation {
+    #[serde(rename = "<=")]
+    AtMost,
+    #[serde(rename = ">=")]
+    AtLeast,
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Goal {
+    #[serde(skip)]
+    pub figure: &'static str,
+    pub relation: Relation,
+    pub value: f64,
+}
+
+const fn goal(figure: &'static str, relation: Relation, value: f64) -> Goal {
+    Goal { figure, relation, value }
+}
+
+pub const GOALS: [Goal; 20] = [
+    goal("sandbox.stage_extra_us", AtMost, 1.0),
+    goal("sandbox.image_vs_native", AtMost, 1.5),
+    goal("sandbox.instance_kb", AtMost, 512.0),
+    goal("sandbox.cached_load_ms", AtMost, 1.0),
+    goal("worker.cpu_vs_native", AtMost, 1.15),
+    goal("worker.cpu_vs_python", AtMost, 0.5),
+    goal("worker.cpu_vs_floor", AtMost, 1.25),
+    goal("worker.allocations_per_message", AtMost, 10.0),
+    goal("bomb.p99_ratio", AtMost, 1.0),
+    goal("stream.vs_bare_loop", AtLeast, 0.85),
+    goal("stream.two_workers", AtLeast, 2.0),
+    goal("swap.rss_growth_ratio", AtMost, 1.05),
+    goal("swap.p99_ratio", AtMost, 2.0),
+    goal("engine.vs_bare_ort", AtMost, 1.03),
+    goal("engine.small_extra_us", AtMost, 1.0),
+    goal("engine.two_versions_memory", AtMost, 2.1),
+    goal("engine.cold_load_vs_ort", AtMost, 1.1),
+    goal("batching.throughput_ratio", AtLeast, 2.0),
+    goal("batching.cpu_ratio", AtMost, 0.6),
+    goal("batching.idle_p50_ratio", AtMost, 1.02),
+];
+
+impl Goal {
+    pub fn of(figure: &str) -> Option<Self> {
+        GOALS.into_iter().find(|goal| goal.figure == figure)
+    }
+
+    pub fn is_met(&self, value: f64) -> bool {
+        match self.relation {
+            AtMost => value <= self.value,
+            AtLeast => value >= self.value,
+        }
+    }
+}
+
+impl std::fmt::Display for Goal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sign = match self.relation {
+            AtMost => '≤',
+            AtLeast => '≥',
+        };
+        write!(f, "{sign} {}", self.value)
+    }
+}

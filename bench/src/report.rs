@@ -1,0 +1,137 @@
+//! The figures as one HTML page: no script, nothing from outside, and well-formed XML.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::Context as _;
+use inferbus::bench::chart::escaped;
+
+use crate::figures::{Figure, Figures};
+use crate::goals::GOALS;
+
+const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;\
+color:#1c2733;background:#fff}table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}\
+th,td{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #d7dde3}\
+th:first-child,td:first-child,th:last-child,td:last-child{text-align:left}.wide{overflow-x:auto}\
+.bad{color:#b3261e}@media(prefers-color-scheme:dark){body{color:#e6ebf0;background:#14191f}th,td{border-color:#3a4550}\
+.bad{color:#f2938c}}";
+const HEADER: [&str; 8] = ["figure", "median", "min", "max", "runs", "goal", "", "unit"];
+
+pub fn write(figures: &Figures, settings: &[(&str, String)], file: &Path) -> anyhow::Result<()> {
+    std::fs::write(file, html(figures, settings)).with_context(|| format!("{} cannot be written", file.display()))
+}
+
+fn html(figures: &Figures, settings: &[(&str, String)]) -> String {
+    let mut out = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\"><head><meta charset=\"utf-8\"/>\
+         <meta name=\"viewport\" content=\"width=device-width\"/><meta name=\"color-scheme\" content=\"light dark\"/>\
+         <title>Inferbus, measured</title><style>{STYLE}</style></head><body>\n<h1>Inferbus, measured</h1>\n"
+    );
+    let settings = settings.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]);
+    table(&mut out, &["setting", "value"], settings);
+    out.push_str("<h2>Figures</h2>\n");
+    let missing = GOALS.iter().filter(|goal| figures.figures.iter().all(|figure| figure.name != goal.figure));
+    let missing = missing.map(|goal| {
+        let empty = || "-".to_owned();
+        let name = goal.figure.to_owned();
+        vec![name, empty(), empty(), empty(), "0".into(), goal.to_string(), "not measured in this run".into(), empty()]
+    });
+    table(&mut out, &HEADER, figures.figures.iter().map(cells).chain(missing));
+    let notes = "The machine's speed changes from minute to minute: figures that are ratios compare neighbours in time, and only \
+                 those mean much by themselves. Every answer was checked while it was measured.";
+    let _ = writeln!(out, "<p>{notes}</p>");
+    curves(&mut out, figures);
+    out.push_str("</body></html>\n");
+    out
+}
+
+fn cells(figure: &Figure) -> Vec<String> {
+    let (goal, verdict) = match figure.goal {
+        Some(goal) => (goal.to_string(), if goal.is_met(figure.value) { "met" } else { "missed" }),
+        None => (String::new(), ""),
+    };
+    let numbers = [figure.value, figure.min, figure.max].map(number);
+    let [value, min, max] = numbers;
+    vec![figure.name.clone(), value, min, max, figure.runs.to_string(), goal, verdict.into(), figure.unit.clone()]
+}
+
+/// Three digits that matter.
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        size if size >= 1.0 || size == 0.0 => format!("{value:.2}"),
+        _ => format!("{value:.3}"),
+    }
+}
+
+fn curves(out: &mut String, figures: &Figures) {
+    if !figures.curves.is_empty() {
+        out.push_str("<h2>Growth</h2>\n");
+    }
+    for curve in &figures.curves {
+        let class = if curve.is_worse_than_linear() { "bad" } else { "" };
+        let _ =
+            writeln!(out, "<p class=\"{class}\"><b>{}</b>: {}</p>", escaped(&curve.name), escaped(&curve.verdict()));
+        out.push_str(&curve.chart().svg());
+        out.push('\n');
+    }
+}
+
+fn table(out: &mut String, header: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    out.push_str("<div class=\"wide\"><table><thead><tr>");
+    for title in header {
+        // Writing to a string cannot fail.
+        let _ = write!(out, "<th>{}</th>", escaped(title));
+    }
+    out.push_str("</tr></thead><tbody>\n");
+    for row in rows {
+        out.push_str("<tr>");
+        for cell in row {
+            let _ = write!(out, "<td>{}</td>", escaped(&cell));
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table></div>\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::curve::{Curve, Kind};
+
+    fn figures() -> Figures {
+        let mut figures = Figures::default();
+        figures.add(Figure::of("worker.cpu_vs_native", "× native.cpu_us", [1.1, 1.2, 9.0]));
+        figures.add(Figure::of("worker.cpu_us", "µs <b>", [f64::NAN]));
+        let curve = Curve::of("a & b", Kind::Cost, ["x", "y"], [(1.0, vec![1.0]), (2.0, vec![8.0]), (4.0, vec![64.0])]);
+        figures.curves.push(curve);
+        figures
+    }
+
+    #[test]
+    fn a_missed_goal_and_one_without_a_figure_are_shown() {
+        let html = html(&figures(), &[("date", "to<day".into())]);
+        assert!(html.contains("<td>≤ 1.15</td><td>missed</td>"), "{html}");
+        assert!(html.contains("bomb.p99_ratio") && html.contains("not measured in this run"), "{html}");
+        assert!(html.contains("to&lt;day") && html.contains("µs &lt;b&gt;") && html.contains("a &amp; b"), "{html}");
+        assert!(html.contains("WORSE THAN LINEAR") && html.contains("<svg"), "{html}");
+        assert!(!html.contains("<script") && !html.contains("src="), "{html}");
+    }
+
+    #[test]
+    fn programs_are_told_of_ratios_and_goals() {
+        let json = serde_json::to_value(figures()).unwrap();
+        let figure = &json["figures"][0];
+        assert_eq!(figure["ratio_to"], "native.cpu_us");
+        assert_eq!((&figure["goal"]["relation"], &figure["goal"]["value"]), (&"<=".into(), &1.15.into()));
+        assert!(json["figures"][1]["ratio_to"].is_null() && json["figures"][1].get("goal").is_none());
+        assert_eq!(figure["value"], 1.2);
+    }
+
+    #[test]
+    fn every_figure_has_one_goal_at_most() {
+        let names: std::collections::BTreeSet<_> = GOALS.iter().map(|goal| goal.figure).collect();
+        assert_eq!(names.len(), GOALS.len());
+    }
+}

@@ -1,0 +1,88 @@
+//! Where figures come from: the machine, the command, the revision and the versions of what is measured.
+
+use std::path::Path;
+use std::process::Command;
+
+use inferbus::dev_server::SERVER_PROGRAM;
+
+use crate::{bare, root};
+
+/// Crates whose speed is in every figure.
+const CRATES: [&str; 5] = ["async-nats", "ort", "tokio", "wasmtime", "serde_json"];
+/// What the contestants in Python stand on, as their folders are called.
+const PACKAGES: [&str; 3] = ["nats_py", "numpy", "onnxruntime"];
+const UNKNOWN: &str = "unknown";
+
+/// Names and values, in the order in which they are shown. What a machine does not tell is `unknown`.
+pub fn settings() -> Vec<(&'static str, String)> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let server = std::env::var(SERVER_PROGRAM).unwrap_or_else(|_| "nats-server".into());
+    vec![
+        ("date", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
+        ("command", format!("inferbus-bench {}", arguments.join(" ")).trim().to_owned()),
+        ("revision", revision()),
+        ("built", if cfg!(debug_assertions) { "with debug assertions" } else { "without debug assertions" }.to_owned()),
+        ("processor", value_of("/proc/cpuinfo", "model name")),
+        ("cores", std::thread::available_parallelism().map_or(UNKNOWN.into(), |cores| cores.to_string())),
+        ("memory", value_of("/proc/meminfo", "MemTotal")),
+        ("kernel", said("uname", &["-srm"])),
+        ("Rust", said("rustc", &["--version"])),
+        ("nats-server", said(&server, &["--version"])),
+        ("ONNX Runtime", bare::runtime().map_or(UNKNOWN.into(), |runtime| runtime.version)),
+        ("crates", crates()),
+        ("Python packages", packages()),
+    ]
+}
+
+/// The first line of what a program says.
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).current_dir(root()).output();
+    let said = output.ok().filter(|output| output.status.success());
+    let text = said.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+    text.lines().next().map_or(UNKNOWN.into(), |line| line.trim().to_owned())
+}
+
+fn revision() -> String {
+    let revision = said("git", &["rev-parse", "--short=12", "HEAD"]);
+    // Nothing said means no change.
+    let changed = said("git", &["status", "--porcelain", "--untracked-files=no"]);
+    if changed == UNKNOWN { revision } else { format!("{revision} and changes that are not committed") }
+}
+
+/// From a file of lines such as `name : value`.
+fn value_of(file: &str, name: &str) -> String {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let found = text.lines().filter_map(|line| line.split_once(':')).find(|(key, _)| key.trim() == name);
+    found.map_or(UNKNOWN.into(), |(_, value)| value.trim().to_owned())
+}
+
+fn crates() -> String {
+    let lock = std::fs::read_to_string(root().join("Cargo.lock")).unwrap_or_default();
+    let version = |name: &str| {
+        let (_, after) = lock.split_once(&format!("name = \"{name}\"\nversion = \""))?;
+        Some(format!("{name} {}", after.split_once('"')?.0))
+    };
+    CRATES.into_iter().filter_map(version).collect::<Vec<_>>().join(", ")
+}
+
+fn packages() -> String {
+    let found = folders(&root().join(".tools/venv/lib"))
+        .into_iter()
+        .flat_map(|python| folders(&root().join(".tools/venv/lib").join(python).join("site-packages")));
+    let mut names: Vec<String> = found
+        .filter_map(|name| name.strip_suffix(".dist-info").and_then(|name| name.split_once('-')).map(pair))
+        .filter(|(name, _)| PACKAGES.contains(&name.as_str()))
+        .map(|(name, version)| format!("{name} {version}"))
+        .collect();
+    names.sort_unstable();
+    if names.is_empty() { UNKNOWN.into() } else { names.join(", ") }
+}
+
+fn pair((name, version): (&str, &str)) -> (String, String) {
+    (name.to_owned(), version.to_owned())
+}
+
+fn folders(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}

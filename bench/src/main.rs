@@ -28,6 +28,7 @@ mod floor;
 mod goals;
 mod heavy;
 mod http_client;
+mod launch;
 mod load;
 mod models;
 mod networks;
@@ -42,8 +43,10 @@ mod sandbox;
 mod sandbox_peers;
 mod stage_process;
 mod setting;
+mod start;
 mod stream;
 mod swap;
+mod variants;
 mod versus;
 mod wasmtime_bare;
 mod workload_runs;
@@ -104,6 +107,8 @@ enum Command {
     },
     /// Measure one sandboxed call beside what a user would isolate a function with instead
     SandboxPeers,
+    /// Measure how long a worker takes until it is ready, with 1, 50 and 500 models
+    Start,
     /// Measure routes of mode stream
     Stream,
     /// Fetch from a stream, publish with PubAck and acknowledge, `plain` or `checked`: what a stream costs without inference
@@ -171,6 +176,7 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             workers(arguments, &mut figures).await?;
             batched(&mut figures).await?;
             heavy(&mut figures).await?;
+            start::measure(start::SHORT, &mut figures).await?;
             workload_runs::measure(&workloads::named(&[])?, WORKLOAD_ROUNDS, &mut figures).await?;
             write(&figures, "figures.json", "report.html")?;
         }
@@ -205,6 +211,7 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             }
         }
         Some(Command::SandboxPeers) => sandbox_peers::measure(&mut figures)?,
+        Some(Command::Start) => start::measure(start::LONG, &mut figures).await?,
         Some(Command::Stream) => {
             let server = server().await?;
             stream::measure(&load(&server, arguments).await?, server.url(), &mut figures).await?;

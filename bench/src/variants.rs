@@ -1,0 +1,51 @@
+//! Many bundles of one kind: copies of the digit model of which every file has a digest of its own.
+
+use anyhow::Context as _;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use inferbus_catalog::{Activate, Bundle, Catalog, PushOptions};
+
+use crate::author::wrap;
+use crate::root;
+
+/// A network's field for a text about it, which says nothing to the runtime.
+const DOC_STRING: u64 = 6;
+/// Pushes at once.
+const AT_ONCE: usize = 8;
+
+/// Puts one into the catalog. What `text` says is in each of its files, and changes nothing that they do.
+pub async fn push(catalog: &Catalog, model: &str, version: &str, text: &str, activate: bool) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, bytes: Vec<u8>| std::fs::write(folder.path().join(name), bytes);
+    let network = root().join("plugins/digits/model/digits.onnx");
+    let network = std::fs::read(&network).with_context(|| network.display().to_string())?;
+    write("model.onnx", [network, wrap(DOC_STRING, text.as_bytes())].concat())?;
+    for stage in ["pre", "post"] {
+        let file = root().join(format!("plugins/dist/digits-{stage}-1.0.0.wasm"));
+        let wasm = std::fs::read(&file).with_context(|| format!("{}: run `make plugins` first", file.display()))?;
+        write(&format!("{stage}.wasm"), [wasm, custom_section(text)?].concat())?;
+    }
+    let stage = |name: &str| format!("[{name}]\nwasm = \"{name}.wasm\"\nlanguage = \"rust\"\ngrants = [\"log\"]\n");
+    let head = format!("model = \"{model}\"\nversion = \"{version}\"\nnetwork = \"model.onnx\"\n");
+    write("bundle.toml", [head, stage("pre"), stage("post")].concat().into_bytes())?;
+    let bundle = Bundle::read(folder.path())?;
+    catalog.push(&bundle, PushOptions::default(), &mut |_| {}).await?;
+    if activate {
+        catalog.activate(&bundle.name, &bundle.version, Activate::default()).await?;
+    }
+    Ok(())
+}
+
+/// Makes so many active models, and gives their names.
+pub async fn push_many(catalog: &Catalog, numbers: std::ops::Range<usize>) -> anyhow::Result<Vec<String>> {
+    let names: Vec<String> = numbers.map(|number| format!("m{number:05}")).collect();
+    let pushes = stream::iter(&names).map(|name| push(catalog, name, "1.0.0", name, true));
+    pushes.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
+    Ok(names)
+}
+
+/// Of WebAssembly, with an empty name: the text must be short, since its length is one byte.
+fn custom_section(text: &str) -> anyhow::Result<Vec<u8>> {
+    let length =
+        u8::try_from(text.len() + 1).ok().filter(|length| *length < 0x80).context("a text that is too long")?;
+    Ok([&[0, length, 0], text.as_bytes()].concat())
+}

@@ -46,6 +46,7 @@ mod setting;
 mod start;
 mod stream;
 mod swap;
+mod swaps;
 mod variants;
 mod versus;
 mod wasmtime_bare;
@@ -109,6 +110,8 @@ enum Command {
     SandboxPeers,
     /// Measure how long a worker takes until it is ready, with 1, 50 and 500 models
     Start,
+    /// Measure swaps of small and large models, and what a neighbour notices of them
+    Swap,
     /// Measure routes of mode stream
     Stream,
     /// Fetch from a stream, publish with PubAck and acknowledge, `plain` or `checked`: what a stream costs without inference
@@ -177,6 +180,7 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             batched(&mut figures).await?;
             heavy(&mut figures).await?;
             start::measure(start::SHORT, &mut figures).await?;
+            swaps::measure(swaps::SHORT, &mut figures).await?;
             workload_runs::measure(&workloads::named(&[])?, WORKLOAD_ROUNDS, &mut figures).await?;
             write(&figures, "figures.json", "report.html")?;
         }
@@ -212,6 +216,7 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
         }
         Some(Command::SandboxPeers) => sandbox_peers::measure(&mut figures)?,
         Some(Command::Start) => start::measure(start::LONG, &mut figures).await?,
+        Some(Command::Swap) => swaps::measure(swaps::LONG, &mut figures).await?,
         Some(Command::Stream) => {
             let server = server().await?;
             stream::measure(&load(&server, arguments).await?, server.url(), &mut figures).await?;

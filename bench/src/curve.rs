@@ -64,6 +64,12 @@ impl Curve {
         self.kind == Kind::Cost && self.upper_exponent.is_some_and(|exponent| exponent > LINEAR)
     }
 
+    /// The exponent over all points.
+    pub fn figure(&self) -> Option<Figure> {
+        let name = format!("{}.exponent", self.name);
+        self.exponent.map(|exponent| Figure::of(&name, "power of x that fits best", [exponent]))
+    }
+
     /// What its growth is, in a sentence.
     pub fn verdict(&self) -> String {
         let number = |exponent: Option<f64>| exponent.map_or("-".into(), |exponent| format!("{exponent:.2}"));

@@ -26,6 +26,7 @@ mod engine;
 mod figures;
 mod floor;
 mod goals;
+mod growth;
 mod heavy;
 mod http_client;
 mod launch;
@@ -108,6 +109,10 @@ enum Command {
     },
     /// Measure one sandboxed call beside what a user would isolate a function with instead
     SandboxPeers,
+    /// Measure all of it, and for long
+    Full,
+    /// Measure how costs grow, or those curves that are named
+    Growth { names: Vec<String> },
     /// Measure how long a worker takes until it is ready, with 1, 50 and 500 models
     Start,
     /// Measure swaps of small and large models, and what a neighbour notices of them
@@ -174,15 +179,15 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
     let mut figures = Figures::default();
     match command {
         None => {
-            sandbox::measure(&mut figures)?;
-            engine::measure(&mut figures)?;
-            workers(arguments, &mut figures).await?;
-            batched(&mut figures).await?;
-            heavy(&mut figures).await?;
-            start::measure(start::SHORT, &mut figures).await?;
-            swaps::measure(swaps::SHORT, &mut figures).await?;
-            workload_runs::measure(&workloads::named(&[])?, WORKLOAD_ROUNDS, &mut figures).await?;
+            everything(arguments, start::SHORT, swaps::SHORT, &mut figures).await?;
             write(&figures, "figures.json", "report.html")?;
+        }
+        Some(Command::Full) => {
+            everything(arguments, start::LONG, swaps::LONG, &mut figures).await?;
+            // A fault in what comes must not lose what was measured for half an hour.
+            write(&figures, "full.json", "report-full.html")?;
+            growth::measure(&[], &mut figures).await?;
+            write(&figures, "full.json", "report-full.html")?;
         }
         Some(Command::Sandbox) => sandbox::measure(&mut figures)?,
         Some(Command::Engine) => {
@@ -215,6 +220,7 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             }
         }
         Some(Command::SandboxPeers) => sandbox_peers::measure(&mut figures)?,
+        Some(Command::Growth { names }) => growth::measure(&names, &mut figures).await?,
         Some(Command::Start) => start::measure(start::LONG, &mut figures).await?,
         Some(Command::Swap) => swaps::measure(swaps::LONG, &mut figures).await?,
         Some(Command::Stream) => {
@@ -252,6 +258,23 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
     }
     figures.print();
     Ok(())
+}
+
+/// What `make bench` measures, with as long a start and as many swaps as there is time for.
+async fn everything(
+    arguments: &Arguments,
+    start: &[start::Step],
+    swaps: usize,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    sandbox::measure(figures)?;
+    engine::measure(figures)?;
+    workers(arguments, figures).await?;
+    batched(figures).await?;
+    heavy(figures).await?;
+    start::measure(start, figures).await?;
+    swaps::measure(swaps, figures).await?;
+    workload_runs::measure(&workloads::named(&[])?, WORKLOAD_ROUNDS, figures).await
 }
 
 /// A server whose catalog has both versions of the digit model, the first one active.

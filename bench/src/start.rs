@@ -15,7 +15,7 @@ use crate::launch::Launched;
 use crate::variants;
 
 /// How many models, how many warm starts and how many cold ones.
-type Step = (usize, usize, usize);
+pub type Step = (usize, usize, usize);
 /// With 500, a cold start alone takes a minute or more.
 pub const SHORT: &[Step] = &[(1, 5, 3), (50, 3, 1)];
 pub const LONG: &[Step] = &[(1, 11, 5), (50, 7, 3), (500, 5, 2)];

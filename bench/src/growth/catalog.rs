@@ -1,0 +1,65 @@
+//! Over the models in the catalog, which are loaded when they are asked for: start, memory, and processor time of one of them.
+
+use anyhow::Context as _;
+use async_nats::jetstream::kv::Store;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde_json::{Value, json};
+
+use super::{MODEL, Points, ROUNDS, round, site};
+use crate::curve::Kind;
+use crate::figures::Figures;
+use crate::launch::Launched;
+use crate::load::Load;
+
+const MODELS: [usize; 5] = [1, 10, 100, 1000, 10_000];
+const REQUESTS: usize = 20_000;
+const IN_FLIGHT: usize = 64;
+const PUTS_AT_ONCE: usize = 128;
+
+/// A catalog only grows, so its sizes cannot take turns.
+pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
+    let (server, client, _catalog) = site().await?;
+    let store = async_nats::jetstream::new(client.clone()).get_key_value("models").await?;
+    let (load, subject) = (Load::new(client, 0, 0)?, format!("infer.{MODEL}"));
+    let cache = tempfile::tempdir()?;
+    let folder = cache.path().to_str().context("a folder's name that is not UTF-8")?;
+    let (mut points, mut there) = (Points::default(), 1);
+    for models in MODELS {
+        put(&store, there..models).await?;
+        there = models;
+        for _ in 0..ROUNDS {
+            let worker = Launched::start(server.url(), &["--load", "lazy", "--cache", folder]).await?;
+            let resident = worker.resident().await? as f64 / 1e6;
+            round(&load, worker.process()?, &subject, IN_FLIGHT, IN_FLIGHT).await?;
+            let round = round(&load, worker.process()?, &subject, REQUESTS, IN_FLIGHT).await?;
+            let ready = worker.ready.as_secs_f64() * 1e3;
+            eprintln!("{models} models: ready after {ready:.0} ms, {resident:.1} MB, {round}");
+            points.add(models as f64, &[ready, resident, round.cpu_micros()]);
+            worker.stop().await?;
+        }
+    }
+    let curves = [
+        ("models.ready", Kind::Cost, "ms from start to ready"),
+        ("models.memory", Kind::Cost, "MB resident before a message"),
+        ("models.cpu", Kind::Cost, "µs CPU per message of one"),
+    ];
+    points.curves(figures, "models in the catalog", &curves);
+    server.stop().await;
+    Ok(())
+}
+
+/// Copies of the first model's entry, each with a digest of its own: what is stored is stored once.
+async fn put(models: &Store, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
+    let entry = models.get(format!("{MODEL}.1.0.0")).await?.context("the entry of the first model")?;
+    let entry: Value = serde_json::from_slice(&entry)?;
+    let puts = stream::iter(numbers).map(|number| {
+        let (name, mut entry) = (format!("m{number:05}"), entry.clone());
+        entry["labels"] = json!({ "name": name });
+        async move {
+            models.put(format!("{name}.1.0.0"), entry.to_string().into()).await?;
+            models.put(&name, "1.0.0".into()).await?;
+            anyhow::Ok(())
+        }
+    });
+    puts.buffer_unordered(PUTS_AT_ONCE).try_collect().await
+}

@@ -19,7 +19,7 @@ pub fn settings() -> Vec<(&'static str, String)> {
     let server = std::env::var(SERVER_PROGRAM).unwrap_or_else(|_| "nats-server".into());
     vec![
         ("date", said("date", &["-u", "+%Y-%m-%d %H:%M UTC"])),
-        ("command", format!("inferbus-bench {}", arguments.join(" ")).trim().to_owned()),
+        ("command", format!("inferbus-bench {}", arguments.join(" ")).trim_end().to_owned()),
         ("revision", revision()),
         ("built", if cfg!(debug_assertions) { "with debug assertions" } else { "without debug assertions" }.to_owned()),
         ("processor", value_of("/proc/cpuinfo", "model name")),
@@ -85,4 +85,20 @@ fn pair((name, version): (&str, &str)) -> (String, String) {
 fn folders(folder: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_and_the_libraries_are_known() {
+        let settings = settings();
+        // Python is not needed to build, and who builds may not have the repository.
+        let needed = settings.iter().filter(|(name, _)| !["Python packages", "revision"].contains(name));
+        let unknown: Vec<_> = needed.filter(|(_, value)| value == UNKNOWN || value.is_empty()).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+        let crates = crates();
+        assert!(CRATES.iter().all(|name| crates.contains(&format!("{name} "))), "{crates}");
+    }
 }

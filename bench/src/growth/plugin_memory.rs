@@ -32,12 +32,15 @@ pub fn measure(figures: &mut Figures) -> anyhow::Result<()> {
     let plugins = plugins.into_iter().collect::<anyhow::Result<Vec<_>>>()?;
     let mut lanes: Vec<_> =
         plugins.iter().map(|(pages, idle, busy)| (*pages, idle.instance(), busy.instance())).collect();
+    let mut memory = vec![1; PAGE * PAGES.into_iter().max().unwrap_or_default()];
     let mut points = Points::default();
     for number in 0..=ROUNDS {
         for (pages, idle, busy) in &mut lanes {
             let calls = (BUSY_PAGES / *pages).max(LEAST_CALLS);
-            let values = [micros(IDLE_CALLS, || call(idle))?, micros(calls, || call(busy))?];
-            eprintln!("{pages:5} pages: {:.2} µs, all touched {:.1} µs", values[0], values[1]);
+            let (idle, busy) = (micros(IDLE_CALLS, || call(idle))?, micros(calls, || call(busy))?);
+            let bare = bare(&mut memory[..*pages * PAGE], calls)?;
+            eprintln!("{pages:5} pages: {idle:.2} µs, all touched {busy:.1} µs, bare {bare:.1} µs");
+            let values = [idle, busy, bare, busy / bare];
             // The first is to warm up.
             if number > 0 {
                 points.add((*pages * PAGE) as f64, &values);
@@ -47,9 +50,20 @@ pub fn measure(figures: &mut Figures) -> anyhow::Result<()> {
     let curves = [
         ("plugin_memory.call", Kind::Cost, "µs CPU per call that touches one page"),
         ("plugin_memory.touching_call", Kind::Cost, "µs CPU per call that touches every page"),
+        ("plugin_memory.bare", Kind::Cost, "µs CPU to touch and clear as much natively"),
+        ("plugin_memory.touching_vs_bare", Kind::Cost, "× touching and clearing natively"),
     ];
     points.curves(figures, "bytes of a plugin's memory", &curves);
     Ok(())
+}
+
+/// What the machine takes to write to every 4 KiB and then clear all of it.
+fn bare(memory: &mut [u8], calls: usize) -> anyhow::Result<f64> {
+    micros(calls, || {
+        memory.iter_mut().step_by(4096).for_each(|byte| *byte = black_box(1));
+        black_box(&mut *memory).fill(0);
+        Ok(())
+    })
 }
 
 /// Gives its input back; before that it may write to every 4 KiB of its memory, but for the first.

@@ -86,6 +86,7 @@ bench-peers: setup-tests plugins ## Measure the worker and its sandbox beside wh
 	@tools/setup peers
 	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
 	@$(WITH_TOOLS) target/debug/inferbus-bench peers
+
 .PHONY: bench-full
 bench-full: setup-tests plugins ## Measure all of that for longer, and how costs grow with sizes and numbers
 	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench

@@ -59,6 +59,8 @@ impl Figures {
 
     pub fn note(&mut self, note: String) {
         self.notes.push(note);
+    }
+
     /// Its exponent is a figure, too.
     pub fn add_curve(&mut self, curve: Curve) {
         self.figures.extend(curve.figure());

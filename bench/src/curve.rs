@@ -7,6 +7,8 @@ use crate::figures::Figure;
 
 /// An exponent above this, over the upper half of the points, is worse than linear.
 const LINEAR: f64 = 1.1;
+/// The last point is at least so many times the first one, if what was added is to be fitted.
+const GROWN: f64 = 2.0;
 
 /// What the values of a curve are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -38,6 +40,8 @@ pub struct Curve {
     /// Of all points, and of the upper half of them.
     exponent: Option<f64>,
     upper_exponent: Option<f64>,
+    /// Of what the upper half has more than the first point, where that is most of it: a constant part hides how the rest grows.
+    added_exponent: Option<f64>,
 }
 
 impl Curve {
@@ -57,11 +61,17 @@ impl Curve {
             .collect();
         let pairs: Vec<(f64, f64)> = points.iter().map(|point| (point.x, point.y)).collect();
         let upper = pairs.get(pairs.len() / 2..).unwrap_or_default();
-        Self { name: name.into(), kind, x, y, exponent: exponent(&pairs), upper_exponent: exponent(upper), points }
+        let first = pairs.first().map_or(0.0, |(_, y)| *y);
+        let added: Vec<(f64, f64)> = upper.iter().map(|(x, y)| (*x, y - first)).collect();
+        let has_grown = pairs.last().is_some_and(|(_, y)| *y >= GROWN * first);
+        let added_exponent = if has_grown { exponent(&added) } else { None };
+        let (all, upper) = (exponent(&pairs), exponent(upper));
+        Self { name: name.into(), kind, x, y, exponent: all, upper_exponent: upper, added_exponent, points }
     }
 
     pub fn is_worse_than_linear(&self) -> bool {
-        self.kind == Kind::Cost && self.upper_exponent.is_some_and(|exponent| exponent > LINEAR)
+        let exponents = [self.upper_exponent, self.added_exponent];
+        self.kind == Kind::Cost && exponents.into_iter().flatten().any(|exponent| exponent > LINEAR)
     }
 
     /// The exponent over all points.
@@ -73,9 +83,12 @@ impl Curve {
     /// What its growth is, in a sentence.
     pub fn verdict(&self) -> String {
         let number = |exponent: Option<f64>| exponent.map_or("-".into(), |exponent| format!("{exponent:.2}"));
-        let (all, upper) = (number(self.exponent), number(self.upper_exponent));
+        let [all, upper, added] = [self.exponent, self.upper_exponent, self.added_exponent].map(number);
         let warning = if self.is_worse_than_linear() { ": WORSE THAN LINEAR" } else { "" };
-        format!("{} over {} grows with the power {all}, over the upper half {upper}{warning}", self.y, self.x)
+        format!(
+            "{} over {} grows with the power {all}, over the upper half {upper}, less the first point {added}{warning}",
+            self.y, self.x
+        )
     }
 
     pub fn print(&self) {
@@ -134,6 +147,15 @@ mod tests {
         assert!(bent.is_worse_than_linear() && bent.verdict().contains("WORSE"));
         assert!(!curve(Kind::Gain, bends).is_worse_than_linear());
         assert!(!curve(Kind::Cost, |x| x).is_worse_than_linear());
+    }
+
+    #[test]
+    fn a_constant_part_does_not_hide_how_the_rest_grows() {
+        let hidden = curve(Kind::Cost, |x| 2000.0 + x * x);
+        assert!(hidden.upper_exponent.unwrap() < 1.0 && !hidden.is_worse_than_linear(), "it has hardly grown");
+        let seen = curve(Kind::Cost, |x| 900.0 + x * x);
+        assert!(seen.upper_exponent.unwrap() < LINEAR && seen.added_exponent.unwrap() > 1.9);
+        assert!(seen.is_worse_than_linear());
     }
 
     #[test]

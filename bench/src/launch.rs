@@ -13,7 +13,7 @@ use crate::process;
 
 /// Between two questions.
 const ASK: Duration = Duration::from_millis(2);
-const PATIENCE: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(1800);
 /// Memory has settled when so many looks in a row saw the same, but for this much. A worker gives back every second what is
 /// free.
 const LOOK: Duration = Duration::from_millis(100);

@@ -114,9 +114,17 @@ enum Command {
     /// Measure how costs grow, or those curves that are named
     Growth { names: Vec<String> },
     /// Measure how long a worker takes until it is ready, with 1, 50 and 500 models
-    Start,
+    Start {
+        /// With 1 and 50 only, as `make bench` does
+        #[arg(long)]
+        short: bool,
+    },
     /// Measure swaps of small and large models, and what a neighbour notices of them
-    Swap,
+    Swap {
+        /// With as few rounds as `make bench` has
+        #[arg(long)]
+        short: bool,
+    },
     /// Measure routes of mode stream
     Stream,
     /// Fetch from a stream, publish with PubAck and acknowledge, `plain` or `checked`: what a stream costs without inference
@@ -221,8 +229,12 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
         }
         Some(Command::SandboxPeers) => sandbox_peers::measure(&mut figures)?,
         Some(Command::Growth { names }) => growth::measure(&names, &mut figures).await?,
-        Some(Command::Start) => start::measure(start::LONG, &mut figures).await?,
-        Some(Command::Swap) => swaps::measure(swaps::LONG, &mut figures).await?,
+        Some(Command::Start { short }) => {
+            start::measure(if short { start::SHORT } else { start::LONG }, &mut figures).await?;
+        }
+        Some(Command::Swap { short }) => {
+            swaps::measure(if short { swaps::SHORT } else { swaps::LONG }, &mut figures).await?;
+        }
         Some(Command::Stream) => {
             let server = server().await?;
             stream::measure(&load(&server, arguments).await?, server.url(), &mut figures).await?;

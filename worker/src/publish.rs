@@ -143,7 +143,12 @@ pub fn fits(max_payload: usize, done: Done) -> Result<Done, Failure> {
 
 /// Who made a result, how long it took, and in which trace.
 pub fn result_headers(bundle: &Bundle, span: &Span, incoming: Option<&HeaderMap>, times: StageTimes) -> HeaderMap {
-    let mut headers = bundle.headers.clone();
+    message_headers(&bundle.headers, span, incoming, times)
+}
+
+/// What the headers of a bundle become for one message.
+pub fn message_headers(bundle: &HeaderMap, span: &Span, incoming: Option<&HeaderMap>, times: StageTimes) -> HeaderMap {
+    let mut headers = bundle.clone();
     trace_into(&mut headers, span, incoming);
     headers.insert(STAGE_MICROS, stage_micros(times));
     headers

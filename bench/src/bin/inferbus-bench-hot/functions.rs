@@ -1,0 +1,276 @@
+//! The hot functions: what every message goes through, each by itself, so that a count points at one of them.
+//!
+//! Promises: what a function gives is checked before it is counted. Nothing here needs a server, a file or the network, and
+//! nothing depends on the time or on chance, but the sandbox's clock.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use async_nats::HeaderMap;
+use inferbus::bundle::Identity;
+use inferbus::job::{self, Parts, Payload, Stage, StageTimes, Surroundings, Transform};
+use inferbus::publish::{identity_headers, message_headers};
+use inferbus::queue::{Queue, Turn, Waits};
+use inferbus::registry::{Found, Registry, Slot};
+use inferbus::wire::{Decoded, Wire, Written};
+use inferbus_abi::frame::{self, DataType, Frame, Shape, Tensor};
+use inferbus_catalog::{Digest, Mapping, ModelName, SubjectFilter, parse_version};
+use inferbus_engine::{Model, ModelFault};
+use inferbus_open_inference::{Form, pack};
+use inferbus_sandbox::{Bounds, Ceilings, Grants, LogLine, Plugin, Sandbox};
+use serde_json::json;
+use tracing::Span;
+
+/// A function, ready to be called again and again.
+pub type Call = Box<dyn FnMut() -> anyhow::Result<()>>;
+
+pub struct Hot {
+    pub name: &'static str,
+    /// Calls of the shorter of two runs: enough that what happens once is nothing beside them.
+    pub calls: u64,
+    pub prepare: fn() -> anyhow::Result<Call>,
+}
+
+pub const ALL: &[Hot] = &[
+    Hot { name: "frame.decode", calls: 2000, prepare: frame_decode },
+    Hot { name: "frame.encode", calls: 2000, prepare: frame_encode },
+    Hot { name: "headers.result", calls: 2000, prepare: result_headers },
+    Hot { name: "job.model_only", calls: 2000, prepare: model_only },
+    Hot { name: "job.three_stages", calls: 1000, prepare: three_stages },
+    Hot { name: "queue.push_take", calls: 2000, prepare: push_take },
+    Hot { name: "registry.find", calls: 2000, prepare: registry_find },
+    Hot { name: "sandbox.echo", calls: 1000, prepare: sandbox_echo },
+    Hot { name: "subject.mapped", calls: 2000, prepare: subject_mapped },
+    Hot { name: "v2.json_decode", calls: 100, prepare: json_decode },
+    Hot { name: "v2.json_encode", calls: 100, prepare: json_encode },
+    Hot { name: "v2.packed_decode", calls: 200, prepare: packed_decode },
+];
+
+/// As many as a small picture has.
+const ELEMENTS: usize = 784;
+const WAITING_LINES: usize = 8;
+const MODELS: usize = 100;
+/// Few, because the room of all is reserved at once.
+const INSTANCES: u32 = 4;
+
+/// A plugin that gives back what it gets.
+const ECHO: &str = r#"(module
+    (memory (export "memory") 1)
+    (func (export "alloc") (param i32) (result i32) i32.const 1024)
+    (func (export "transform") (param $ptr i32) (param $len i32) (result i64)
+        (i64.or (i64.shl (i64.extend_i32_u (local.get $ptr)) (i64.const 32))
+                (i64.extend_i32_u (local.get $len)))))"#;
+
+fn numbers() -> Vec<f32> {
+    // Short ones, as pictures have.
+    (0..ELEMENTS).map(|at| (at % 256) as f32 / 256.0).collect()
+}
+
+fn tensor(data: &[u8]) -> Tensor<'_> {
+    Tensor { name: "x", dtype: DataType::F32, shape: Shape::from(&[1, ELEMENTS as u64]), data }
+}
+
+fn framed() -> anyhow::Result<Vec<u8>> {
+    let numbers = numbers();
+    let label = Tensor { name: "label", dtype: DataType::I64, shape: Shape::from(&[1]), data: &[0; 8] };
+    Ok(frame::encode(&[tensor(bytemuck::cast_slice(&numbers)), label])?)
+}
+
+fn identity() -> anyhow::Result<Identity> {
+    Ok(Identity { model: "digits".parse()?, version: parse_version("1.0.0")?, digest: Digest::of(b"") })
+}
+
+fn frame_decode() -> anyhow::Result<Call> {
+    let bytes = framed()?;
+    Ok(Box::new(move || {
+        let frame = Frame::decode(black_box(&bytes))?;
+        let len: usize = frame.tensors().map(|tensor| tensor.data.len()).sum();
+        ensure!(len == ELEMENTS * 4 + 8, "the frame's tensors have {len} bytes");
+        Ok(())
+    }))
+}
+
+fn frame_encode() -> anyhow::Result<Call> {
+    let (numbers, expected) = (numbers(), framed()?);
+    Ok(Box::new(move || {
+        let label = Tensor { name: "label", dtype: DataType::I64, shape: Shape::from(&[1]), data: &[0; 8] };
+        let bytes = frame::encode(black_box(&[tensor(bytemuck::cast_slice(&numbers)), label]))?;
+        ensure!(bytes.len() == expected.len(), "the frame has {} bytes", bytes.len());
+        Ok(())
+    }))
+}
+
+fn result_headers() -> anyhow::Result<Call> {
+    let bundle = identity_headers(&identity()?);
+    let mut incoming = HeaderMap::new();
+    incoming.insert("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+    let micros = Duration::from_micros;
+    let times = StageTimes { pre: micros(12), infer: micros(345), post: micros(6), ..StageTimes::default() };
+    Ok(Box::new(move || {
+        let mut headers = message_headers(black_box(&bundle), &Span::none(), Some(&incoming), times);
+        Written::Frame.say(&mut headers);
+        ensure!(headers.len() == bundle.len() + 2, "a result has {} headers", headers.len());
+        Ok(())
+    }))
+}
+
+fn registry_find() -> anyhow::Result<Call> {
+    let registry = Registry::default();
+    let names = (0..MODELS).map(|at| Ok((format!("model-{at}").parse::<ModelName>()?, Slot::cold())));
+    registry.add(names.collect::<anyhow::Result<Vec<_>>>()?);
+    Ok(Box::new(move || {
+        let found = registry.find(black_box("model-42"));
+        ensure!(matches!(&found, Found::Cold(name) if name.as_str() == "model-42"), "the model is not found");
+        Ok(())
+    }))
+}
+
+fn subject_mapped() -> anyhow::Result<Call> {
+    let mapping = Mapping::new("camera.*.frames.>".parse::<SubjectFilter>()?, "results.{{wildcard(1)}}.digits")?;
+    Ok(Box::new(move || {
+        let subject = mapping.subject(black_box("camera.door-7.frames.high.1"));
+        ensure!(subject.as_deref() == Some("results.door-7.digits"), "the subject becomes {subject:?}");
+        Ok(())
+    }))
+}
+
+struct Item {
+    line: usize,
+    since: Instant,
+}
+
+impl Waits for Item {
+    fn same_line(&self, other: &Self) -> bool {
+        self.line == other.line
+    }
+    fn turn(&self) -> Turn {
+        Turn::ONE
+    }
+    fn is_urgent(&self) -> bool {
+        false
+    }
+    fn bytes(&self) -> usize {
+        ELEMENTS
+    }
+    fn since(&self) -> Instant {
+        self.since
+    }
+    fn may_begin(&self) -> bool {
+        true
+    }
+    fn begin(&self) {}
+}
+
+/// Every line has one waiting, and the one that was taken waits again.
+fn push_take() -> anyhow::Result<Call> {
+    let queue = Queue::new(WAITING_LINES);
+    let since = Instant::now();
+    for line in 0..WAITING_LINES {
+        queue.push(Item { line, since }).ok().context("the queue is full")?;
+    }
+    let mut turn = Vec::with_capacity(1);
+    Ok(Box::new(move || {
+        ensure!(queue.take(black_box(&mut turn)), "the queue is closed");
+        let item = turn.pop().context("nothing was taken")?;
+        queue.push(item).ok().context("the queue is full")
+    }))
+}
+
+fn echo() -> anyhow::Result<Plugin> {
+    let sandbox = Sandbox::new(Ceilings { instances: INSTANCES, ..Ceilings::default() })?;
+    // On a simulated processor everything takes fifty times as long.
+    let bounds = Bounds { time: Ceilings::default().bounds.time, ..Bounds::default() };
+    Ok(Plugin::load(&sandbox, &wat::parse_str(ECHO)?, Grants::default(), bounds, b"")?)
+}
+
+fn sandbox_echo() -> anyhow::Result<Call> {
+    let mut lane = echo()?.instance();
+    let input = framed()?;
+    Ok(Box::new(move || {
+        let reply = lane.call(input.len(), &mut |room| room.copy_from_slice(black_box(&input)), &mut |_| {})?;
+        ensure!(reply.output.map(<[u8]>::len) == Some(input.len()), "the echo gives something else");
+        Ok(())
+    }))
+}
+
+/// A model that gives its first input, so that what is counted is what lies around one.
+struct Same;
+
+impl Model for Same {
+    fn run(&mut self, inputs: &[Tensor<'_>], take: &mut dyn FnMut(&[Tensor<'_>])) -> Result<(), ModelFault> {
+        take(inputs.get(..1).unwrap_or_default());
+        Ok(())
+    }
+}
+
+/// Here time stands still.
+struct Still(Instant);
+
+impl Surroundings for Still {
+    fn now(&self) -> Instant {
+        self.0
+    }
+
+    fn log(&self, _: Stage, _: LogLine<'_>) {}
+}
+
+fn job(mut parts: Parts) -> anyhow::Result<Call> {
+    let (payload, identity, around) = (framed()?, identity()?, Still(Instant::now()));
+    let numbers = numbers();
+    let expected = frame::encode(&[tensor(bytemuck::cast_slice(&numbers))])?;
+    Ok(Box::new(move || {
+        let payload = Payload { bytes: black_box(&payload), wire: Wire::Frame, identity: &identity };
+        let output = job::run(&mut parts, payload, &around).0?.output.context("a message has no result")?;
+        ensure!(output == expected, "a message has another result");
+        Ok(())
+    }))
+}
+
+fn model_only() -> anyhow::Result<Call> {
+    job(Parts { pre: None, model: Box::new(Same), post: None })
+}
+
+fn three_stages() -> anyhow::Result<Call> {
+    let plugin = echo()?;
+    let stage = || Some(Box::new(plugin.instance()) as Box<dyn Transform>);
+    job(Parts { pre: stage(), model: Box::new(Same), post: stage() })
+}
+
+fn json_form() -> Form {
+    Form::Json { header_len: None }
+}
+
+fn document() -> serde_json::Value {
+    json!({ "id": "1", "inputs": [{ "name": "x", "datatype": "FP32", "shape": [1, ELEMENTS], "data": numbers() }] })
+}
+
+fn decode(form: Form, payload: Vec<u8>) -> anyhow::Result<Call> {
+    let identity = identity()?;
+    Ok(Box::new(move || {
+        let decoded = Wire::Open(form).decode(black_box(&payload), &identity)?;
+        let len: usize = decoded.tensors().iter().map(|tensor| tensor.data.len()).sum();
+        ensure!(len == ELEMENTS * 4, "the request's tensors have {len} bytes");
+        Ok(())
+    }))
+}
+
+fn json_decode() -> anyhow::Result<Call> {
+    decode(json_form(), serde_json::to_vec(&document())?)
+}
+
+fn packed_decode() -> anyhow::Result<Call> {
+    decode(Form::MessagePack, pack(&document()))
+}
+
+fn json_encode() -> anyhow::Result<Call> {
+    let (identity, numbers) = (identity()?, numbers());
+    Ok(Box::new(move || {
+        // As short as a request can be, because it is counted, too.
+        let decoded = Wire::Open(json_form()).decode(br#"{"inputs":[]}"#, &identity)?;
+        let output = Tensor { name: "y", ..tensor(bytemuck::cast_slice(&numbers)) };
+        let (bytes, _) = Decoded::encode(Some(&decoded), black_box(&[output]))?;
+        ensure!(bytes.len() > ELEMENTS, "the response has {} bytes", bytes.len());
+        Ok(())
+    }))
+}

@@ -1,0 +1,61 @@
+//! `make guard`: how many instructions the hot functions take, and whether that is more than the baseline says.
+//!
+//! Promises: nothing here looks at the time, so a busy machine changes nothing; what is compared was counted by the same
+//! compiler for the same target.
+#![forbid(unsafe_code)]
+
+mod baseline;
+mod count;
+mod functions;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+
+#[derive(Debug, Parser)]
+#[command(about = "Counts the instructions of the hot functions")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Count, and compare with the baseline
+    Guard,
+    /// Count, and make that the baseline
+    Accept,
+    /// Count, and print: all functions, or those that are named
+    Count { names: Vec<String> },
+    /// Call a function so many times: what is counted
+    Call { name: String, calls: u64 },
+}
+
+fn main() -> ExitCode {
+    let ended = run(Arguments::parse().command);
+    if let Err(fault) = &ended {
+        eprintln!("guard: {fault:#}");
+    }
+    if ended.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("guard/baseline.json");
+    match command {
+        Command::Guard => baseline::compare(&file, &count::toolchain()?, || count::all(&[])),
+        Command::Accept => baseline::accept(&file, &count::toolchain()?, count::all(&[])?),
+        Command::Count { names } => {
+            count::all(&names)?.iter().for_each(|(name, count)| println!("{name:24} {count:10}"));
+            Ok(())
+        }
+        Command::Call { name, calls } => call(&name, calls),
+    }
+}
+
+fn call(name: &str, calls: u64) -> anyhow::Result<()> {
+    let hot = functions::ALL.iter().find(|hot| hot.name == name);
+    let mut call = (hot.with_context(|| format!("there is no function `{name}`"))?.prepare)()?;
+    (0..calls).try_for_each(|_| call())
+}

@@ -92,6 +92,19 @@ bench-full: setup-tests plugins ## Measure all of that for longer, and how costs
 	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
 	@$(WITH_TOOLS) target/debug/inferbus-bench full
 
+.PHONY: guard
+guard: setup guard-program ## Count the instructions of the hot functions and compare them with the baseline; needs valgrind
+	@$(WITH_TOOLS) target/debug/inferbus-bench-hot guard
+
+.PHONY: guard-accept
+guard-accept: setup guard-program ## Make what the hot functions take now the baseline
+	@$(WITH_TOOLS) target/debug/inferbus-bench-hot accept
+
+# Units of code that are compiled at once decide what is inlined, so this does not depend on the surroundings.
+.PHONY: guard-program
+guard-program:
+	@$(WITH_TOOLS) CARGO_INCREMENTAL=1 cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench --bin inferbus-bench-hot
+
 .PHONY: clean
 clean: ## Remove everything that was built or downloaded
 	@rm -rf target plugins/target plugins/dist .tools

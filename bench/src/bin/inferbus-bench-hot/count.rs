@@ -20,7 +20,7 @@ pub type Counts = BTreeMap<String, u64>;
 const RUN: Duration = Duration::from_secs(120);
 /// Runs at the same time: they do not change one another's counts.
 const AT_ONCE: usize = 2;
-const NO_VALGRIND: &str = "valgrind cannot be started: install it (on Debian: apt install valgrind)";
+const NO_START: &str = "bench/guard/valgrind cannot be started: it needs Python 3.9 or newer";
 
 /// What a baseline belongs to: another compiler makes other instructions of the same source.
 pub fn toolchain() -> anyhow::Result<String> {
@@ -50,7 +50,7 @@ async fn one(hot: &Hot) -> anyhow::Result<(String, u64)> {
 
 async fn instructions(folder: &Path, name: &str, calls: u64) -> anyhow::Result<u64> {
     let file = folder.join(calls.to_string());
-    let mut command = Command::new("valgrind");
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/guard/valgrind"));
     command
         // The sandbox's clock has a thread of its own, which ticks as time goes by.
         .args(["--tool=callgrind", "--separate-threads=yes", "--error-exitcode=1"])
@@ -63,7 +63,7 @@ async fn instructions(folder: &Path, name: &str, calls: u64) -> anyhow::Result<u
         .kill_on_drop(true);
     let ended = timeout(RUN, command.output()).await;
     let Output { status, stderr, .. } =
-        ended.with_context(|| format!("{name} ran for more than {RUN:?}"))?.context(NO_VALGRIND)?;
+        ended.with_context(|| format!("{name} ran for more than {RUN:?}"))?.context(NO_START)?;
     ensure!(status.success(), "{name} failed under valgrind: {}", String::from_utf8_lossy(&stderr));
     first_thread(&file)
 }

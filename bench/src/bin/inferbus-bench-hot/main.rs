@@ -1,7 +1,7 @@
 //! `make guard`: how many instructions the hot functions take, and whether that is more than the baseline says.
 //!
-//! Promises: nothing here looks at the time, so a busy machine changes nothing; what is compared was counted by the same
-//! compiler for the same target.
+//! Promises: nothing here looks at the time, so a busy machine changes nothing; what is compared was made by the same
+//! compiler for the same target and C library.
 #![forbid(unsafe_code)]
 
 mod baseline;

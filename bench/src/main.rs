@@ -187,8 +187,10 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
     let mut figures = Figures::default();
     match command {
         None => {
-            everything(arguments, start::SHORT, swaps::SHORT, &mut figures).await?;
+            let measured = everything(arguments, start::SHORT, swaps::SHORT, &mut figures).await;
+            // A fault at the end must not lose what was measured before it.
             write(&figures, "figures.json", "report.html")?;
+            measured?;
         }
         Some(Command::Full) => {
             everything(arguments, start::LONG, swaps::LONG, &mut figures).await?;

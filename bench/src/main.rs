@@ -91,8 +91,6 @@ enum Command {
     Sandbox,
     /// Measure the engine by itself, and a worker with models of 100 MB
     Engine,
-    /// Make a session of a model's file and run it once, on bare ONNX Runtime; say how many milliseconds that took
-    BareFirst { model: PathBuf },
     /// Measure a model with batching and without
     Batching,
     /// Measure a thousand version bumps under a steady load
@@ -127,6 +125,19 @@ enum Command {
     },
     /// Measure routes of mode stream
     Stream,
+    /// Measure the allocations of a message
+    Allocations,
+    /// Measure the workloads of bench/workloads, or those that are named
+    Workloads { names: Vec<String> },
+    #[command(flatten)]
+    Helper(Box<Helper>),
+}
+
+// Programs that the benchmark starts as processes of their own. (A doc comment would be the whole command's description.)
+#[derive(Debug, Subcommand)]
+enum Helper {
+    /// Make a session of a model's file and run it once, on bare ONNX Runtime; say how many milliseconds that took
+    BareFirst { model: PathBuf },
     /// Fetch from a stream, publish with PubAck and acknowledge, `plain` or `checked`: what a stream costs without inference
     BareLoop { server: String, stream: String, acks: String },
     /// A worker that does not wait until a result is `stored`, or until its ack is `acknowledged`: what a promise costs
@@ -135,12 +146,8 @@ enum Command {
         #[command(flatten)]
         config: WorkerConfig,
     },
-    /// Measure the allocations of a message
-    Allocations,
     /// Answer every request with its payload: what the bus alone costs
     Echo { server: String, subject: String },
-    /// Measure the workloads of bench/workloads, or those that are named
-    Workloads { names: Vec<String> },
     /// Write the workloads' networks
     Prepare,
     /// Answer every request with so many bytes and messages: what the bus costs a workload
@@ -162,6 +169,13 @@ enum Command {
     InstanceMemory,
 }
 
+impl Helper {
+    /// As a worker is.
+    fn is_on_one_thread(&self) -> bool {
+        matches!(self, Self::NativeWorker { .. } | Self::CarelessWorker { .. } | Self::BareLoop { .. })
+    }
+}
+
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
@@ -170,10 +184,8 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::parse();
     let command = arguments.command.take();
     // The native worker runs on what the worker runs on; who makes the load may use more than one thread.
-    let runtime = match command {
-        Some(Command::NativeWorker { .. } | Command::CarelessWorker { .. } | Command::BareLoop { .. }) => {
-            app::runtime()
-        }
+    let runtime = match &command {
+        Some(Command::Helper(helper)) if helper.is_on_one_thread() => app::runtime(),
         _ => tokio::runtime::Runtime::new(),
     };
     let ended = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run(command, &arguments)));
@@ -242,35 +254,32 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             stream::measure(&load(&server, arguments).await?, server.url(), &mut figures).await?;
             server.stop().await;
         }
-        Some(Command::BareLoop { server, stream, acks }) => {
-            return stream::bare_loop(&server, &stream, acks == "checked").await;
-        }
-        Some(Command::CarelessWorker { without, config }) => {
-            let promises = Promises { stored: without != "stored", acknowledged: without != "acknowledged" };
-            return serve::run(config, |loader| loader.promises = promises).await;
-        }
-        Some(Command::Echo { server, subject }) => return echo::run(&server, &subject).await,
         Some(Command::Workloads { names }) => {
             workload_runs::measure(&workloads::named(&names)?, WORKLOAD_ROUNDS, &mut figures).await?;
         }
-        Some(Command::Prepare) => return workloads::KINDS.iter().try_for_each(workloads::Kind::prepare),
-        Some(Command::Answer { server, subject, output, amount }) => {
-            return answer::run(&server, &subject, &output, amount).await;
-        }
-        Some(Command::NativeWorker { workload, config }) => {
-            anyhow::ensure!(native::choose(&workload), "there is no workload `{workload}`");
-            return serve::run(config, |loader| loader.transform = |stage, _| native::transform(stage)).await;
-        }
-        Some(Command::BareFirst { model }) => {
-            println!("{}", bare::first(&model)?);
-            return Ok(());
-        }
-        Some(Command::InstanceMemory) => {
-            println!("{}", sandbox::resident_per_instance()?);
-            return Ok(());
-        }
+        Some(Command::Helper(helper)) => return help(*helper).await,
     }
     figures.print();
+    Ok(())
+}
+
+async fn help(helper: Helper) -> anyhow::Result<()> {
+    match helper {
+        Helper::BareFirst { model } => println!("{}", bare::first(&model)?),
+        Helper::InstanceMemory => println!("{}", sandbox::resident_per_instance()?),
+        Helper::Prepare => workloads::KINDS.iter().try_for_each(workloads::Kind::prepare)?,
+        Helper::Echo { server, subject } => echo::run(&server, &subject).await?,
+        Helper::Answer { server, subject, output, amount } => answer::run(&server, &subject, &output, amount).await?,
+        Helper::BareLoop { server, stream, acks } => stream::bare_loop(&server, &stream, acks == "checked").await?,
+        Helper::CarelessWorker { without, config } => {
+            let promises = Promises { stored: without != "stored", acknowledged: without != "acknowledged" };
+            serve::run(config, |loader| loader.promises = promises).await?;
+        }
+        Helper::NativeWorker { workload, config } => {
+            anyhow::ensure!(native::choose(&workload), "there is no workload `{workload}`");
+            serve::run(config, |loader| loader.transform = |stage, _| native::transform(stage)).await?;
+        }
+    }
     Ok(())
 }
 

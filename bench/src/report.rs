@@ -5,16 +5,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use inferbus::bench::chart::escaped;
+use inferbus::bench::page::{self, paragraph, table};
 
 use crate::figures::{Figure, Figures};
 use crate::goals::GOALS;
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;\
-color:#1c2733;background:#fff}table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}\
-th,td{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #d7dde3}\
-th:first-child,td:first-child,th:last-child,td:last-child{text-align:left}.wide{overflow-x:auto}\
-.bad{color:#b3261e}@media(prefers-color-scheme:dark){body{color:#e6ebf0;background:#14191f}th,td{border-color:#3a4550}\
-.bad{color:#f2938c}}";
 const HEADER: [&str; 8] = ["figure", "median", "min", "max", "runs", "goal", "", "unit"];
 
 pub fn write(figures: &Figures, settings: &[(&str, String)], file: &Path) -> anyhow::Result<()> {
@@ -22,13 +17,7 @@ pub fn write(figures: &Figures, settings: &[(&str, String)], file: &Path) -> any
 }
 
 fn html(figures: &Figures, settings: &[(&str, String)]) -> String {
-    let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\"><head><meta charset=\"utf-8\"/>\
-         <meta name=\"viewport\" content=\"width=device-width\"/><meta name=\"color-scheme\" content=\"light dark\"/>\
-         <title>Inferbus, measured</title><style>{STYLE}</style></head><body>\n<h1>Inferbus, measured</h1>\n"
-    );
-    let settings = settings.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]);
-    table(&mut out, &["setting", "value"], settings);
+    let mut out = page::begin("Inferbus, measured", settings);
     out.push_str("<h2>Figures</h2>\n");
     let missing = GOALS.iter().filter(|goal| figures.figures.iter().all(|figure| figure.name != goal.figure));
     let missing = missing.map(|goal| {
@@ -39,9 +28,9 @@ fn html(figures: &Figures, settings: &[(&str, String)]) -> String {
     table(&mut out, &HEADER, figures.figures.iter().map(cells).chain(missing));
     let notes = "The machine's speed changes from minute to minute: figures that are ratios compare neighbours in time, and only \
                  those mean much by themselves. Every answer was checked while it was measured.";
-    let _ = writeln!(out, "<p>{notes}</p>");
+    paragraph(&mut out, "", notes);
     curves(&mut out, figures);
-    out.push_str("</body></html>\n");
+    page::end(&mut out);
     out
 }
 
@@ -76,23 +65,6 @@ fn curves(out: &mut String, figures: &Figures) {
         out.push_str(&curve.chart().svg());
         out.push('\n');
     }
-}
-
-fn table(out: &mut String, header: &[&str], rows: impl Iterator<Item = Vec<String>>) {
-    out.push_str("<div class=\"wide\"><table><thead><tr>");
-    for title in header {
-        // Writing to a string cannot fail.
-        let _ = write!(out, "<th>{}</th>", escaped(title));
-    }
-    out.push_str("</tr></thead><tbody>\n");
-    for row in rows {
-        out.push_str("<tr>");
-        for cell in row {
-            let _ = write!(out, "<td>{}</td>", escaped(&cell));
-        }
-        out.push_str("</tr>\n");
-    }
-    out.push_str("</tbody></table></div>\n");
 }
 
 #[cfg(test)]

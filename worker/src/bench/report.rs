@@ -1,9 +1,8 @@
 //! One HTML file of a bench: settings, table, charts. No script, nothing from outside, and well-formed XML.
 
-use std::fmt::Write as _;
-
-use super::chart::{self, Axis, Chart, Scale, Series, escaped};
+use super::chart::{self, Axis, Chart, Scale, Series};
 use super::outcome::{Outcome, SHARES};
+use super::page::{self, paragraph, table};
 use super::sweep::{Breach, Judge};
 use super::tally::Tally;
 
@@ -62,22 +61,9 @@ pub fn time_text(time: std::time::Duration) -> String {
     chart::seconds(time.as_secs_f64())
 }
 
-const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;\
-color:#1c2733;background:#fff}table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}\
-th,td{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #d7dde3}th:first-child,td:first-child{text-align:left}\
-td.text,th.text{text-align:left}.bad{color:#b3261e}.wide{overflow-x:auto}svg{margin:1rem 0}\
-@media(prefers-color-scheme:dark){body{color:#e6ebf0;background:#14191f}th,td{border-color:#3a4550}.bad{color:#f2938c}}";
-
 impl Report<'_> {
     pub fn html(&self) -> String {
-        let mut out = format!(
-            "<!DOCTYPE html>\n<html lang=\"en\" xmlns=\"http://www.w3.org/1999/xhtml\"><head><meta charset=\"utf-8\"/>\
-             <meta name=\"viewport\" content=\"width=device-width\"/><meta name=\"color-scheme\" content=\"light dark\"/>\
-             <title>{0}</title><style>{STYLE}</style></head><body>\n<h1>{0}</h1>\n",
-            escaped(self.title)
-        );
-        let settings = self.settings.iter().map(|(name, value)| vec![(*name).to_owned(), value.clone()]);
-        table(&mut out, &["setting", "value"], settings);
+        let mut out = page::begin(self.title, self.settings);
         if let Some(knee) = self.knee {
             let text = match knee {
                 Some(rate) => format!("The knee is at {rate:.0} a second: the highest rate that held."),
@@ -96,7 +82,7 @@ impl Report<'_> {
         let notes = "Latencies of an open loop begin when a request was to be sent, whether or not it was: what a stall delays is \
                      in the figures. Errors have no latency. Percentiles are kept to three digits.";
         paragraph(&mut out, "", notes);
-        out.push_str("</body></html>\n");
+        page::end(&mut out);
         out
     }
 
@@ -191,25 +177,4 @@ impl Report<'_> {
     fn name(&self, row: &Row) -> String {
         row.outcome.stint.rate().map_or("latency".into(), |rate| format!("{}/s", chart::count(rate)))
     }
-}
-
-fn paragraph(out: &mut String, class: &str, text: &str) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(out, "<p class=\"{class}\">{}</p>", escaped(text));
-}
-
-fn table(out: &mut String, header: &[&str], rows: impl Iterator<Item = Vec<String>>) {
-    out.push_str("<div class=\"wide\"><table><thead><tr>");
-    for title in header {
-        let _ = write!(out, "<th>{}</th>", escaped(title));
-    }
-    out.push_str("</tr></thead><tbody>\n");
-    for row in rows {
-        out.push_str("<tr>");
-        for cell in row {
-            let _ = write!(out, "<td>{}</td>", escaped(&cell));
-        }
-        out.push_str("</tr>\n");
-    }
-    out.push_str("</tbody></table></div>\n");
 }

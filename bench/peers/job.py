@@ -1,17 +1,27 @@
-"""The job that every peer does, as one function from the payload to the reply, whatever the workload is.
+"""The job that every peer does, as one function from the payload to the results or to the reply, whatever the workload is.
 
-A reply is the result; where there are several, they are a JSON list, and where there is none, it is empty.
+A reply is the result, and empty where there is none. Where there are several, who is on NATS publishes each; for the others they are a
+JSON list.
 """
 
 import importlib
 from collections.abc import Callable
 
 
+def results(workload: str, folder: str) -> Callable[[bytes], list[bytes]]:
+    return importlib.import_module(f"workloads.{workload}").load(folder)
+
+
 def load(workload: str, folder: str) -> Callable[[bytes], bytes]:
-    results_of = importlib.import_module(f"workloads.{workload}").load(folder)
+    results_of = results(workload, folder)
 
     def infer(payload: bytes) -> bytes:
-        results = results_of(payload)
-        return results[0] if len(results) == 1 else b"[" + b",".join(results) + b"]" if results else b""
+        found = results_of(payload)
+        return found[0] if len(found) == 1 else b"[" + b",".join(found) + b"]" if found else b""
 
     return infer
+
+
+def place(output: str, subject: str, rank: int) -> str:
+    """Where one of several results is published, by who can."""
+    return f"{output}.{subject.rpartition('.')[2]}.rank.{rank}"

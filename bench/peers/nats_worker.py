@@ -1,4 +1,4 @@
-"""A worker written by hand on nats-py: `nats_worker.py SERVER SUBJECT WORKLOAD FOLDER [--loop uvloop] [--processes N]`.
+"""A worker written by hand on nats-py: `nats_worker.py SERVER SUBJECT WORKLOAD FOLDER OUTPUT [--loop uvloop] [--processes N]`.
 
 The job runs on the event loop: it takes microseconds, and a thread for it would cost more than it gives. Processes share the subject
 through a queue group, since one of them can use one processor only. Nothing is logged.
@@ -13,12 +13,17 @@ import nats
 import job
 
 
-async def serve(server: str, subject: str, workload: str, folder: str) -> None:
-    infer = job.load(workload, folder)
+async def serve(server: str, subject: str, workload: str, folder: str, output: str) -> None:
+    results_of = job.results(workload, folder)
     client = await nats.connect(server)
 
     async def answer(message) -> None:
-        await message.respond(infer(message.data))
+        results = results_of(message.data)
+        if len(results) > 1:
+            for rank, result in enumerate(results, 1):
+                await client.publish(job.place(output, message.subject, rank), result)
+            results = []
+        await message.respond(results[0] if results else b"")
 
     await client.subscribe(subject, queue="peer", cb=answer)
     await asyncio.Event().wait()
@@ -26,7 +31,7 @@ async def serve(server: str, subject: str, workload: str, folder: str) -> None:
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
-    for name in ("server", "subject", "workload", "folder"):
+    for name in ("server", "subject", "workload", "folder", "output"):
         arguments.add_argument(name)
     arguments.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     arguments.add_argument("--processes", type=int, default=1)
@@ -35,7 +40,7 @@ def main() -> None:
         if os.fork() == 0:
             break
     loop = __import__(told.loop)
-    loop.run(serve(told.server, told.subject, told.workload, told.folder))
+    loop.run(serve(told.server, told.subject, told.workload, told.folder, told.output))
 
 
 main()

@@ -71,9 +71,9 @@ use crate::load::Load;
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Rounds of each contestant
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
+    /// Rounds of each contestant: 7, and 3 beside a peer, unless told
+    #[arg(long)]
+    rounds: Option<usize>,
     /// Requests of one round
     #[arg(long, default_value_t = 40_000)]
     requests: usize,
@@ -101,9 +101,9 @@ enum Command {
     /// Measure the worker and its sandbox beside what a user would pick instead: all peers, or those that are named
     Peers {
         names: Vec<String>,
-        /// What all of them do: tiny, audio, image, jpeg or filter
-        #[arg(long, default_value = "tiny")]
-        workload: String,
+        /// What they do: tiny, audio, image, jpeg, filter or fan_out, again for more; all of these unless told
+        #[arg(long)]
+        workload: Vec<String>,
     },
     /// Measure one sandboxed call beside what a user would isolate a function with instead
     SandboxPeers,
@@ -210,6 +210,9 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             write(&figures, "full.json", "report-full.html")?;
             growth::measure(&[], &mut figures).await?;
             write(&figures, "full.json", "report-full.html")?;
+            sandbox_peers::measure(&mut figures)?;
+            let keep = |figures: &Figures| write(figures, "full.json", "report-full.html");
+            beside_peers(&[], &[], arguments.rounds, &mut figures, keep).await?;
         }
         Some(Command::Sandbox) => sandbox::measure(&mut figures)?,
         Some(Command::Engine) => {
@@ -232,14 +235,14 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             server.stop().await;
         }
         Some(Command::Peers { names, workload }) => {
-            let is_whole = names.is_empty() && workload == workloads::KINDS[0].name;
+            // Some of them are no table.
+            let is_whole = names.is_empty() && workload.is_empty();
             if is_whole {
                 sandbox_peers::measure(&mut figures)?;
             }
-            beside_peers(&workload, &names, arguments.rounds, &mut figures).await?;
-            if is_whole {
-                figures.write(&root().join("bench/results/peers.json"))?;
-            }
+            let keep =
+                |figures: &Figures| if is_whole { write(figures, "peers.json", "report-peers.html") } else { Ok(()) };
+            beside_peers(&workload, &names, arguments.rounds, &mut figures, keep).await?;
         }
         Some(Command::SandboxPeers) => sandbox_peers::measure(&mut figures)?,
         Some(Command::Growth { names }) => growth::measure(&names, &mut figures).await?,
@@ -316,10 +319,10 @@ async fn workers(arguments: &Arguments, figures: &mut Figures) -> anyhow::Result
     let floor = floor::measure()?;
     let server = server().await?;
     let load = load(&server, arguments).await?;
-    let worker = versus::measure(&load, server.url(), arguments.rounds, floor, figures).await?;
+    let worker = versus::measure(&load, server.url(), arguments.rounds.unwrap_or(ROUNDS), floor, figures).await?;
     allocations::measure(&load, server.url()).await?.into_iter().for_each(|figure| figures.add(figure));
     figures.add(swap::measure(&load, &worker, arguments.bumps).await?);
-    figures.add(bomb::measure(&load, &worker, arguments.rounds).await?);
+    figures.add(bomb::measure(&load, &worker, arguments.rounds.unwrap_or(ROUNDS)).await?);
     worker.stop().await?;
     bumps::measure(&load, server.url(), STEADY_BUMPS, bumps::Kind::EachItsOwn, figures).await?;
     stream::measure(&load, server.url(), figures).await?;
@@ -342,19 +345,32 @@ async fn heavy(figures: &mut Figures) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn beside_peers(workload: &str, names: &[String], rounds: usize, figures: &mut Figures) -> anyhow::Result<()> {
-    let kind = workloads::Kind::find(workload)?;
-    let (server, job) = if kind.name == workloads::KINDS[0].name {
-        (server().await?, peers::Job::digits()?)
-    } else {
-        let job = peers::Job::of(workloads::Workload::load(kind, &bare::runtime()?)?)?;
-        (workload_runs::server(kind).await?, job)
-    };
-    peers::measure(&job, &server, names, rounds, figures).await?;
-    server.stop().await;
+/// On each workload that is named, or on all; what was measured is kept after each.
+async fn beside_peers(
+    workloads: &[String],
+    names: &[String],
+    rounds: Option<usize>,
+    figures: &mut Figures,
+    keep: impl Fn(&Figures) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let named = workloads.iter().map(|name| workloads::Kind::find(name)).collect::<anyhow::Result<Vec<_>>>()?;
+    for kind in if named.is_empty() { workloads::KINDS.iter().collect() } else { named } {
+        let (server, job) = if kind.name == workloads::KINDS[0].name {
+            (server().await?, peers::Job::digits()?)
+        } else {
+            let job = peers::Job::of(workloads::Workload::load(kind, &bare::runtime()?)?)?;
+            (workload_runs::server(kind).await?, job)
+        };
+        peers::measure(&job, &server, names, rounds.unwrap_or(PEER_ROUNDS), figures).await?;
+        server.stop().await;
+        keep(figures)?;
+    }
     Ok(())
 }
 
+const ROUNDS: usize = 7;
+/// Two contestants take six turns in each of them.
+const PEER_ROUNDS: usize = 3;
 const STEADY_BUMPS: usize = 1000;
 const WORKLOAD_ROUNDS: usize = 3;
 

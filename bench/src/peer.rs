@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
@@ -13,15 +14,20 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 
+use crate::collector::Collector;
 use crate::contestant::Contestant;
 use crate::http_client::HttpClient;
 use crate::load::result_of;
+use crate::peers::Job;
+use crate::workload_runs::ROUTED;
 use crate::{process, root};
 
 /// Until a peer gives its first answer.
 const START: Duration = Duration::from_secs(90);
 const ASK_AGAIN: Duration = Duration::from_millis(200);
+/// Below which a peer on NATS is asked, and where it publishes what is no reply.
 const SUBJECT: &str = "peer.job";
+const OUTPUT: &str = "peer-results";
 /// Bytes of a log that are shown where its peer failed.
 const LAST_WORDS: usize = 600;
 
@@ -62,8 +68,8 @@ impl Kind {
 
     /// The program in its environment, where it runs, and what it is told beside the environment's names.
     fn command(&self, server: &str, port: u16, workload: &str, folder: &str) -> (&'static str, Vec<String>) {
-        let (port, workers) = (port.to_string(), workers());
-        let by_hand = [&["nats_worker.py", server, SUBJECT, workload, folder][..]];
+        let (port, workers, subject) = (port.to_string(), workers(), format!("{SUBJECT}.*"));
+        let by_hand = [&["nats_worker.py", server, &subject, workload, folder, OUTPUT][..]];
         let faststream = ["run", "app:app", "--loop", "uvloop:new_event_loop"];
         let (program, told) = match self.name {
             "python_two" => ("python", [by_hand[0], &["--processes", "2"]].concat()),
@@ -103,6 +109,14 @@ pub struct Peer {
 
 enum Door {
     Nats(Client, Subject),
+    /// Each request has a last token of its own, which the subjects of its results repeat.
+    Fanned {
+        client: Client,
+        subject: &'static str,
+        results: Collector,
+        count: usize,
+        asked: AtomicU64,
+    },
     Http(HttpClient),
     Triton(HttpClient),
 }
@@ -112,34 +126,39 @@ enum Runs {
     Stranger(Stranger),
 }
 
+impl Door {
+    async fn fanned(client: Client, subject: &'static str, output: &str, count: usize) -> anyhow::Result<Self> {
+        let results = Collector::start(&client, output).await?;
+        Ok(Self::Fanned { client, subject, results, count, asked: AtomicU64::new(0) })
+    }
+}
+
 impl Peer {
-    /// Our own worker, on the subject of a model.
-    pub async fn worker(server: &str, model: &str) -> anyhow::Result<Self> {
+    /// Our own worker, on the subject of a model or on the route of one that fans out into so many messages.
+    pub async fn worker(server: &str, model: &str, extra: usize) -> anyhow::Result<Self> {
         let worker = Contestant::worker(server).await?;
         let client = async_nats::connect(server).await?;
-        Ok(Self {
-            name: "inferbus",
-            door: Door::Nats(client, format!("infer.{model}").into()),
-            runs: Runs::Worker(worker),
-        })
+        let (subject, output) = ROUTED;
+        let door = match extra {
+            0 => Door::Nats(client, format!("infer.{model}").into()),
+            count => Door::fanned(client, subject, output, count).await?,
+        };
+        Ok(Self { name: "inferbus", door, runs: Runs::Worker(worker) })
     }
 
     /// Starts a peer, and waits until it answers.
-    pub async fn start(
-        kind: &Kind,
-        server: &str,
-        workload: &str,
-        folder: &str,
-        example: &Bytes,
-    ) -> anyhow::Result<Self> {
+    pub async fn start(kind: &Kind, server: &str, job: &Job) -> anyhow::Result<Self> {
         let port = free_port()?;
-        let stranger = Stranger::spawn(kind, server, port, workload, folder)?;
+        let folder = job.folder.to_str().context("a folder's name is no text")?;
+        let example = job.payloads.first().context("a workload without payloads")?;
+        let stranger = Stranger::spawn(kind, server, port, &job.workload, folder)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let door = match kind.speaks {
-            Speaks::Nats => Door::Nats(async_nats::connect(server).await?, SUBJECT.into()),
-            Speaks::Http => Door::Http(HttpClient::new(address, "/infer", None)),
+        let door = match (kind.speaks, job.extra) {
+            (Speaks::Nats, 0) => Door::Nats(async_nats::connect(server).await?, format!("{SUBJECT}.1").into()),
+            (Speaks::Nats, count) => Door::fanned(async_nats::connect(server).await?, SUBJECT, OUTPUT, count).await?,
+            (Speaks::Http, _) => Door::Http(HttpClient::new(address, "/infer", None)),
             // No JSON before the tensor.
-            Speaks::Triton => {
+            (Speaks::Triton, _) => {
                 let raw = Some(("inference-header-content-length", "0"));
                 Door::Triton(HttpClient::new(address, "/v2/models/job/infer", raw))
             }
@@ -163,16 +182,23 @@ impl Peer {
         Ok(())
     }
 
-    pub async fn ask(&self, payload: Bytes) -> anyhow::Result<Bytes> {
-        match &self.door {
+    /// All results of a payload.
+    pub async fn ask(&self, payload: Bytes) -> anyhow::Result<Vec<Bytes>> {
+        let reply = match &self.door {
             Door::Nats(client, subject) => {
-                let reply = client.request(subject.clone(), payload).await?;
-                result_of(&reply)?;
-                Ok(reply.payload)
+                client.request(subject.clone(), payload).await.map_err(Into::into).and_then(replied)?
             }
-            Door::Http(client) => client.post(payload).await,
-            Door::Triton(client) => triton_result(&client.post(payload).await?),
-        }
+            Door::Fanned { client, subject, results, count, asked } => {
+                let number = asked.fetch_add(1, Ordering::Relaxed);
+                let results = results.results(number, *count);
+                let reply = replied(client.request(format!("{subject}.{number}"), payload).await?)?;
+                ensure!(reply.is_empty(), "a reply beside the results");
+                return results.await;
+            }
+            Door::Http(client) => client.post(payload).await?,
+            Door::Triton(client) => triton_result(&client.post(payload).await?)?,
+        };
+        Ok(if reply.is_empty() { Vec::new() } else { vec![reply] })
     }
 
     /// Servers close connections that wait, so each round has its own.
@@ -259,7 +285,8 @@ fn variables(kind: &Kind, server: &str, port: u16, workload: &str, folder: &str)
     let parallel = if kind.name == "mlserver_single" { "0".into() } else { workers() };
     let mut variables = vec![
         ("PEER_SERVER", server.to_owned()),
-        ("PEER_SUBJECT", SUBJECT.to_owned()),
+        ("PEER_SUBJECT", format!("{SUBJECT}.*")),
+        ("PEER_OUTPUT", OUTPUT.to_owned()),
         ("PEER_WORKLOAD", workload.to_owned()),
         ("PEER_FOLDER", folder.to_owned()),
         ("PEER_WORKERS", workers()),
@@ -274,6 +301,11 @@ fn variables(kind: &Kind, server: &str, port: u16, workload: &str, folder: &str)
     // MLServer cannot be told to do without.
     variables.extend(free_port().map(|port| ("MLSERVER_GRPC_PORT", port.to_string())));
     variables
+}
+
+fn replied(reply: async_nats::Message) -> anyhow::Result<Bytes> {
+    result_of(&reply)?;
+    Ok(reply.payload)
 }
 
 /// What follows the JSON of a reply: one text behind its length.

@@ -33,8 +33,8 @@ const REACHED: f64 = 0.97;
 /// Of an open loop, where more wait only if a contestant falls behind; their wait counts.
 const OPEN_IN_FLIGHT: usize = 512;
 
-/// Whether this is the right reply to that request.
-type Check = dyn Fn(usize, &Bytes) -> anyhow::Result<()>;
+/// Whether these are the right results of that request.
+type Check = dyn Fn(usize, &[Bytes]) -> anyhow::Result<()>;
 
 /// What everybody is to do.
 pub struct Job {
@@ -44,33 +44,37 @@ pub struct Job {
     pub folder: PathBuf,
     pub in_flight: usize,
     pub payloads: Vec<Bytes>,
+    /// Results of a request that are messages of their own; its reply is empty then.
+    pub extra: usize,
     check: Box<Check>,
 }
 
 impl Job {
     pub fn digits() -> anyhow::Result<Self> {
         let (payloads, labels): (Vec<Bytes>, Vec<u64>) = Load::pictures()?.into_iter().unzip();
-        let check = move |number: usize, reply: &Bytes| {
-            let result: serde_json::Value = serde_json::from_slice(reply)?;
+        let check = move |number: usize, results: &[Bytes]| {
+            let [result] = results else { anyhow::bail!("{} results, not one", results.len()) };
+            let result: serde_json::Value = serde_json::from_slice(result)?;
             ensure!(result["label"].as_u64() == Some(labels[number % labels.len()]), "a wrong label: {result}");
             Ok(())
         };
         let folder = root().join("plugins/digits/bundle-1.0.0");
         let (workload, model) = ("tiny".into(), "digits".into());
-        Ok(Self { workload, model, folder, in_flight: IN_FLIGHT, payloads, check: Box::new(check) })
+        Ok(Self { workload, model, folder, in_flight: IN_FLIGHT, payloads, extra: 0, check: Box::new(check) })
     }
 
-    /// A workload whose results are the reply, for not all peers have another way to give them.
     pub fn of(workload: Workload) -> anyhow::Result<Self> {
-        let (kind, payloads) = (workload.kind, workload.payloads.clone());
-        ensure!(!kind.fans_out(), "peers cannot be asked for `{}`: its results are no replies", kind.name);
-        let check = move |number: usize, reply: &Bytes| {
-            let results: &[&Bytes] = if reply.is_empty() { &[] } else { &[reply] };
-            workload.check(number, results, true)
-        };
+        let (kind, payloads, extra) = (workload.kind, workload.payloads.clone(), workload.extra());
+        let check = move |number: usize, results: &[Bytes]| workload.check(number, results, true);
         let (name, folder) = (kind.name.to_owned(), kind.python_folder());
-        let in_flight = kind.in_flight;
-        Ok(Self { model: name.clone(), workload: name, folder, in_flight, payloads, check: Box::new(check) })
+        let (model, in_flight, check) = (name.clone(), kind.in_flight, Box::new(check));
+        Ok(Self { model, workload: name, folder, in_flight, payloads, extra, check })
+    }
+
+    /// Why a peer cannot do it, if it cannot.
+    fn lack(&self, kind: &Kind) -> Option<String> {
+        let unfit = self.extra > 0 && kind.speaks != Speaks::Nats;
+        unfit.then(|| format!("it has no way to publish the {} results of a message", self.extra))
     }
 }
 
@@ -106,10 +110,10 @@ pub async fn measure(
     let known = || KINDS.each_ref().map(|kind| kind.name).join(", ");
     ensure!(unknown.is_none(), "there is no peer {unknown:?}: there are {}", known());
     let contest = Contest { job, server: server.process().context("the server has ended")? };
-    let ours = Peer::worker(server.url(), &job.model).await?;
+    let ours = Peer::worker(server.url(), &job.model, job.extra).await?;
     for kind in KINDS.iter().filter(|kind| names.is_empty() || names.iter().any(|name| name == kind.name)) {
-        if let Some(lack) = kind.lack() {
-            figures.note(format!("peer {}: {lack}", kind.name));
+        if let Some(lack) = kind.lack().or_else(|| job.lack(kind)) {
+            figures.note(format!("peer {} on {}: {lack}", kind.name, job.workload));
             continue;
         }
         // A stranger that fails is told of, and the others are measured.
@@ -135,9 +139,7 @@ impl Contest<'_> {
         rounds: usize,
         figures: &mut Figures,
     ) -> anyhow::Result<()> {
-        let folder = self.job.folder.to_str().context("a folder's name is no text")?;
-        let example = self.job.payloads.first().context("a workload without payloads")?;
-        let theirs = Peer::start(kind, server, &self.job.workload, folder, example).await?;
+        let theirs = Peer::start(kind, server, self.job).await?;
         let both = [ours, &theirs];
         let mut ran: [Rounds; 2] = Default::default();
         let (mut many, mut one, mut behind) = ([0.0; 2], [0.0; 2], 0);
@@ -208,9 +210,9 @@ impl Contest<'_> {
         let ask = |(number, due): (usize, Option<Instant>)| async move {
             let payload = self.job.payloads[number % self.job.payloads.len()].clone();
             let started = due.unwrap_or_else(Instant::now);
-            let reply = peer.ask(payload).await?;
+            let results = peer.ask(payload).await?;
             let latency = started.elapsed();
-            (self.job.check)(number, &reply).with_context(|| format!("{}, request {number}", peer.name))?;
+            (self.job.check)(number, &results).with_context(|| format!("{}, request {number}", peer.name))?;
             Ok(latency)
         };
         let round = Round::measured(|| process::tree_cpu(process), due, in_flight, ask).await?;

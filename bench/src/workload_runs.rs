@@ -34,7 +34,7 @@ const TRIAL: usize = 4;
 /// How long the bare model is run for one round.
 const BARE: Duration = Duration::from_millis(300);
 /// Where the results go that are no replies: of the worker, and of the others.
-const ROUTED: (&str, &str) = ("fan", "fanned");
+pub const ROUTED: (&str, &str) = ("fan", "fanned");
 const PEER: (&str, &str) = ("peer", "peer-results");
 const FLOOR: (&str, &str) = ("floor", "floor-results");
 

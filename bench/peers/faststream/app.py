@@ -1,6 +1,6 @@
 """FastStream with its NATS broker, run by its own command: `faststream run app:app`, on uvloop, told by environment.
 
-Validation by annotations is off and the decoder hands the bytes on, because a handler of raw bytes needs neither. Its log is off.
+Validation by annotations is off and the decoder hands the message on, because a handler of raw bytes needs neither. Its log is off.
 """
 
 import os
@@ -10,11 +10,12 @@ from faststream.nats import NatsBroker, NatsMessage
 
 import job
 
-infer = job.load(os.environ["PEER_WORKLOAD"], os.environ["PEER_FOLDER"])
+results_of = job.results(os.environ["PEER_WORKLOAD"], os.environ["PEER_FOLDER"])
+output = os.environ["PEER_OUTPUT"]
 
 
-async def as_it_is(message: NatsMessage) -> bytes:
-    return message.body
+async def as_it_is(message: NatsMessage) -> NatsMessage:
+    return message
 
 
 broker = NatsBroker(os.environ["PEER_SERVER"], logger=None, apply_types=False, decoder=as_it_is)
@@ -22,5 +23,10 @@ app = FastStream(broker, logger=None)
 
 
 @broker.subscriber(os.environ["PEER_SUBJECT"], queue="peer")
-async def answer(payload: bytes) -> bytes:
-    return infer(payload)
+async def answer(message: NatsMessage) -> bytes:
+    results = results_of(message.body)
+    if len(results) > 1:
+        for rank, result in enumerate(results, 1):
+            await broker.publish(result, job.place(output, message.raw_message.subject, rank))
+        results = []
+    return results[0] if results else b""

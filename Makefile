@@ -65,6 +65,7 @@ fmt-check: ## Check the formatting of all code
 lint: ## Run clippy, with warnings as errors
 	@cargo clippy $(CARGO_LOCKED) --workspace --all-targets -- -D warnings
 	@cd plugins && cargo clippy $(CARGO_LOCKED) --all-targets -- -D warnings
+	@cd bench/peers/guests && cargo metadata $(CARGO_LOCKED) --format-version 1 > /dev/null
 
 .PHONY: walls
 walls: ## Check which part may import which
@@ -86,6 +87,10 @@ bench-peers: setup-tests plugins ## Measure the worker and its sandbox beside wh
 	@tools/setup peers
 	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
 	@$(WITH_TOOLS) target/debug/inferbus-bench peers
+
+.PHONY: bench-parts
+bench-parts: setup ## Measure each hot function by itself, with criterion
+	@$(WITH_TOOLS) cargo bench $(CARGO_LOCKED) --profile dev --workspace --bench parts
 
 .PHONY: bench-full
 bench-full: setup-tests plugins ## Measure all of that for longer, and how costs grow with sizes and numbers

@@ -14,6 +14,7 @@ pub enum Relation {
 
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Goal {
+    /// A name, or one with a `*` for any text.
     #[serde(skip)]
     pub figure: &'static str,
     pub relation: Relation,
@@ -24,7 +25,7 @@ const fn goal(figure: &'static str, relation: Relation, value: f64) -> Goal {
     Goal { figure, relation, value }
 }
 
-pub const GOALS: [Goal; 20] = [
+pub const GOALS: [Goal; 25] = [
     goal("sandbox.stage_extra_us", AtMost, 1.0),
     goal("sandbox.image_vs_native", AtMost, 1.5),
     goal("sandbox.instance_kb", AtMost, 512.0),
@@ -45,11 +46,23 @@ pub const GOALS: [Goal; 20] = [
     goal("batching.throughput_ratio", AtLeast, 2.0),
     goal("batching.cpu_ratio", AtMost, 0.6),
     goal("batching.idle_p50_ratio", AtMost, 1.02),
+    goal("workload.*.cpu_vs_floor", AtMost, 1.25),
+    goal("workload.*.cpu_vs_python", AtMost, 1.0),
+    goal("workload.*.p99_vs_python", AtMost, 1.0),
+    goal("peer.*.cpu_ratio", AtMost, 1.0),
+    goal("peer.*.p99_ratio", AtMost, 1.0),
 ];
 
 impl Goal {
     pub fn of(figure: &str) -> Option<Self> {
-        GOALS.into_iter().find(|goal| goal.figure == figure)
+        GOALS.into_iter().find(|goal| goal.is_of(figure))
+    }
+
+    pub fn is_of(&self, figure: &str) -> bool {
+        match self.figure.split_once('*') {
+            None => figure == self.figure,
+            Some((before, after)) => figure.strip_prefix(before).is_some_and(|rest| rest.ends_with(after)),
+        }
     }
 
     pub fn is_met(&self, value: f64) -> bool {
@@ -67,5 +80,19 @@ impl std::fmt::Display for Goal {
             AtLeast => '≥',
         };
         write!(f, "{sign} {}", self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        let goal = |figure| Goal::of(figure).map(|goal| goal.figure);
+        assert_eq!(goal("peer.python.image.open.cpu_ratio"), Some("peer.*.cpu_ratio"));
+        assert_eq!(goal("workload.jpeg.cpu_vs_floor"), Some("workload.*.cpu_vs_floor"));
+        assert_eq!(goal("peer.python.cpu_us"), None);
+        assert_eq!(goal("worker.cpu_vs_floors"), None);
     }
 }

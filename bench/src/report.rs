@@ -19,7 +19,7 @@ pub fn write(figures: &Figures, settings: &[(&str, String)], file: &Path) -> any
 fn html(figures: &Figures, settings: &[(&str, String)]) -> String {
     let mut out = page::begin("Inferbus, measured", settings);
     out.push_str("<h2>Figures</h2>\n");
-    let missing = GOALS.iter().filter(|goal| figures.figures.iter().all(|figure| figure.name != goal.figure));
+    let missing = GOALS.iter().filter(|goal| figures.figures.iter().all(|figure| !goal.is_of(&figure.name)));
     let missing = missing.map(|goal| {
         let empty = || "-".to_owned();
         let name = goal.figure.to_owned();
@@ -29,6 +29,7 @@ fn html(figures: &Figures, settings: &[(&str, String)]) -> String {
     let notes = "The machine's speed changes from minute to minute: figures that are ratios compare neighbours in time, and only \
                  those mean much by themselves. Every answer was checked while it was measured.";
     paragraph(&mut out, "", notes);
+    figures.notes.iter().for_each(|note| paragraph(&mut out, "bad", note));
     curves(&mut out, figures);
     page::end(&mut out);
     out
@@ -78,15 +79,17 @@ mod tests {
         figures.add(Figure::of("worker.cpu_us", "µs <b>", [f64::NAN]));
         let curve = Curve::of("a & b", Kind::Cost, ["x", "y"], [(1.0, vec![1.0]), (2.0, vec![8.0]), (4.0, vec![64.0])]);
         figures.curves.push(curve);
+        figures.note("peer <x>: it cannot be installed".into());
         figures
     }
 
     #[test]
-    fn a_missed_goal_and_one_without_a_figure_are_shown() {
+    fn a_missed_goal_one_without_a_figure_and_a_note_are_shown() {
         let html = html(&figures(), &[("date", "to<day".into())]);
         assert!(html.contains("<td>≤ 1.15</td><td>missed</td>"), "{html}");
         assert!(html.contains("bomb.p99_ratio") && html.contains("not measured in this run"), "{html}");
         assert!(html.contains("to&lt;day") && html.contains("µs &lt;b&gt;") && html.contains("a &amp; b"), "{html}");
+        assert!(html.contains("peer &lt;x&gt;: it cannot be installed"), "{html}");
         assert!(html.contains("WORSE THAN LINEAR") && html.contains("<svg"), "{html}");
         assert!(!html.contains("<script") && !html.contains("src="), "{html}");
     }

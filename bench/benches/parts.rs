@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 #[path = "../src/bin/inferbus-bench-hot/functions.rs"]
+#[allow(dead_code, reason = "criterion finds out by itself how often to call")]
 mod functions;
 
 use anyhow::Context as _;

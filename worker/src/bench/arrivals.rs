@@ -74,6 +74,8 @@ mod tests {
         let short = gaps.iter().filter(|gap| **gap < 0.001).count() as f64 / gaps.len() as f64;
         // 1 - 1/e of exponential gaps are shorter than their mean.
         assert!((0.62..0.645).contains(&short), "{short}");
-        assert!(Schedule::new(Arrivals::Poisson, 1000.0, 7).take(1000).eq(times.into_iter().take(1000)));
+        let again = |seed| Schedule::new(Arrivals::Poisson, 1000.0, seed).take(1000);
+        assert!(again(7).eq(times.iter().copied().take(1000)), "the same for the same seed");
+        assert!(again(8).ne(times.iter().copied().take(1000)), "other for another one");
     }
 }

@@ -178,18 +178,28 @@ mod tests {
         book.stored(1, 0, ONE);
         let wrong = |_: Choice, part: Part, _: &[u8]| if part == 1 { End::Wrong("w".into()) } else { End::Right };
         assert_eq!(book.heard(1, result(1), wrong), Fate::Part);
+        assert!(matches!(book.heard(1, result(400), wrong), Fate::Twice(_)), "no message has so many");
         assert_eq!(book.heard(1, result(2), wrong), Fate::Part);
         assert!(matches!(book.heard(1, result(2), wrong), Fate::Twice(_)));
         assert_eq!(book.heard(1, result(0), wrong), Fate::Ended(0, End::Wrong("w".into())));
-        assert!(matches!(book.heard(1, result(400), wrong), Fate::Twice(_)));
+    }
+
+    #[test]
+    fn a_dead_letter_ends_a_message_that_has_some_of_its_results() {
+        let mut book = Book::new(2);
+        book.stored(1, 7, ONE);
+        assert_eq!(book.heard(1, result(1), right), Fate::Part);
+        assert!(matches!(book.heard(1, dead(), right), Fate::Ended(7, End::Failed { .. })));
+        assert!(matches!(book.heard(1, result(0), right), Fate::Twice(_)));
     }
 
     #[test]
     fn what_comes_before_its_sequence_is_known_waits_within_a_bound() {
         let mut book = Book::new(1);
-        assert_eq!(book.heard(9, result(0), right), Fate::Early);
+        let at = Duration::from_secs(3);
+        assert_eq!(book.heard(9, (at, result(0).1), right), Fate::Early);
         let early = book.stored(9, 4, ONE);
-        assert_eq!(early.len(), 1);
+        assert_eq!(early.iter().map(|heard| heard.0).collect::<Vec<_>>(), [at], "it came when it came");
         for heard in early {
             assert_eq!(book.heard(9, heard, right), Fate::Ended(4, End::Right));
         }

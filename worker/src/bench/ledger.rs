@@ -213,7 +213,24 @@ mod tests {
         let mut ledger = ledger(10);
         let number = ledger.ask(Due { counted: false, ..due(MILLI) }, MILLI).expect("a place");
         assert!(ledger.end(number, 2 * MILLI, End::Failed { code: "404".into(), text: String::new() }));
+        assert_eq!(ledger.last_end, Duration::ZERO);
+        ledger.ask(Due { counted: false, ..due(MILLI) }, MILLI).expect("a place");
         let tally = ledger.close().remove(0);
-        assert_eq!((tally.asked, tally.failures(), tally.answered()), (0, 0, 0));
+        assert_eq!((tally.asked, tally.failures(), tally.answered(), tally.unfinished), (0, 0, 0, 0));
+    }
+
+    #[test]
+    fn each_target_has_books_of_its_own() {
+        let tally = || Tally::new().expect("a tally");
+        let mut ledger = Ledger::new(2, Duration::from_secs(10), vec![tally(), tally()]);
+        let other = Due { choice: Choice { target: 1, payload: 0 }, ..due(MILLI) };
+        let number = ledger.ask(other, MILLI).expect("a place");
+        ledger.ask(other, MILLI).expect("a place");
+        assert_eq!(ledger.ask(other, MILLI), None);
+        assert!(ledger.end(number, 3 * MILLI, End::Right));
+        assert_eq!((ledger.outstanding(), ledger.last_end), (1, 3 * MILLI));
+        let tallies = ledger.close();
+        let counts = |tally: &Tally| (tally.asked, tally.not_sent, tally.right, tally.unfinished);
+        assert_eq!(tallies.iter().map(counts).collect::<Vec<_>>(), [(0, 0, 0, 0), (3, 1, 1, 1)]);
     }
 }

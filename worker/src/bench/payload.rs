@@ -104,13 +104,13 @@ mod tests {
 
     #[test]
     fn files_come_in_the_order_of_names_and_a_models_folder_goes_first() {
-        let payloads = folder(&[("b", "2"), ("a", "1"), ("other/c", "3")]);
+        let payloads = folder(&[("e", "5"), ("b", "2"), ("d", "4"), ("a", "1"), ("other/f", "6"), ("c", "3")]);
         let names = |target| {
             let read = read(payloads.path(), target).expect("payloads");
             read.into_iter().map(|payload| payload.name).collect::<Vec<_>>()
         };
-        assert_eq!(names("digits"), ["a", "b"]);
-        assert_eq!(names("other"), ["c"]);
+        assert_eq!(names("digits"), ["a", "b", "c", "d", "e"]);
+        assert_eq!(names("other"), ["f"]);
         let empty = folder(&[]);
         assert!(matches!(read(empty.path(), "digits"), Err(BenchFault::NoPayloads(_))));
         assert!(matches!(read(&empty.path().join("x"), "digits"), Err(BenchFault::Unreadable { .. })));
@@ -119,12 +119,21 @@ mod tests {
     #[test]
     fn what_is_expected_is_found_by_name_or_is_the_same_for_all() {
         let payloads = read(folder(&[("a", "1"), ("b", "2")]).path(), "digits").expect("payloads");
-        let answers = folder(&[("b", "two"), ("a", "one"), ("c", "more")]);
+        let answers = folder(&[("b", "two"), ("a", "one"), ("aa", "of another payload"), ("c", "more")]);
         assert_eq!(expected(answers.path(), "digits", &payloads).expect("answers"), ["one", "two"]);
         assert_eq!(expected(&answers.path().join("c"), "digits", &payloads).expect("an answer"), ["more", "more"]);
         let missing = folder(&[("a", "one")]);
         let fault = expected(missing.path(), "digits", &payloads).expect_err("b is missing");
         assert!(fault.to_string().contains("payload b"), "{fault}");
+    }
+
+    #[test]
+    fn files_that_are_too_much_together_are_refused() {
+        let large = folder(&[("a", "1"), ("b", "")]);
+        let file = fs::File::options().write(true).open(large.path().join("b")).expect("a file");
+        // A hole, which takes no room.
+        file.set_len(limits::BENCH_PAYLOAD_BYTES as u64).expect("a size");
+        assert!(matches!(read(large.path(), "digits"), Err(BenchFault::TooManyPayloads)));
     }
 
     #[test]

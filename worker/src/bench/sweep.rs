@@ -153,6 +153,9 @@ mod tests {
         let failing = |rate| Step { failures: u64::from(rate > 500.0), ..made_up(rate, 1e6) };
         let knee = search(100.0, failing, None).0.knee().expect("a knee");
         assert!((500.0 / CLOSE..=500.0).contains(&knee), "{knee}");
+        let overloaded = |rate| Step { not_sent: u64::from(rate > 500.0), ..made_up(rate, 1e6) };
+        let knee = search(100.0, overloaded, None).0.knee().expect("a knee");
+        assert!((500.0 / CLOSE..=500.0).contains(&knee), "{knee}");
         let mut calls = 0;
         let hiccup = |rate| {
             calls += 1;
@@ -168,5 +171,7 @@ mod tests {
         assert_eq!((found.knee(), steps), (None, TRIES as usize));
         let (found, _) = search(1.0, |rate| made_up(rate, 1e18), None);
         assert_eq!(found.knee(), Some(limits::BENCH_RATE));
+        let (_, steps) = search(1e-9, |rate| made_up(rate, 1e18), None);
+        assert_eq!(steps, limits::BENCH_STEPS, "a search from almost nothing is given up");
     }
 }

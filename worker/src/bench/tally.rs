@@ -236,4 +236,37 @@ mod tests {
         let (deepest, _) = *sum.percentiles().last().expect("percentiles");
         assert!((0.99..=1.0 - 1.0 / 202.0).contains(&deepest), "{deepest}");
     }
+
+    #[test]
+    fn a_sum_has_every_count_of_its_parts_and_no_more_examples_than_are_kept() {
+        let mut part = Tally::new().expect("a tally");
+        (part.asked, part.not_sent, part.unfinished) = (30, 11, 7);
+        (0..2).for_each(|_| part.ended(MILLI, End::Right));
+        (0..3).for_each(|_| part.ended(MILLI, End::Unchecked));
+        (0..4).for_each(|_| part.ended(MILLI, End::Differs("differs".into())));
+        (0..5).for_each(|_| part.ended(MILLI, End::Wrong("wrong".into())));
+        (0..6).for_each(|_| part.lost(|| "lost".into()));
+        (0..8).for_each(|_| part.ended(MILLI, End::Failed { code: "404".into(), text: "nobody".into() }));
+        part.sent(3 * MILLI);
+        assert_eq!(part.examples, ["differs", "differs", "differs", "differs", "wrong"], "the first are kept");
+        let mut sum = part.clone();
+        sum.add(&part);
+        assert_eq!((sum.asked, sum.not_sent, sum.unfinished), (60, 22, 14));
+        assert_eq!((sum.right, sum.unchecked, sum.differs, sum.wrong, sum.lost), (4, 6, 8, 10, 12));
+        assert_eq!(sum.errors["404"], Errors { count: 16, first: "nobody".into() });
+        assert_eq!((sum.answered(), sum.failed_count(), sum.failures()), (28, 16, 46));
+        assert_eq!(sum.examples.len(), limits::BENCH_EXAMPLES);
+        let mut other = Tally::new().expect("a tally");
+        other.sent(MILLI);
+        other.add(&part);
+        assert!(other.lateness(1.0).is_some_and(|late| late > 2 * MILLI), "{:?}", other.lateness(1.0));
+    }
+
+    #[test]
+    fn what_took_too_long_counts_as_the_longest() {
+        let mut tally = Tally::new().expect("a tally");
+        tally.ended(MILLI, End::Right);
+        tally.ended(Duration::MAX, End::Right);
+        assert!(tally.latency(1.0).is_some_and(|most| most >= limits::BENCH_MOST_WAIT), "{:?}", tally.latency(1.0));
+    }
 }

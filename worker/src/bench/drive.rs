@@ -396,3 +396,45 @@ fn part(headers: &HeaderMap) -> u32 {
     let id = headers.get(async_nats::header::NATS_MESSAGE_ID).map(async_nats::HeaderValue::as_str);
     id.and_then(|id| id.split('/').nth(3)).and_then(|part| part.parse().ok()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::arrivals::Arrivals;
+    use super::super::contents::{Check, Contents};
+    use super::super::run::Target;
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A second to warm up, on a bench without connections.
+    fn drive(length: Length) -> Drive {
+        let payloads = vec!["a".into(), "b".into()];
+        let bench = Bench {
+            clients: Vec::new(),
+            targets: vec![Target { name: "digits".into(), subject: "infer.digits".into(), weight: 1, payloads }],
+            headers: None,
+            contents: Contents::new(Check::Nothing),
+            stream: None,
+            outstanding: 10,
+            wait: SECOND,
+            seed: 1,
+            troubles: Arc::default(),
+        };
+        let load = Load::Open { rate: 2.0, arrivals: Arrivals::Even };
+        Drive::new(Arc::new(bench), Vec::new(), Stint { load, warm_up: SECOND, length }, Vec::new())
+    }
+
+    /// Whether requests that are due every half a second count, until there are no more.
+    fn counted(drive: &Drive) -> Vec<bool> {
+        let due = (0..100).map_while(|halves| drive.next(halves * SECOND / 2));
+        due.map(|due| due.counted).collect()
+    }
+
+    #[test]
+    fn the_time_to_warm_up_comes_on_top_of_the_length_and_does_not_count() {
+        let for_a_time = drive(Length::For(2 * SECOND));
+        assert_eq!(counted(&for_a_time), [false, false, true, true, true, true]);
+        assert!(for_a_time.next(SECOND).is_none(), "what is over stays over");
+        assert_eq!(counted(&drive(Length::Requests(3))), [false, false, true, true, true]);
+    }
+}

@@ -129,3 +129,76 @@ impl Outcome {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::arrivals::Arrivals;
+    use super::super::tally::End;
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn ran(load: Load) -> Outcome {
+        let mut tally = Tally::new().expect("a tally");
+        (0..20).for_each(|_| tally.ended(SECOND / 10, End::Right));
+        Outcome {
+            stint: Stint { load, warm_up: SECOND, length: Length::For(2 * SECOND) },
+            measured: 2 * SECOND,
+            targets: vec![("one".into(), tally.clone()), ("two".into(), tally)],
+            late: 0,
+            twice: 0,
+            foreign: 0,
+            remarks: Vec::new(),
+            stopped: false,
+            wall: 3 * SECOND,
+            cpu: SECOND,
+            disconnected: 0,
+            dropped: 0,
+            refused: 0,
+        }
+    }
+
+    fn open() -> Outcome {
+        ran(Load::Open { rate: 20.0, arrivals: Arrivals::Even })
+    }
+
+    #[test]
+    fn a_run_in_which_all_went_well_has_no_problems_and_each_that_did_not_is_one() {
+        let good = open();
+        let total = good.total().expect("targets");
+        assert_eq!((total.right, good.problems(&total)), (40, Vec::new()));
+        let spoil: [fn(&mut Outcome, &mut Tally); 8] = [
+            |_, total| total.ended(SECOND, End::Failed { code: "404".into(), text: String::new() }),
+            |_, total| total.ended(SECOND, End::Wrong(String::new())),
+            |_, total| total.ended(SECOND, End::Differs(String::new())),
+            |_, total| total.lost(String::new),
+            |outcome, _| outcome.twice = 1,
+            |_, total| total.not_sent = 1,
+            |outcome, _| outcome.dropped = 1,
+            |outcome, _| outcome.refused = 1,
+        ];
+        let mut told = std::collections::BTreeSet::new();
+        for spoil in spoil {
+            let (mut outcome, mut total) = (good.clone(), total.clone());
+            spoil(&mut outcome, &mut total);
+            let problems = outcome.problems(&total);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            told.extend(problems);
+        }
+        assert_eq!(told.len(), spoil.len(), "{told:?}");
+        assert_eq!(good.problems(&Tally::new().expect("a tally")).len(), 1, "nothing answered is no measurement");
+    }
+
+    #[test]
+    fn a_sweep_is_told_of_the_rate_and_of_all_that_went_wrong() {
+        let mut outcome = open();
+        (outcome.twice, outcome.dropped) = (3, 4);
+        let mut total = outcome.total().expect("targets");
+        total.lost(String::new);
+        total.not_sent = 5;
+        let step = outcome.step(&total).expect("a rate");
+        assert_eq!((step.asked, step.achieved, step.failures, step.not_sent), (20.0, 20.0, 8, 5));
+        assert!(step.p99.is_some_and(|p99| p99 >= SECOND / 10), "{:?}", step.p99);
+        assert!(ran(Load::Closed { in_flight: 1 }).step(&total).is_none());
+    }
+}

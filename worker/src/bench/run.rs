@@ -166,3 +166,19 @@ pub async fn run(bench: &Arc<Bench>, stint: Stint, stop: &CancellationToken) -> 
 fn cpu() -> Duration {
     Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_run_is_known_before_it_unless_answers_decide() {
+        let open = Load::Open { rate: 4.0, arrivals: Arrivals::Even };
+        let end = |load, length| Stint { load, warm_up: Duration::from_secs(2), length }.planned_end();
+        let (time, count) = (Length::For(Duration::from_secs(3)), Length::Requests(10));
+        assert_eq!(end(open, time), Some(Duration::from_secs(5)));
+        assert_eq!(end(Load::Closed { in_flight: 1 }, time), Some(Duration::from_secs(5)));
+        assert_eq!(end(open, count), Some(Duration::from_millis(4500)));
+        assert_eq!(end(Load::Closed { in_flight: 1 }, count), None);
+    }
+}

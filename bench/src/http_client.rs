@@ -93,7 +93,8 @@ mod tests {
 
     use super::*;
 
-    /// Answers on each connection with these replies in turn, then closes it; gives back what it was asked, and by how many.
+    /// Answers on each connection with these replies in turn, then closes it, as it does when its peer has; gives back what it
+    /// was asked, and by how many.
     async fn server(replies: &'static [&'static str]) -> (SocketAddr, tokio::sync::mpsc::Receiver<(usize, String)>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -102,7 +103,7 @@ mod tests {
             for number in 1.. {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 for reply in replies {
-                    let question = question(&mut stream).await;
+                    let Some(question) = question(&mut stream).await else { break };
                     asked.send((number, question)).await.unwrap();
                     stream.write_all(reply.as_bytes()).await.unwrap();
                 }
@@ -111,13 +112,13 @@ mod tests {
         (address, questions)
     }
 
-    /// A request whose body ends with what no header has.
-    async fn question(stream: &mut TcpStream) -> String {
+    /// A request whose body ends with what no header has; none where the connection ends instead.
+    async fn question(stream: &mut TcpStream) -> Option<String> {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"!") {
-            bytes.push(stream.read_u8().await.unwrap());
+            bytes.push(stream.read_u8().await.ok()?);
         }
-        String::from_utf8(bytes).unwrap().to_lowercase()
+        Some(String::from_utf8(bytes).unwrap().to_lowercase())
     }
 
     const YES: &str = "HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nyes";
@@ -136,8 +137,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_closed_connection_is_replaced() {
+    async fn a_connection_that_its_peer_has_closed_is_replaced() {
         let (address, mut questions) = server(&[YES]).await;
+        let client = HttpClient::new(address, "/infer", None);
+        client.post("one!".into()).await.unwrap();
+        while !client.idle().iter().all(SendRequest::is_closed) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(client.post("two!".into()).await.unwrap(), "yes");
+        assert_eq!((questions.recv().await.unwrap().0, questions.recv().await.unwrap().0), (1, 2));
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_forgotten_is_replaced() {
+        let (address, mut questions) = server(&[YES, YES]).await;
         let client = HttpClient::new(address, "/infer", None);
         client.post("one!".into()).await.unwrap();
         client.forget();

@@ -325,7 +325,31 @@ fn free_port() -> anyhow::Result<u16> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Stdio;
+
+    use tokio::io::{AsyncBufReadExt as _, BufReader};
+
     use super::*;
+
+    const BOUND: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_peer_ends_with_all_that_it_started() {
+        let child = "sh -c 'echo started; exec sleep 100' &";
+        // The second is an orphan by the time of the last word.
+        let script = format!("{child} ({child}); echo started; wait");
+        let mut command = Command::new("sh");
+        command.args(["-c", &script]).stdout(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().unwrap();
+        let mut told = BufReader::new(child.stdout.take().unwrap()).lines();
+        for _ in 0..3 {
+            assert_eq!(told.next_line().await.unwrap().as_deref(), Some("started"));
+        }
+        drop(Stranger { child, log: PathBuf::new(), _scratch: tempfile::tempdir().unwrap() });
+        // The pipe ends when nobody is left who could write to it.
+        let end = tokio::time::timeout(BOUND, told.next_line()).await.expect("a child is left");
+        assert_eq!(end.unwrap(), None);
+    }
 
     #[test]
     fn a_result_of_triton_follows_its_json() {

@@ -86,3 +86,37 @@ impl Figures {
             .with_context(|| format!("{} cannot be written", file.display()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::curve::Kind;
+
+    #[test]
+    fn a_figure_is_the_median_of_its_runs_between_the_least_and_the_most() {
+        let figure = Figure::of("a", "× b", [9.0, 2.0, 1.0, 7.0, 3.0]);
+        assert_eq!((figure.value, figure.min, figure.max, figure.runs), (3.0, 1.0, 9.0, 5));
+        assert_eq!(figure.ratio_to.as_deref(), Some("b"));
+        let none = Figure::of("a", "ms", []);
+        assert!(
+            none.value.is_nan() && none.min.is_nan() && none.max.is_nan() && none.runs == 0 && none.ratio_to.is_none()
+        );
+    }
+
+    #[test]
+    fn figures_are_written_with_their_notes_and_curves_but_not_two_of_one_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("new/figures.json");
+        let mut figures = Figures::default();
+        figures.add(Figure::of("a", "ms", [1.0]));
+        figures.note("not measured".into());
+        figures.add_curve(Curve::of("c", Kind::Cost, ["x", "y"], [(1.0, vec![1.0]), (2.0, vec![4.0])]));
+        figures.write(&file).unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        assert_eq!((&json["figures"][0]["name"], &json["notes"][0]), (&"a".into(), &"not measured".into()));
+        assert_eq!((&json["figures"][1]["name"], &json["curves"][0]["name"]), (&"c.exponent".into(), &"c".into()));
+        figures.add(Figure::of("a", "ms", [2.0]));
+        let fault = figures.write(&file).unwrap_err();
+        assert!(fault.to_string().contains("\"a\""), "{fault}");
+    }
+}

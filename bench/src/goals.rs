@@ -95,4 +95,16 @@ mod tests {
         assert_eq!(goal("peer.python.cpu_us"), None);
         assert_eq!(goal("worker.cpu_vs_floors"), None);
     }
+
+    #[test]
+    fn a_goal_is_met_up_to_its_value_and_on_its_own_side() {
+        for (relation, [below, above], shown) in [(AtMost, [true, false], "≤ 1.5"), (AtLeast, [false, true], "≥ 1.5")]
+        {
+            let goal = goal("a", relation, 1.5);
+            assert_eq!([1.4, 1.6].map(|value| goal.is_met(value)), [below, above], "{goal}");
+            assert!(goal.is_met(1.5), "{goal}");
+            assert!(!goal.is_met(f64::NAN), "what was not measured has met nothing");
+            assert_eq!(goal.to_string(), shown);
+        }
+    }
 }

@@ -107,3 +107,31 @@ impl Points {
 async fn round(load: &Load, process: u32, subject: &str, requests: usize, in_flight: usize) -> anyhow::Result<Round> {
     Round::run(process, requests, in_flight, |number| ask(load, subject, number)).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_that_take_turns_are_gathered_by_curve_and_by_x() {
+        let mut points = Points::default();
+        for run in [0.0, 1.0] {
+            for x in [10.0, 20.0] {
+                points.add(x, &[x + run, x * 100.0 + run]);
+            }
+        }
+        assert_eq!(points.xs, [10.0, 20.0]);
+        assert_eq!(points.runs[0], [[10.0, 11.0], [20.0, 21.0]]);
+        assert_eq!(points.runs[1], [[1000.0, 1001.0], [2000.0, 2001.0]]);
+        let mut figures = Figures::default();
+        points.curves(&mut figures, "x", &[("flat", Kind::Cost, "y"), ("steep", Kind::Cost, "y")]);
+        let names: Vec<_> = figures.curves.iter().map(|curve| &*curve.name).collect();
+        assert_eq!(names, ["growth.flat", "growth.steep"]);
+    }
+
+    #[tokio::test]
+    async fn a_curve_that_there_is_not_is_refused() {
+        let fault = measure(&["payloads".into()], &mut Figures::default()).await.unwrap_err();
+        assert!(fault.to_string().contains("payloads") && fault.to_string().contains("in-flight"), "{fault}");
+    }
+}

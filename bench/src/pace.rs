@@ -25,3 +25,23 @@ pub fn at(rate: f64, requests: usize) -> impl Stream<Item = (usize, Instant)> {
     });
     stream::unfold(due, |mut due| async { due.recv().await.map(|next| (next, due)) })
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn requests_are_due_by_the_rate_alone_and_none_comes_before_it_is() {
+        let mut paced = std::pin::pin!(at(1000.0, 20));
+        let mut first = None;
+        for expected in 0..20 {
+            let (number, due) = paced.next().await.unwrap();
+            assert!(due <= Instant::now(), "request {number} came before it was due");
+            let first = *first.get_or_insert(due);
+            assert_eq!((number, due - first), (expected, Duration::from_millis(expected as u64)));
+        }
+        assert!(paced.next().await.is_none(), "there are no more");
+    }
+}

@@ -88,7 +88,10 @@ mod tests {
         let html = html(&figures(), &[("date", "to<day".into())]);
         assert!(html.contains("<td>≤ 1.15</td><td>missed</td>"), "{html}");
         assert!(html.contains("bomb.p99_ratio") && html.contains("not measured in this run"), "{html}");
-        assert!(html.contains("to&lt;day") && html.contains("µs &lt;b&gt;") && html.contains("a &amp; b"), "{html}");
+        assert!(
+            html.contains("to&lt;day") && html.contains("µs &lt;b&gt;") && html.contains("<b>a &amp; b</b>"),
+            "{html}"
+        );
         assert!(html.contains("peer &lt;x&gt;: it cannot be installed"), "{html}");
         assert!(html.contains("WORSE THAN LINEAR") && html.contains("<svg"), "{html}");
         assert!(!html.contains("<script") && !html.contains("src="), "{html}");

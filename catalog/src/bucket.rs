@@ -4,10 +4,12 @@
 //! that nobody reads an older state than the one that woke him.
 
 use std::collections::VecDeque;
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::SystemTime;
 
-use async_nats::HeaderMap;
+use async_nats::connection::State;
 use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig};
 use async_nats::jetstream::consumer::{
     AckPolicy, Consumer, DeliverPolicy, FromConsumer, IntoConsumerConfig, ReplayPolicy, pull,
@@ -16,6 +18,7 @@ use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{ConsumerErrorKind, Info, RawMessageError, RawMessageErrorKind, Stream};
 use async_nats::jetstream::{Context, ErrorCode, Message};
+use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
@@ -96,7 +99,7 @@ impl Bucket {
     }
 
     pub(crate) fn is_connected(&self) -> bool {
-        self.context.client().connection_state() == async_nats::connection::State::Connected
+        self.context.client().connection_state() == State::Connected
     }
 
     pub(crate) async fn info(&self) -> Result<Info, CatalogFault> {
@@ -205,10 +208,30 @@ impl Bucket {
         purged.map(drop).map_err(|error| CatalogFault::from_client(self.name, &doing, &error))
     }
 
+    /// When the message of a revision was stored; none if it is not there any more.
+    pub(crate) async fn stored_at(&self, revision: u64) -> Result<Option<SystemTime>, CatalogFault> {
+        let doing = format!("read revision {revision} of the bucket `{}`", self.name);
+        let found = within(&doing, self.stream.get_raw_message(revision)).await?;
+        Ok(self.found("", &doing, found)?.map(|stored| stored.at))
+    }
+
     /// The newest revision of every key that matches `filter`, then every change as it comes.
     pub(crate) async fn watch(&self, filter: &str, contents: Contents) -> Result<Watch, CatalogFault> {
         let read = self.read(filter, contents).await?;
-        let start = read.back().map(|stored| DeliverPolicy::ByStartSequence { start_sequence: stored.revision + 1 });
+        let from = read.back().map(|stored| stored.revision + 1);
+        let watch = self.changes(filter, contents, from).await?;
+        Ok(Watch { caught_up: read.is_empty(), read, ..watch })
+    }
+
+    /// Every change from a revision on, as it comes; without one, from the newest of every key.
+    pub(crate) async fn changes(
+        &self,
+        filter: &str,
+        contents: Contents,
+        from: Option<u64>,
+    ) -> Result<Watch, CatalogFault> {
+        let connection = Connection::of(self.context.client());
+        let start = from.map(|start_sequence| DeliverPolicy::ByStartSequence { start_sequence });
         let doing = format!("watch the bucket `{}`", self.name);
         let config = OrderedConfig {
             deliver_subject: self.context.client().new_inbox(),
@@ -221,8 +244,8 @@ impl Bucket {
         let consumer = self.consumer(&doing, config).await?;
         let messages = within(&doing, consumer.messages()).await?;
         let messages = messages.map_err(|error| CatalogFault::from_client(self.name, &doing, &error))?;
-        let caught_up = read.is_empty();
-        Ok(Watch { bucket: self.name, prefix: self.prefix.clone(), read, messages, caught_up })
+        let (bucket, prefix) = (self.name, self.prefix.clone());
+        Ok(Watch { bucket, prefix, read: VecDeque::new(), messages, connection, caught_up: true })
     }
 
     async fn consumer<C: IntoConsumerConfig + FromConsumer>(
@@ -308,8 +331,27 @@ pub(crate) struct Watch {
     /// What was there when the watch began and has not been taken yet.
     read: VecDeque<Stored>,
     messages: Ordered,
+    connection: Connection,
     /// Everything that was there when the watch began has been taken.
     pub(crate) caught_up: bool,
+}
+
+/// A connection to the server, as opposed to the next one of the same client.
+struct Connection {
+    client: Client,
+    number: u64,
+}
+
+impl Connection {
+    fn of(client: Client) -> Self {
+        let number = client.statistics().connects.load(Ordering::Relaxed);
+        Self { client, number }
+    }
+
+    fn is_the_same(&self) -> bool {
+        let number = self.client.statistics().connects.load(Ordering::Relaxed);
+        self.client.connection_state() == State::Connected && number == self.number
+    }
 }
 
 impl Watch {
@@ -320,8 +362,23 @@ impl Watch {
             return Ok(stored);
         }
         let doing = "follow changes";
-        let ended = || CatalogFault::Unreachable { doing: doing.to_owned(), reason: "the watch ended".to_owned() };
-        let message = self.messages.next().await.ok_or_else(ended)?;
+        let ended = || CatalogFault::Unreachable {
+            doing: doing.to_owned(),
+            reason: "the watch ended with its connection".to_owned(),
+        };
+        let message = poll_fn(|task| {
+            // Once the connection is another one, the client would begin anew by itself. If nothing has changed since the watch began,
+            // it begins with the first revision of all there are, and the server pushes all of them to every worker at once.
+            if !self.connection.is_the_same() {
+                return Poll::Ready(None);
+            }
+            // Its first poll does not listen yet for the end of the connection; the second one does.
+            match self.messages.poll_next_unpin(task) {
+                Poll::Pending => self.messages.poll_next_unpin(task),
+                ready => ready,
+            }
+        });
+        let message = message.await.ok_or_else(ended)?;
         let message = message.map_err(|error| CatalogFault::from_client(self.bucket, doing, &error))?;
         stored(&self.prefix, doing, &message).map(|(stored, _)| stored)
     }

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 
 use async_nats::jetstream::{self, Context, kv, object_store, stream::StorageType};
 use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use semver::Version;
 
 use crate::artifacts::Artifacts;
@@ -165,19 +164,14 @@ impl Catalog {
         self.artifacts.get(artifact).await
     }
 
+    /// In one list, with their values: a read for each would be one of every worker for every route, whenever one of them changes.
     pub async fn routes(&self) -> Result<Vec<RouteSummary>, CatalogFault> {
-        let keys = self.routes.list("*", Contents::KeysOnly).await?;
-        let names = keys.into_iter().filter_map(|stored| stored.key.parse::<RouteName>().ok());
-        let reads = stream::iter(names).map(|name| async move {
-            let stored = self.routes.last(name.as_str()).await?.filter(|stored| !stored.deleted);
-            Ok(stored.map(|stored| RouteSummary {
-                name,
-                route: Route::parse(&stored.value),
-                revision: stored.revision,
-            }))
-        });
-        let found: Vec<Option<RouteSummary>> = reads.buffered(limits::READS_IN_FLIGHT).try_collect().await?;
-        let mut routes: Vec<RouteSummary> = found.into_iter().flatten().collect();
+        let stored = self.routes.list("*", Contents::Whole).await?;
+        let summary = |Stored { key, value, revision, .. }: Stored| {
+            let name = key.parse::<RouteName>().ok()?;
+            Some(RouteSummary { name, route: Route::parse(&value), revision })
+        };
+        let mut routes: Vec<RouteSummary> = stored.into_iter().filter_map(summary).collect();
         routes.sort_by(|left, right| left.name.cmp(&right.name));
         Ok(routes)
     }

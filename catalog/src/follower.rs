@@ -3,7 +3,8 @@
 //! Promises: a change is never missed for longer than the reconcile interval, whatever happens to the watch,
 //! the server or the bucket, because the watch is only trusted while the server agrees that nothing was missed.
 //! A change is a name in a set and not a value: whoever is woken reads the truth, so the last of many changes
-//! wins, and a thousand of them cost a few wakes. A bucket that vanishes changes nothing; it is said in the state.
+//! wins, and a thousand of them cost a few wakes. Who was cut off goes on where he was, and reads everything anew only if the
+//! server does not have that any more. A bucket that vanishes changes nothing; it is said in the state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -14,8 +15,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::bucket::{Bucket, Contents, Stored};
+use crate::bucket::{Bucket, Contents, Stored, Watch};
 use crate::fault::CatalogFault;
+use crate::jitter;
 use crate::limits;
 use crate::names::ModelName;
 
@@ -170,8 +172,9 @@ struct Followed {
     seen: BTreeMap<String, Seen>,
     /// When the bucket that was seen was created: another time is another bucket.
     created: Option<SystemTime>,
-    /// The newest revision of the bucket that has been seen.
+    /// The newest revision of the bucket that has been seen, and when it was stored.
     position: u64,
+    position_at: Option<SystemTime>,
     /// Counts how often the bucket has been read from the beginning.
     round: u64,
     /// Changes found while the bucket is still being read.
@@ -189,23 +192,43 @@ impl Followed {
         let not_read = format!("the bucket `{}` has not been read yet", bucket.name);
         shared.lock().behind.insert(bucket.name, not_read);
         let (seen, found) = (BTreeMap::new(), Changes::default());
-        Self { bucket, shared, note, seen, created: None, position: 0, round: 0, found, is_read: false }
+        Self {
+            bucket,
+            shared,
+            note,
+            seen,
+            created: None,
+            position: 0,
+            position_at: None,
+            round: 0,
+            found,
+            is_read: false,
+        }
     }
 
     async fn run(mut self, reconcile: Duration) {
         loop {
             if let Err(fault) = self.follow(reconcile).await {
                 self.fell_behind(&fault);
-                tokio::time::sleep(limits::RETRY).await;
+                // What is wrong with the bucket itself may be wrong with what was seen of it.
+                self.is_read &= fault.is_transient();
+                tokio::time::sleep(jitter::between(limits::RETRY_LEAST, limits::RETRY)).await;
             }
         }
     }
 
-    /// Reads everything and follows until the server disagrees with what was seen.
+    /// Follows until the server disagrees with what was seen.
     async fn follow(&mut self, reconcile: Duration) -> Result<(), CatalogFault> {
-        self.begin_round().await?;
-        let mut watch = self.bucket.watch(">", Contents::KeysOnly).await?;
-        let mut tick = tokio::time::interval_at(Instant::now() + reconcile, reconcile);
+        let mut watch = match self.resume().await? {
+            Some(watch) => watch,
+            None => {
+                self.begin_round().await?;
+                self.bucket.watch(">", Contents::KeysOnly).await?
+            }
+        };
+        // Workers that begin at the same moment compare at different ones.
+        let first = jitter::between(Duration::ZERO, reconcile);
+        let mut tick = tokio::time::interval_at(Instant::now() + first, reconcile);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if watch.caught_up && !self.is_read {
@@ -215,10 +238,26 @@ impl Followed {
                 stored = watch.next() => self.see(stored?)?,
                 _ = tick.tick() => if !self.agrees().await? {
                     tracing::debug!(bucket = self.bucket.name, "the watch is behind; reading all again");
+                    self.is_read = false;
                     return Ok(());
                 },
             }
         }
+    }
+
+    /// Goes on behind what was seen, if the server still has it; none if everything must be read.
+    async fn resume(&self) -> Result<Option<Watch>, CatalogFault> {
+        if !self.is_read || self.position_at.is_none() {
+            return Ok(None);
+        }
+        let is_same_bucket = self.created == Some(self.bucket.info().await?.created.into());
+        // A server that has lost its last messages gives their numbers to others, at another time.
+        if !is_same_bucket || self.bucket.stored_at(self.position).await? != self.position_at {
+            return Ok(None);
+        }
+        let watch = self.bucket.changes(">", Contents::KeysOnly, Some(self.position + 1)).await?;
+        self.keeps_up();
+        Ok(Some(watch))
     }
 
     async fn begin_round(&mut self) -> Result<(), CatalogFault> {
@@ -229,6 +268,7 @@ impl Followed {
             self.seen.values_mut().for_each(|seen| seen.revision = 0);
         }
         self.position = info.state.last_sequence;
+        self.position_at = (info.state.messages > 0).then(|| info.state.last_timestamp.into());
         self.round += 1;
         self.is_read = false;
         Ok(())
@@ -238,7 +278,9 @@ impl Followed {
         if self.seen.len() >= limits::KEYS && !self.seen.contains_key(&stored.key) {
             return Err(CatalogFault::TooManyKeys { bucket: self.bucket.name, limit: limits::KEYS });
         }
-        self.position = self.position.max(stored.revision);
+        if stored.revision > self.position {
+            (self.position, self.position_at) = (stored.revision, Some(stored.at));
+        }
         let seen = Seen { revision: stored.revision, round: self.round };
         let known = self.seen.get(&stored.key).map(|seen| seen.revision);
         if known != Some(stored.revision) {
@@ -264,14 +306,16 @@ impl Followed {
         self.is_read = true;
         // Before the bucket counts as read: the first wake must name all of it, and may come on another thread at once.
         self.shared.publish(mem::take(&mut self.found));
-        let mut inner = self.shared.lock();
-        if inner.behind.remove(self.bucket.name).is_some() {
-            tracing::info!(bucket = self.bucket.name, keys = self.seen.len(), "following the catalog");
-        }
-        let is_first = inner.read.insert(self.bucket.name);
-        drop(inner);
+        self.keeps_up();
+        let is_first = self.shared.lock().read.insert(self.bucket.name);
         if is_first {
             self.shared.bell.notify_one();
+        }
+    }
+
+    fn keeps_up(&self) {
+        if self.shared.lock().behind.remove(self.bucket.name).is_some() {
+            tracing::info!(bucket = self.bucket.name, keys = self.seen.len(), "following the catalog");
         }
     }
 

@@ -18,6 +18,7 @@ mod entry_parse;
 mod fault;
 mod fields;
 mod follower;
+pub mod jitter;
 pub mod limits;
 mod mapping;
 mod names;

@@ -62,8 +62,6 @@ pub const KEYS: usize = 100_000;
 /// Keys that are asked for at once while a bucket is read: names alone, and with their values.
 pub const PIECE: usize = 2048;
 pub const PIECE_WHOLE: usize = 256;
-/// Reads in flight while many keys are looked up.
-pub const READS_IN_FLIGHT: usize = 16;
 
 /// One request and its answer, one chunk, one message of a list. Nothing waits longer without progress.
 pub const STEP: Duration = Duration::from_secs(5);
@@ -80,7 +78,9 @@ pub const FIRST_RESERVE: u64 = 8 * MIB;
 pub const RECONCILE: Duration = Duration::from_secs(15);
 /// Two wakes of a follower are at least this far apart.
 pub const COALESCE: Duration = Duration::from_millis(50);
-/// A follower that failed tries again after this pause.
+/// A follower that failed, or lost its connection, tries again after a pause between these: a server that comes back hears
+/// of its thousand workers one after the other.
+pub const RETRY_LEAST: Duration = Duration::from_millis(500);
 pub const RETRY: Duration = Duration::from_secs(1);
 
 const _: () = {
@@ -88,5 +88,6 @@ const _: () = {
     assert!(CONFIG_BYTES < DOCUMENT_BYTES);
     assert!(HISTORY as usize <= HISTORY_MAX);
     assert!(COALESCE.as_millis() < RECONCILE.as_millis());
+    assert!(RETRY_LEAST.as_millis() < RETRY.as_millis());
     assert!(RETRY.as_millis() < RECONCILE.as_millis());
 };

@@ -170,6 +170,47 @@ async fn a_server_that_restarts_is_followed_again() {
 }
 
 #[tokio::test]
+async fn who_was_cut_off_goes_on_where_he_was() {
+    let mut server = Server::start();
+    let (catalog, client) = server.catalog().await;
+    for version in ["1.0.0", "1.1.0"] {
+        put(&client, "old", version).await;
+    }
+    let mut follower = catalog.follow(NEVER);
+    next(&mut follower).await;
+    server.kill();
+    until_state(&follower, |state| *state != FollowerState::Following).await;
+    server.restart();
+    put(&server.connect().await, "new", "1.0.0").await;
+    assert_eq!(next(&mut follower).await, only("new"), "what is known is not read again");
+    until_state(&follower, |state| *state == FollowerState::Following).await;
+}
+
+#[tokio::test]
+async fn a_server_that_lost_its_last_messages_is_read_anew() {
+    let mut server = Server::start();
+    let (catalog, client) = server.catalog().await;
+    put(&client, "old", "1.0.0").await;
+    server.kill();
+    let copy = server.copy();
+    server.restart();
+    let lost = put(&server.connect().await, "lost", "1.0.0").await;
+    let mut follower = catalog.follow(NEVER);
+    until_changed(&mut follower, "lost").await;
+    server.kill();
+    until_state(&follower, |state| *state != FollowerState::Following).await;
+    server.restart_from(copy);
+    let client = server.connect().await;
+    assert_eq!(put(&client, "other", "1.0.0").await, lost, "the number of what was lost belongs to another message");
+    // Both are named: the one is there, and the other is not.
+    let mut named = BTreeSet::new();
+    while named.len() < 2 {
+        named.extend(next(&mut follower).await.models);
+    }
+    assert_eq!(named, BTreeSet::from([name("lost"), name("other")]));
+}
+
+#[tokio::test]
 async fn a_server_that_lost_everything_is_followed_again() {
     let mut server = Server::start();
     let (catalog, client) = server.catalog().await;

@@ -10,6 +10,7 @@ use anyhow::{Context as _, bail};
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Message, Subscriber};
 use clap::Args;
 use futures_util::{FutureExt as _, StreamExt as _};
+use inferbus_catalog::jitter;
 use serde::Deserialize;
 use tokio::task::unconstrained;
 
@@ -150,6 +151,7 @@ impl Connection {
             .retry_on_initial_connect()
             .max_reconnects(None)
             .ping_interval(limits::PING)
+            .reconnect_delay_callback(reconnect_delay)
             .subscription_capacity(limits::SUBSCRIPTION)
             .client_capacity(limits::CLIENT_COMMANDS)
             .request_timeout(Some(self.timeout()))
@@ -221,6 +223,17 @@ impl Connection {
             serde_json::from_str(&text).with_context(|| format!("context file {} is not valid", file.display()))?;
         Ok(Some(context))
     }
+}
+
+/// Twice as long after every try, and the first at once. Workers that lost the same server try at different moments: the client's own
+/// pauses are the same for all of them.
+fn reconnect_delay(tries: usize) -> Duration {
+    if tries <= 1 {
+        return Duration::ZERO;
+    }
+    let doublings = u32::try_from(tries - 1).unwrap_or(u32::MAX);
+    let most = Duration::from_millis(2_u64.saturating_pow(doublings)).min(limits::RECONNECT_LONGEST);
+    jitter::between(most / 2, most)
 }
 
 /// Whether the server has seen, within a bound, everything that this client sent before: subscriptions too.
@@ -343,4 +356,20 @@ fn config_folder() -> Option<PathBuf> {
         _ => PathBuf::from(std::env::var_os("HOME")?).join(".config"),
     };
     Some(base.join("nats"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_between_tries_grow_and_end_at_their_bound() {
+        assert_eq!([0, 1].map(reconnect_delay), [Duration::ZERO; 2]);
+        for (tries, most) in
+            [(2, Duration::from_millis(2)), (8, Duration::from_millis(128)), (usize::MAX, limits::RECONNECT_LONGEST)]
+        {
+            let pause = reconnect_delay(tries);
+            assert!((most / 2..=most).contains(&pause), "{pause:?} after {tries} tries");
+        }
+    }
 }

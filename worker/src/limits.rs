@@ -35,6 +35,9 @@ pub const SUBSCRIPTION: usize = 8 * IN_FLIGHT;
 /// that was sent is on its way for longer.
 pub const PING: Duration = Duration::from_secs(10);
 
+/// The longest pause between two tries to connect again; each is at least half as long as it may be at most.
+pub const RECONNECT_LONGEST: Duration = Duration::from_secs(4);
+
 /// Commands that wait for the client's connection task.
 pub const CLIENT_COMMANDS: usize = 2 * IN_FLIGHT;
 

@@ -54,6 +54,20 @@ impl Server {
         self.child = spawn(self.folder.path(), &self.port.to_string()).0;
     }
 
+    /// What is stored, while the server does not run.
+    pub fn copy(&self) -> TempDir {
+        let copy = tempfile::tempdir().unwrap();
+        let from = format!("{}/.", self.folder.path().display());
+        assert!(Command::new("cp").args(["-a", &from]).arg(copy.path()).status().unwrap().success());
+        copy
+    }
+
+    /// Starts again on the same port, with what was stored then.
+    pub fn restart_from(&mut self, copy: TempDir) {
+        self.folder = copy;
+        self.restart();
+    }
+
     /// Starts again on the same port, with nothing.
     pub fn restart_empty(&mut self) {
         self.folder = tempfile::tempdir().unwrap();

@@ -42,6 +42,7 @@ mod process;
 mod report;
 mod sandbox;
 mod sandbox_peers;
+mod scale;
 mod setting;
 mod stage_process;
 mod start;
@@ -122,6 +123,15 @@ enum Command {
         /// With as few rounds as `make bench` has
         #[arg(long)]
         short: bool,
+    },
+    /// Measure what many workers cost one server beside their messages: starts, changes, rest, a server that is killed
+    Scale {
+        /// With few planes, in a minute
+        #[arg(long)]
+        short: bool,
+        /// Measure nothing; print what follows from what was measured for other sizes, as docs/scale.md has it
+        #[arg(long)]
+        table: bool,
     },
     /// Measure routes of mode stream
     Stream,
@@ -251,6 +261,17 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
         }
         Some(Command::Swap { short }) => {
             swaps::measure(if short { swaps::SHORT } else { swaps::LONG }, &mut figures).await?;
+        }
+        Some(Command::Scale { table: true, .. }) => {
+            print!("{}", scale::table::text());
+            return Ok(());
+        }
+        Some(Command::Scale { short, .. }) => {
+            let measured = scale::measure(short, &mut figures).await;
+            // A fault at the end must not lose what was measured before it.
+            write(&figures, "scale.json", "report-scale.html")?;
+            figures.print();
+            return measured;
         }
         Some(Command::Stream) => {
             let server = server().await?;

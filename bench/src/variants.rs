@@ -1,8 +1,10 @@
 //! Many bundles of one kind: copies of the digit model of which every file has a digest of its own.
 
 use anyhow::Context as _;
+use async_nats::jetstream::kv::Store;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use inferbus_catalog::{Activate, Bundle, Catalog, PushOptions};
+use serde_json::{Value, json};
 
 use crate::author::wrap;
 use crate::root;
@@ -11,6 +13,7 @@ use crate::root;
 const DOC_STRING: u64 = 6;
 /// Pushes at once.
 const AT_ONCE: usize = 8;
+const PUTS_AT_ONCE: usize = 128;
 
 /// Puts one into the catalog. What `text` says is in each of its files, and changes nothing that they do.
 pub async fn push(catalog: &Catalog, model: &str, version: &str, text: &str, activate: bool) -> anyhow::Result<()> {
@@ -41,6 +44,22 @@ pub async fn push_many(catalog: &Catalog, numbers: std::ops::Range<usize>) -> an
     let pushes = stream::iter(&names).map(|name| push(catalog, name, "1.0.0", name, true));
     pushes.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     Ok(names)
+}
+
+/// Makes so many active models that share the files of one, each with a digest of its own: what is stored is stored once.
+pub async fn copy(models: &Store, model: &str, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
+    let entry = models.get(format!("{model}.1.0.0")).await?.context("the entry of the first model")?;
+    let entry: Value = serde_json::from_slice(&entry)?;
+    let puts = stream::iter(numbers).map(|number| {
+        let (name, mut entry) = (format!("m{number:05}"), entry.clone());
+        entry["labels"] = json!({ "name": name });
+        async move {
+            models.put(format!("{name}.1.0.0"), entry.to_string().into()).await?;
+            models.put(&name, "1.0.0".into()).await?;
+            anyhow::Ok(())
+        }
+    });
+    puts.buffer_unordered(PUTS_AT_ONCE).try_collect().await
 }
 
 /// Of WebAssembly, with an empty name: the text must be short, since its length is one byte.

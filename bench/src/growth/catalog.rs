@@ -1,20 +1,17 @@
 //! Over the models in the catalog, which are loaded when they are asked for: start, memory, and processor time of one of them.
 
 use anyhow::Context as _;
-use async_nats::jetstream::kv::Store;
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use serde_json::{Value, json};
 
 use super::{MODEL, Points, ROUNDS, round, site};
 use crate::curve::Kind;
 use crate::figures::Figures;
 use crate::launch::Launched;
 use crate::load::Load;
+use crate::variants;
 
 const MODELS: [usize; 5] = [1, 10, 100, 1000, 10_000];
 const REQUESTS: usize = 20_000;
 const IN_FLIGHT: usize = 64;
-const PUTS_AT_ONCE: usize = 128;
 
 /// A catalog only grows, so its sizes cannot take turns.
 pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
@@ -25,7 +22,7 @@ pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
     let folder = cache.path().to_str().context("a folder's name that is not UTF-8")?;
     let (mut points, mut there) = (Points::default(), 1);
     for models in MODELS {
-        put(&store, there..models).await?;
+        variants::copy(&store, MODEL, there..models).await?;
         there = models;
         for _ in 0..ROUNDS {
             let worker = Launched::start(server.url(), &["--load", "lazy", "--cache", folder]).await?;
@@ -46,20 +43,4 @@ pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
     points.curves(figures, "models in the catalog", &curves);
     server.stop().await;
     Ok(())
-}
-
-/// Copies of the first model's entry, each with a digest of its own: what is stored is stored once.
-async fn put(models: &Store, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
-    let entry = models.get(format!("{MODEL}.1.0.0")).await?.context("the entry of the first model")?;
-    let entry: Value = serde_json::from_slice(&entry)?;
-    let puts = stream::iter(numbers).map(|number| {
-        let (name, mut entry) = (format!("m{number:05}"), entry.clone());
-        entry["labels"] = json!({ "name": name });
-        async move {
-            models.put(format!("{name}.1.0.0"), entry.to_string().into()).await?;
-            models.put(&name, "1.0.0".into()).await?;
-            anyhow::Ok(())
-        }
-    });
-    puts.buffer_unordered(PUTS_AT_ONCE).try_collect().await
 }

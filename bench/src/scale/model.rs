@@ -1,0 +1,170 @@
+//! What a deployment asks of its parts, from what was measured of small ones. docs/scale.md says what each formula means.
+
+use inferbus_catalog::limits::RECONCILE;
+
+/// Measured on two cores of a shared x86-64 virtual machine, by `inferbus-bench scale` where nothing else is said.
+pub mod measured {
+    /// Processor time of a worker for a message of a tiny model (`make bench`).
+    pub const WORKER_MICROS: f64 = 25.0;
+    /// Processor time of the server for a request of 784 bytes and its answer, with 200 workers in the group; with fewer it is less.
+    pub const SERVER_MICROS: f64 = 47.5;
+    /// Bytes that the server sends to a worker that starts, for each key of the catalog.
+    pub const START_BYTES: f64 = 53.0;
+    /// Processor time of the server for a worker that starts: for each key, and beside.
+    pub const START_KEY_MICROS: f64 = 5.8;
+    pub const START_MICROS: f64 = 6600.0;
+    /// Processor time of the server for a worker that connects again after the server came back, and follows.
+    pub const STORM_MICROS: f64 = 9000.0;
+    /// How long it took until all had heard of a change, of which most is pauses between tries.
+    pub const STORM_SECONDS: f64 = 4.7;
+    /// Requests of a worker to JetStream when a version of a model that it serves changes.
+    pub const BUMP_REQUESTS: f64 = 2.0;
+    /// What the server sends for an artifact, as a multiple of its bytes.
+    pub const FETCH_RATIO: f64 = 1.34;
+    /// Memory of the server for a connection with one subscription that does nothing.
+    pub const CONNECTION_BYTES: f64 = 14_000.0;
+}
+
+/// What is assumed of the machines, and of how busy they may be.
+pub mod assumed {
+    pub const WORKER_CORES: f64 = 2.0;
+    pub const SERVER_CORES: f64 = 8.0;
+    pub const SERVER_MEMORY: f64 = 32e9;
+    pub const BUSY: f64 = 0.7;
+}
+
+/// Requests to JetStream of each worker in each reconcile interval: one for each bucket that it follows.
+const COMPARISONS: f64 = 2.0;
+/// A request goes in and out of the server, and so does its answer.
+const HOPS: f64 = 4.0;
+
+#[derive(Clone, Copy, Debug)]
+pub struct Deployment {
+    pub workers: f64,
+    pub devices: f64,
+    /// Seconds between two messages of one device.
+    pub period: f64,
+    /// Keys of the bucket `models`: for each model its pointer, and an entry for each of its versions.
+    pub keys: f64,
+}
+
+/// What may be too little, with how much of it is asked for: 1 is all there may be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Limit {
+    pub name: &'static str,
+    pub share: f64,
+}
+
+impl Deployment {
+    pub fn messages(&self) -> f64 {
+        self.devices / self.period
+    }
+
+    /// Workers of [`assumed::WORKER_CORES`] cores that the messages keep busy.
+    pub fn workers_needed(&self) -> f64 {
+        let one = assumed::WORKER_CORES * assumed::BUSY * 1e6 / measured::WORKER_MICROS;
+        (self.messages() / one).ceil().max(1.0)
+    }
+
+    /// Messages in and out of the servers in a second.
+    pub fn server_messages(&self) -> f64 {
+        self.messages() * HOPS
+    }
+
+    /// Cores that the messages take of the servers.
+    pub fn server_cores(&self) -> f64 {
+        self.messages() * measured::SERVER_MICROS / 1e6
+    }
+
+    pub fn servers_needed(&self) -> f64 {
+        let cores = self.server_cores() / (assumed::SERVER_CORES * assumed::BUSY);
+        let memory = self.connections_bytes() / assumed::SERVER_MEMORY;
+        cores.max(memory).ceil().max(1.0)
+    }
+
+    /// If every device has a connection of its own.
+    pub fn connections_bytes(&self) -> f64 {
+        (self.devices + self.workers) * measured::CONNECTION_BYTES
+    }
+
+    /// What is sent if all workers start at once.
+    pub fn start_bytes(&self) -> f64 {
+        self.workers * self.keys * measured::START_BYTES
+    }
+
+    /// How long that keeps the server busy whose streams the catalog's are.
+    pub fn start_seconds(&self) -> f64 {
+        let each = measured::START_MICROS + self.keys * measured::START_KEY_MICROS;
+        self.workers * each / 1e6 / assumed::SERVER_CORES
+    }
+
+    /// Requests to JetStream in a second while nothing changes.
+    pub fn requests_at_rest(&self) -> f64 {
+        self.workers * COMPARISONS / RECONCILE.as_secs_f64()
+    }
+
+    /// Until all workers follow again after a server's restart, if they need not read the catalog anew.
+    pub fn reconnect_seconds(&self) -> f64 {
+        measured::STORM_SECONDS + self.workers * measured::STORM_MICROS / 1e6 / assumed::SERVER_CORES
+    }
+
+    /// Requests to JetStream for one bump, of all workers.
+    pub fn bump_requests(&self) -> f64 {
+        self.workers * measured::BUMP_REQUESTS
+    }
+
+    /// What is sent if all workers fetch a model of so many bytes.
+    pub fn fetch_bytes(&self, model: f64) -> f64 {
+        self.workers * model * measured::FETCH_RATIO
+    }
+
+    /// What is asked for most, of what there is.
+    pub fn first_limit(&self) -> Limit {
+        let limits = [
+            Limit { name: "workers", share: self.workers_needed() / self.workers },
+            Limit { name: "a server's cores", share: self.server_cores() / (assumed::SERVER_CORES * assumed::BUSY) },
+            Limit { name: "a server's memory", share: self.connections_bytes() / assumed::SERVER_MEMORY },
+        ];
+        let none = Limit { name: "none", share: 0.0 };
+        limits.into_iter().fold(none, |most, limit| if limit.share > most.share { limit } else { most })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: Deployment = Deployment { workers: 10.0, devices: 1e4, period: 1.0, keys: 1000.0 };
+
+    #[test]
+    fn messages_decide_how_many_workers_and_servers_there_must_be() {
+        assert_eq!(SMALL.messages(), 1e4);
+        assert_eq!(Deployment { period: 10.0, ..SMALL }.messages(), 1e3);
+        // Each has two cores, 70 % of which are 56,000 messages of 25 µs.
+        assert_eq!(SMALL.workers_needed(), 1.0);
+        assert_eq!(Deployment { devices: 1e6, ..SMALL }.workers_needed(), 18.0);
+        assert_eq!(SMALL.server_messages(), 4e4);
+        assert_eq!(SMALL.servers_needed(), 1.0);
+        assert!(Deployment { devices: 1e6, ..SMALL }.servers_needed() > 1.0);
+    }
+
+    #[test]
+    fn the_catalog_costs_in_proportion_to_workers_and_keys() {
+        let large = Deployment { workers: 1000.0, keys: 10_000.0, ..SMALL };
+        assert!((large.start_bytes() / SMALL.start_bytes() - 1000.0).abs() < 1e-6);
+        assert!((large.requests_at_rest() / SMALL.requests_at_rest() - 100.0).abs() < 1e-6);
+        assert!((large.requests_at_rest() - 2000.0 / RECONCILE.as_secs_f64()).abs() < 1e-6);
+        assert!((large.fetch_bytes(1e6) / SMALL.fetch_bytes(1e6) - 100.0).abs() < 1e-6);
+        assert!(large.start_seconds() > SMALL.start_seconds() && large.reconnect_seconds() > SMALL.reconnect_seconds());
+    }
+
+    #[test]
+    fn the_first_limit_is_what_is_asked_for_most() {
+        let limit = Deployment { devices: 1e6, ..SMALL }.first_limit();
+        assert!(limit.share > 1.0, "{limit:?}");
+        let idle = Deployment { devices: 1e6, period: 3600.0, ..SMALL }.first_limit();
+        assert_eq!(idle.name, "a server's memory");
+        let slow = Deployment { workers: 1.0, devices: 1e6, period: 1.0, ..SMALL }.first_limit();
+        assert_eq!(slow.name, "workers");
+    }
+}

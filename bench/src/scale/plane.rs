@@ -1,0 +1,167 @@
+//! One control plane: the connection, the follower, the resolver and the registry of a worker, as `worker/src/app.rs` joins them,
+//! without lanes and without messages.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use async_nats::connection::State;
+use async_nats::{Client, Event};
+use inferbus::artifact_cache::ArtifactCache;
+use inferbus::budget::Budget;
+use inferbus::bundle::Loader;
+use inferbus::config::Load;
+use inferbus::connect::Connection;
+use inferbus::limits;
+use inferbus::metrics::Metrics;
+use inferbus::registry::Registry;
+use inferbus::resolve::{self, Following};
+use inferbus_catalog::{ByteSize, Catalog, FollowOptions, ModelName, Route, RouteName};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::site::Site;
+
+/// No wait for a plane is longer.
+pub const PATIENCE: Duration = Duration::from_secs(180);
+/// More than all models together take.
+const MEMORY: u64 = 16 << 30;
+
+/// What a plane is made of.
+#[derive(Clone)]
+pub struct Parts {
+    server: String,
+    loader: Arc<Loader>,
+    cache: Arc<ArtifactCache>,
+}
+
+impl Parts {
+    pub fn of(site: &Site) -> anyhow::Result<Self> {
+        Ok(Self { server: site.url()?.to_owned(), loader: site.loader.clone(), cache: site.cache.clone() })
+    }
+}
+
+pub struct Plane {
+    client: Client,
+    pub catalog: Catalog,
+    pub registry: Arc<Registry>,
+    routes: watch::Receiver<BTreeMap<RouteName, Route>>,
+    events: Arc<Events>,
+    stop: CancellationToken,
+    resolver: JoinHandle<()>,
+}
+
+/// What happened to the connection.
+#[derive(Default)]
+struct Events {
+    connected: AtomicUsize,
+    faults: AtomicUsize,
+}
+
+impl Events {
+    fn note(&self, event: &Event) {
+        match event {
+            Event::Connected => self.connected.fetch_add(1, Ordering::Relaxed),
+            Event::SlowConsumer(_) | Event::ServerError(_) | Event::ClientError(_) => {
+                self.faults.fetch_add(1, Ordering::Relaxed)
+            }
+            _ => 0,
+        };
+    }
+}
+
+impl Plane {
+    /// Connects, follows, and waits until every model of the catalog has been looked at. Nothing is loaded unasked.
+    pub async fn start(parts: Parts) -> anyhow::Result<Self> {
+        let events = Arc::new(Events::default());
+        let connection = Connection { server: Some(parts.server), no_context: true, ..Connection::default() };
+        let noted = events.clone();
+        let client = connection.worker("plane", move |event| noted.note(&event)).await?;
+        let catalog = Catalog::open(client.clone()).await?;
+        let (routes_found, routes) = watch::channel(BTreeMap::new());
+        let registry = Arc::new(Registry::default());
+        let follower = catalog.follow(FollowOptions::default());
+        let following = Following {
+            catalog: catalog.clone(),
+            loader: parts.loader,
+            registry: registry.clone(),
+            metrics: Metrics::new(),
+            routes: routes_found,
+            journal: None,
+            budget: Arc::new(Budget::new(ByteSize::new(MEMORY), limits::MODELS, BTreeSet::new())),
+            load: Load::Lazy,
+            artifacts: Some(parts.cache),
+        };
+        let stop = CancellationToken::new();
+        let resolver = tokio::spawn(resolve::run(following, follower, stop.clone()));
+        let plane = Self { client, catalog, registry, routes, events, stop, resolver };
+        let complete = tokio::time::timeout(PATIENCE, plane.registry.completed()).await;
+        complete.with_context(|| format!("a plane was not complete in time: {:?}", plane.registry.behind()))?;
+        Ok(plane)
+    }
+
+    /// Whether it knows as many models as there are.
+    pub fn check(&self, models: usize) -> anyhow::Result<()> {
+        let counts = self.registry.counts();
+        let known = counts.cold + counts.loaded;
+        ensure!(known == models, "a plane knows {known} of {models} models");
+        Ok(())
+    }
+
+    /// Has a model loaded, as its first message does.
+    pub async fn load(&self, model: &str) -> anyhow::Result<()> {
+        let loaded = tokio::time::timeout(PATIENCE, self.registry.loaded(model)).await;
+        match loaded.with_context(|| format!("{model} was not loaded in time"))? {
+            Ok(_) => Ok(()),
+            Err(refusal) => anyhow::bail!("{model} was not loaded: {}", refusal),
+        }
+    }
+
+    /// Waits until a version of a model serves.
+    pub async fn until_serving(&self, model: &ModelName, version: &str) -> anyhow::Result<Instant> {
+        let served = async {
+            while !self.serves(model, version) {
+                // What is taken here, a worker's waiting room would take.
+                self.registry.settled.take().await;
+            }
+            Instant::now()
+        };
+        let waited = tokio::time::timeout(PATIENCE, served).await;
+        waited.with_context(|| format!("{model} {version} did not come into service in time"))
+    }
+
+    fn serves(&self, model: &ModelName, version: &str) -> bool {
+        let bundle = self.registry.slot(model).and_then(|slot| slot.bundle);
+        bundle.is_some_and(|bundle| bundle.identity.version.to_string() == version)
+    }
+
+    /// Waits until it has handed this route to its bus.
+    pub async fn until_routed(&self, name: &RouteName, route: &Route) -> anyhow::Result<Instant> {
+        let mut routes = self.routes.clone();
+        let waited = tokio::time::timeout(PATIENCE, routes.wait_for(|routes| routes.get(name) == Some(route))).await;
+        waited.with_context(|| format!("the route {name} was not heard of in time"))??;
+        Ok(Instant::now())
+    }
+
+    pub fn routes(&self) -> usize {
+        self.routes.borrow().len()
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// How often it has been connected, and how many faults its client told of.
+    pub fn history(&self) -> (usize, usize) {
+        (self.events.connected.load(Ordering::Relaxed), self.events.faults.load(Ordering::Relaxed))
+    }
+
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(PATIENCE, self.resolver).await;
+        ended.context("a plane did not stop in time")?.context("a resolver panicked")
+    }
+}

@@ -215,14 +215,9 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             measured?;
         }
         Some(Command::Full) => {
-            everything(arguments, start::LONG, swaps::LONG, &mut figures).await?;
-            // A fault in what comes must not lose what was measured for half an hour.
-            write(&figures, "full.json", "report-full.html")?;
-            growth::measure(&[], &mut figures).await?;
-            write(&figures, "full.json", "report-full.html")?;
-            sandbox_peers::measure(&mut figures)?;
-            let keep = |figures: &Figures| write(figures, "full.json", "report-full.html");
-            beside_peers(&[], &[], arguments.rounds, &mut figures, keep).await?;
+            let measured = full(arguments, &mut figures).await;
+            keep_full(&figures)?;
+            measured?;
         }
         Some(Command::Sandbox) => sandbox::measure(&mut figures)?,
         Some(Command::Engine) => {
@@ -322,6 +317,22 @@ async fn everything(
     start::measure(start, figures).await?;
     swaps::measure(swaps, figures).await?;
     workload_runs::measure(&workloads::named(&[])?, WORKLOAD_ROUNDS, figures).await
+}
+
+/// All that there is. It takes hours, so what was measured is kept now and then.
+async fn full(arguments: &Arguments, figures: &mut Figures) -> anyhow::Result<()> {
+    everything(arguments, start::LONG, swaps::LONG, figures).await?;
+    keep_full(figures)?;
+    growth::measure(&[], figures).await?;
+    keep_full(figures)?;
+    scale::measure(false, figures).await?;
+    keep_full(figures)?;
+    sandbox_peers::measure(figures)?;
+    beside_peers(&[], &[], arguments.rounds, figures, keep_full).await
+}
+
+fn keep_full(figures: &Figures) -> anyhow::Result<()> {
+    write(figures, "full.json", "report-full.html")
 }
 
 /// A server whose catalog has both versions of the digit model, the first one active.

@@ -250,7 +250,13 @@ async fn run(command: Option<Command>, arguments: &Arguments) -> anyhow::Result<
             beside_peers(&workload, &names, arguments.rounds, &mut figures, keep).await?;
         }
         Some(Command::SandboxPeers) => sandbox_peers::measure(&mut figures)?,
-        Some(Command::Growth { names }) => growth::measure(&names, &mut figures).await?,
+        Some(Command::Growth { names }) => {
+            let measured = growth::measure(&names, &mut figures).await;
+            if names.is_empty() {
+                write(&figures, "growth.json", "report-growth.html")?;
+            }
+            measured?;
+        }
         Some(Command::Start { short }) => {
             start::measure(if short { start::SHORT } else { start::LONG }, &mut figures).await?;
         }

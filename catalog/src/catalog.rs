@@ -4,7 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use async_nats::jetstream::{self, Context, kv, object_store, stream::StorageType};
+use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
+use async_nats::jetstream::{self, Context, object_store};
 use bytes::Bytes;
 use semver::Version;
 
@@ -231,15 +232,32 @@ async fn create_key_value(context: &Context, bucket: &Bucket) -> Result<(), Cata
         }),
         Ok(_) => Ok(()),
         Err(CatalogFault::MissingBucket { .. }) => {
-            let config = kv::Config {
-                bucket: name.to_owned(),
-                history: limits::HISTORY,
-                storage: StorageType::File,
-                ..Default::default()
-            };
-            let created = context.create_key_value(config).await.map(drop);
-            created.map_err(|error| CatalogFault::from_client(name, &format!("create the bucket `{name}`"), &error))
+            let doing = format!("create the bucket `{name}`");
+            let account = context.query_account().await;
+            let account = account.map_err(|error| CatalogFault::from_client(name, &doing, &error))?;
+            let created = context
+                .create_stream(key_value(bucket, account.limits.max_consumers.is_some_and(|most| most > 0)))
+                .await
+                .map(drop);
+            created.map_err(|error| CatalogFault::from_client(name, &doing, &error))
         }
         Err(fault) => Err(fault),
+    }
+}
+
+/// What the client would make a bucket's stream of, but for the number of consumers: since release 2.15 a server allows a stream
+/// a thousand unless the stream says otherwise, and each worker is one. An account's own limit cannot be raised by a stream.
+fn key_value(bucket: &Bucket, account_limits_consumers: bool) -> stream::Config {
+    stream::Config {
+        name: bucket.stream_name().to_owned(),
+        subjects: vec![format!("$KV.{}.>", bucket.name)],
+        max_messages_per_subject: limits::HISTORY,
+        max_consumers: if account_limits_consumers { -1 } else { limits::CONSUMERS },
+        storage: StorageType::File,
+        discard: DiscardPolicy::New,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        ..Default::default()
     }
 }

@@ -57,6 +57,8 @@ pub const DELIVERIES: u64 = 20;
 pub const HISTORY: i64 = 16;
 /// The server keeps at most this many revisions of one key.
 pub const HISTORY_MAX: usize = 64;
+/// Consumers of one bucket: one of each worker that follows it, and one of each list that was read in the last seconds.
+pub const CONSUMERS: i32 = 100_000;
 /// Keys of one bucket that are listed or followed.
 pub const KEYS: usize = 100_000;
 /// Keys that are asked for at once while a bucket is read: names alone, and with their values.

@@ -245,3 +245,20 @@ async fn a_wake_that_is_given_up_loses_nothing() {
     }
     assert_eq!(next(&mut follower).await, only("digits"));
 }
+
+#[tokio::test]
+async fn more_workers_can_follow_than_a_stream_has_consumers_by_itself() {
+    const BY_ITSELF: usize = 1000;
+    let server = Server::start();
+    let (catalog, client) = server.catalog().await;
+    let context = jetstream::new(client);
+    for stream in ["KV_models", "KV_routes"] {
+        let stream = context.get_stream(stream).await.unwrap();
+        for _ in 0..BY_ITSELF {
+            let another = jetstream::consumer::pull::Config { memory_storage: true, ..Default::default() };
+            soon("a consumer", stream.create_consumer(another)).await.unwrap();
+        }
+    }
+    let mut follower = catalog.follow(NEVER);
+    assert_eq!(next(&mut follower).await, Changes { routes: true, ..Default::default() });
+}

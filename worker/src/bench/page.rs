@@ -6,9 +6,13 @@ use super::chart::escaped;
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:72rem;margin:2rem auto;padding:0 1rem;\
 color:#1c2733;background:#fff}table{border-collapse:collapse;margin:1rem 0;font-variant-numeric:tabular-nums}\
-th,td{padding:.2rem .7rem;text-align:right;border-bottom:1px solid #d7dde3}th:first-child,td:first-child{text-align:left}\
+th,td{padding:.2rem .7rem;text-align:right;white-space:nowrap;border-bottom:1px solid #d7dde3}\
+th:first-child,td:first-child,.text{text-align:left}\
 .bad{color:#b3261e}.wide{overflow-x:auto}svg{margin:1rem 0}\
 @media(prefers-color-scheme:dark){body{color:#e6ebf0;background:#14191f}th,td{border-color:#3a4550}.bad{color:#f2938c}}";
+
+/// Columns of words; all but the first of the others are of numbers.
+const WORDS: [&str; 2] = ["unit", "value"];
 
 /// The page up to what it was measured with; [`end`] ends it.
 pub fn begin(title: &str, settings: &[(&str, String)]) -> String {
@@ -29,15 +33,16 @@ pub fn paragraph(out: &mut String, class: &str, text: &str) {
 }
 
 pub fn table(out: &mut String, header: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    let class = |title: &str| if WORDS.contains(&title) { " class=\"text\"" } else { "" };
     out.push_str("<div class=\"wide\"><table><thead><tr>");
     for title in header {
-        let _ = write!(out, "<th>{}</th>", escaped(title));
+        let _ = write!(out, "<th{}>{}</th>", class(title), escaped(title));
     }
     out.push_str("</tr></thead><tbody>\n");
     for row in rows {
         out.push_str("<tr>");
-        for cell in row {
-            let _ = write!(out, "<td>{}</td>", escaped(&cell));
+        for (cell, title) in row.iter().zip(header) {
+            let _ = write!(out, "<td{}>{}</td>", class(title), escaped(cell));
         }
         out.push_str("</tr>\n");
     }

@@ -255,7 +255,10 @@ async fn more_workers_can_follow_than_a_stream_has_consumers_by_itself() {
     for stream in ["KV_models", "KV_routes"] {
         let stream = context.get_stream(stream).await.unwrap();
         for _ in 0..BY_ITSELF {
-            let another = jetstream::consumer::pull::Config { memory_storage: true, ..Default::default() };
+            // They stay, as those of workers do.
+            let inactive_threshold = Duration::from_secs(3600);
+            let another =
+                jetstream::consumer::pull::Config { memory_storage: true, inactive_threshold, ..Default::default() };
             soon("a consumer", stream.create_consumer(another)).await.unwrap();
         }
     }

@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use anyhow::Context as _;
 use digits::Image;
-use inferbus::job::{Stage, Transform};
+use inferbus_pipeline::{Stage, Transform};
 use inferbus_abi::frame::{self, DataType, Tensor};
 use inferbus_bench::native;
 use ort::value::TensorRef;

@@ -62,7 +62,7 @@ use clap::{Parser, Subcommand};
 use inferbus::app;
 use inferbus::config::WorkerConfig;
 use inferbus::dev_server::{DevServer, Settings};
-use inferbus::stream::store::Promises;
+use inferbus::stream::context::Confirmations;
 use inferbus_bench::{echo, native, serve};
 
 use crate::figures::Figures;

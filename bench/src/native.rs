@@ -4,7 +4,7 @@ mod stages;
 
 use std::sync::OnceLock;
 
-use inferbus::job::{Stage, Transform};
+use inferbus_pipeline::{Stage, Transform};
 use inferbus_abi::ALIGNMENT;
 use inferbus_abi::frame::{self, DataType};
 use inferbus_sandbox::{Emit, Fault, LogLine, Reply};

@@ -11,7 +11,7 @@ use anyhow::{Context as _, ensure};
 use async_nats::Client;
 use bytes::Bytes;
 use inferbus::dev_server::{DevServer, Settings};
-use inferbus::job::Transform;
+use inferbus_pipeline::Transform;
 use inferbus_abi::frame::{self, DataType, Tensor};
 use inferbus_engine::Runtime;
 use ort::session::Session;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 use bench_kernels::odds::best;
 use bytes::Bytes;
-use inferbus::job::Stage;
+use inferbus_pipeline::Stage;
 use inferbus_abi::frame::Frame;
 use inferbus_bench::native;
 use inferbus_engine::Runtime;
@@ -261,8 +261,8 @@ fn as_odds(numbers: Vec<f32>) -> Vec<f32> {
 
 /// A workload's pre and post, called natively in this process.
 pub struct Stages {
-    pub pre: Box<dyn inferbus::job::Transform>,
-    pub post: Box<dyn inferbus::job::Transform>,
+    pub pre: Box<dyn inferbus_pipeline::Transform>,
+    pub post: Box<dyn inferbus_pipeline::Transform>,
 }
 
 impl Stages {

@@ -2,7 +2,7 @@
 
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
-use inferbus::requests::reply::{ERROR, ERROR_CODE};
+use inferbus::nats::headers::{ERROR, ERROR_CODE};
 
 use crate::root;
 

@@ -62,14 +62,14 @@ pub const FEED_TICK: Duration = Duration::from_millis(250);
 
 /// A route has in hand at least so many messages for each lane, and at most what it settled lately.
 pub const LEAST_PER_LANE: usize = 2;
-pub const APPETITE: usize = 512;
-pub const APPETITE_SPAN: Duration = Duration::from_millis(100);
+pub const PULL_WINDOW: usize = 512;
+pub const PULL_WINDOW_SPAN: Duration = Duration::from_millis(100);
 
 /// Signs of life for a message in hand, in one ack wait.
-pub const SIGNS_PER_ACK_WAIT: u32 = 4;
+pub const IN_PROGRESS_PER_ACK_WAIT: u32 = 4;
 
 /// How often the server is asked how much waits in a consumer.
-pub const LOOK_AT_CONSUMER: Duration = Duration::from_secs(5);
+pub const CONSUMER_POLL: Duration = Duration::from_secs(5);
 
 /// How long the server may take to confirm a result or an acknowledgement.
 pub const CONFIRM: Duration = Duration::from_secs(5);
@@ -112,9 +112,7 @@ pub const JOURNAL_BYTES: usize = 32 << 20;
 /// Compute threads of one worker.
 pub const LANES: usize = 256;
 
-/// Messages that share one run of a model, whatever its entry allows, and bytes of theirs: of payloads, and of tensors in one run.
-pub const BATCH: usize = 128;
-pub const BATCH_BYTES: usize = 32 << 20;
+pub use inferbus_pipeline::limits::{BATCH, BATCH_BYTES, ERROR_TEXT};
 
 /// Bundles that are fetched, compiled and warmed up at the same time.
 pub const LOADS: usize = 2;
@@ -239,9 +237,6 @@ pub const EXAMPLES: usize = 5;
 /// Characters of a result, or of an error in a table.
 pub const EXCERPT: usize = 100;
 
-/// Characters of an error message in a reply header: some clients refuse longer header lines.
-pub const ERROR_TEXT: usize = 1024;
-
 /// The time a child process (`inferbus dev`'s server) gets to start.
 pub const SERVER_START: Duration = Duration::from_secs(10);
 
@@ -287,7 +282,7 @@ const _: () = {
     assert!(IN_FLIGHT + STREAM_PLACES <= CLIENT_COMMANDS, "every message in hand must be able to hand over its result");
     assert!(PAYLOAD + HEADER_ROOM <= STREAM_BYTES, "the largest payload must fit into an idle worker");
     assert!(STREAM_BYTES / BYTES_PER_PERMIT <= u32::MAX as usize, "permits are counted in u32");
-    assert!(PULL <= APPETITE && APPETITE <= STREAM_PLACES, "a route must be able to have what it asks for");
+    assert!(PULL <= PULL_WINDOW && PULL_WINDOW <= STREAM_PLACES, "a route must be able to have what it asks for");
     assert!(PULL_HEARTBEAT.as_nanos() * 2 < PULL_EXPIRES.as_nanos(), "the server refuses other heartbeats");
     assert!(PULL_EXPIRES.as_nanos() < PIN.as_nanos(), "a waiting worker must not lose its turn");
     assert!(PING.as_nanos() * 3 <= CLOCK_SKEW.as_nanos(), "what is sent must arrive before the server has forgotten");

@@ -11,7 +11,7 @@ use async_nats::connection::State;
 use async_nats::{Client, Event};
 use inferbus::models::artifact_cache::ArtifactCache;
 use inferbus::models::budget::Budget;
-use inferbus::models::bundle::Loader;
+use inferbus::models::loader::Loader;
 use inferbus::config::Load;
 use inferbus::nats::connect::Connection;
 use inferbus::limits;

@@ -22,7 +22,7 @@ use super::run::{Bench, Length, Load, Stint, Stream};
 use super::tally::{End, Tally};
 use crate::limits;
 use crate::nats::connect::round_trip;
-use crate::requests::reply::{ERROR, ERROR_CODE};
+use crate::nats::headers::{ERROR, ERROR_CODE};
 use crate::stream::names;
 
 /// What a subscription hears.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use inferbus::config::Compute;
-use inferbus::job::Stage;
 use inferbus_catalog::{Bundle, Grant, Plugin, Role};
 use inferbus_engine::{Port, opsets};
+use inferbus_pipeline::Stage;
 use serde_json::json;
 
 use super::print::say;

@@ -9,9 +9,9 @@ use clap::Args;
 use inferbus::config::Compute;
 use inferbus::limits;
 use inferbus::nats::connect::Connection;
-use inferbus::outcome;
-use inferbus::requests::reply::{ERROR, ERROR_CODE};
+use inferbus::nats::headers::{ERROR, ERROR_CODE};
 use inferbus_catalog::{Bundle, ModelName};
+use inferbus_pipeline::outcome;
 
 use super::local::Local;
 use crate::exit::NotFound;

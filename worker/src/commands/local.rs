@@ -5,12 +5,12 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use inferbus::app;
 use inferbus::config::{Compute, EngineSettings, ModelSettings};
-use inferbus::job::{self, Done, Failure, Payload, Stage, StageTimes, Surroundings};
 use inferbus::models::bundle::{Artifacts, Bundle as Loaded, Identity, bounds, grants};
 use inferbus::observe::metrics::Metrics;
-use inferbus::wire::Wire;
 use inferbus_catalog::{Bundle, Role};
 use inferbus_engine::Signature;
+use inferbus_pipeline::Encoding;
+use inferbus_pipeline::{self, Context, Done, Failure, MessageTimes, Payload, Stage};
 use inferbus_sandbox::{Bounds, Ceilings, Grants, Inspection, LoadFault, LogLine, examine, try_compile};
 
 use super::{compile_plugin, load_model};
@@ -98,15 +98,15 @@ impl Local {
     }
 
     /// Runs one payload; the plugins' log lines go to standard error.
-    pub fn run(&self, payload: &[u8]) -> (Result<Done, Failure>, StageTimes) {
-        let payload = Payload { bytes: payload, wire: Wire::Frame, identity: &self.bundle.identity };
+    pub fn run(&self, payload: &[u8]) -> (Result<Done, Failure>, MessageTimes) {
+        let payload = Payload { bytes: payload, wire: Encoding::Frame, identity: &self.bundle.identity };
         job::run(&mut self.bundle.parts(0), payload, &Terminal)
     }
 }
 
 struct Terminal;
 
-impl Surroundings for Terminal {
+impl Context for Terminal {
     fn now(&self) -> Instant {
         Instant::now()
     }

@@ -21,10 +21,10 @@ use super::fault::OfflineFault;
 use super::position::{self, Position};
 use super::read::{Extent, Range, Source, Stored};
 use super::run::{self, Ran, Runnable};
+use crate::lanes::lane::result_headers;
 use crate::limits;
 use crate::models::bundle::Bundle;
 use crate::nats::connect;
-use crate::requests::reply::result_headers;
 use crate::stream::names;
 
 /// What is run again.
@@ -159,7 +159,7 @@ impl Replay {
         let (Some(publisher), Some(output)) = (publisher, output) else {
             return Ok(Ended { sequence, result: Ok(result), published: Published::default() });
         };
-        let mut headers = result_headers(&self.bundle, &Span::none(), Some(&message.headers), times);
+        let mut headers = result_headers(&self.bundle, &Span::none(), Some(&message.headers), &times);
         let route = self.route.as_ref().map(|(name, _)| name.as_str());
         names::origin(&mut headers, route, self.source.name(), sequence);
         headers.insert(names::REPLAY, "true");

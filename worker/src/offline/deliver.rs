@@ -13,10 +13,10 @@ use inferbus_catalog::SubjectFilter;
 
 use super::fault::OfflineFault;
 use super::run::{self, Unrun};
-use crate::job::Done;
 use crate::models::bundle::Bundle;
-use crate::outcome::header_text;
-use crate::requests::reply::fits;
+use crate::nats::headers;
+use inferbus_pipeline::Done;
+use inferbus_pipeline::outcome::header_text;
 
 /// Whether what is published must be stored, and by whom.
 #[derive(Clone, Debug)]
@@ -59,7 +59,7 @@ impl Publisher {
         done: Done,
         stored: &HashSet<String>,
     ) -> Result<Result<Published, Unrun>, OfflineFault> {
-        let done = match fits(self.context.client().max_payload(), done) {
+        let done = match bundle.fits_server(self.context.client().max_payload(), done) {
             Ok(done) => done,
             Err(failure) => return Ok(Err(run::unrun(bundle, &failure))),
         };
@@ -83,7 +83,7 @@ impl Publisher {
             published.duplicate = true;
             return Ok(Ok(published));
         }
-        done.written.say(&mut headers);
+        headers::write_encoding(&mut headers, done.encoding);
         let sent = self.publish(output, message(&headers, id, payload)).await;
         match self.keeper.confirm(sent).await? {
             Ok(duplicate) => published.duplicate = duplicate,

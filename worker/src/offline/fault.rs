@@ -5,7 +5,7 @@ use std::error::Error;
 use inferbus_catalog::{CatalogFault, Digest, ModelName, Problems, RouteName, Version};
 
 use crate::limits;
-use crate::models::bundle::BundleFault;
+use crate::models::loader::BundleFault;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OfflineFault {

@@ -23,11 +23,11 @@ use super::position::{self, Position};
 use super::read::{Range, Source};
 use super::run::{self, Ran, Runnable};
 use crate::failpoint;
-use crate::job::{Done, StageTimes};
+use crate::lanes::lane::result_headers;
 use crate::limits;
 use crate::models::bundle::Bundle;
-use crate::requests::reply::result_headers;
 use crate::stream::names;
+use inferbus_pipeline::{Done, MessageTimes};
 
 /// The dead letters of one route, and the version that they are tried with.
 pub struct Again {
@@ -120,7 +120,7 @@ impl Again {
     }
 
     /// Publishes what came of a letter, and then deletes it.
-    async fn deliver(&self, letter: &Letter, done: Done, times: StageTimes, way: &Way) -> Result<End, OfflineFault> {
+    async fn deliver(&self, letter: &Letter, done: Done, times: MessageTimes, way: &Way) -> Result<End, OfflineFault> {
         let summary = &letter.summary;
         let Some(output) = self.route.output_for(&summary.subject) else {
             return Ok(End::Failed(format!("route {} makes no output of the subject {}", self.name, summary.subject)));
@@ -136,7 +136,7 @@ impl Again {
         if self.dry {
             return Ok(end);
         }
-        let mut headers = result_headers(&self.bundle, &Span::none(), Some(&letter.headers), times);
+        let mut headers = result_headers(&self.bundle, &Span::none(), Some(&letter.headers), &times);
         names::origin(&mut headers, Some(&summary.route), &summary.stream, summary.sequence);
         let parcel = Parcel { output, headers, id: summary.message_id.clone() };
         let published = match way.publisher.send(&self.bundle, parcel, done, &way.stored).await? {

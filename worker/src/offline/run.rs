@@ -14,12 +14,12 @@ use tokio::sync::mpsc;
 use tracing::Span;
 
 use super::fault::OfflineFault;
-use crate::job::{Done, Failure, StageTimes};
+use crate::lanes::dispatch::fits;
 use crate::lanes::lane::{Finished, Job, Lanes};
 use crate::limits;
 use crate::models::bundle::Bundle;
-use crate::outcome::{self, Refusal};
-use crate::requests::admission;
+use inferbus_pipeline::{Done, Failure, MessageTimes};
+use inferbus_pipeline::{Refusal, outcome};
 
 /// What can be run: a payload with the headers that it came with, or why there is none.
 pub trait Runnable: Send + 'static {
@@ -31,7 +31,7 @@ pub trait Runnable: Send + 'static {
 pub struct Ran<M> {
     pub message: M,
     pub result: Result<Done, Unrun>,
-    pub times: StageTimes,
+    pub times: MessageTimes,
 }
 
 /// Why a message has no result, in one line, and the reason's label.
@@ -95,22 +95,22 @@ impl<M: Runnable> Running<M> {
         let (sender, finished) = mpsc::channel(limits::OFFLINE_IN_HAND);
         let lanes = Lanes::start(lanes, limits::OFFLINE_IN_HAND, &sender, None).map_err(OfflineFault::Lanes)?;
         // The last messages have nobody to wait for.
-        lanes.hurry();
+        lanes.stop_batching_delay();
         Ok(Self { bundle, lanes, finished, messages: 0, bytes: 0 })
     }
 
     /// Hands a message to a lane; gives back one that no lane will see.
     fn submit(&mut self, message: M) -> Option<Ran<M>> {
         let unrun = |message, label, text| {
-            Some(Ran { message, result: Err(Unrun { label, text }), times: StageTimes::default() })
+            Some(Ran { message, result: Err(Unrun { label, text }), times: MessageTimes::default() })
         };
         self.bytes += len(&message);
         let payload = match message.payload() {
             Ok(payload) => payload,
             Err(why) => return unrun(message, "no_payload", why),
         };
-        let wire = match admission::fits(&self.bundle, payload.len(), Some(message.headers())) {
-            Ok(wire) => wire,
+        let encoding = match fits(&self.bundle, payload.len(), Some(message.headers())) {
+            Ok(encoding) => encoding,
             Err(refusal) => {
                 return unrun(message, refusal.verdict().label, outcome::header_text(&refusal.to_string()));
             }
@@ -118,7 +118,7 @@ impl<M: Runnable> Running<M> {
         let job = Job {
             bundle: self.bundle.clone(),
             payload,
-            wire,
+            encoding,
             name: None,
             received: Instant::now(),
             deadline: None,
@@ -144,7 +144,6 @@ impl<M: Runnable> Running<M> {
 }
 
 pub fn unrun(bundle: &Bundle, failure: &Failure) -> Unrun {
-    let identity = &bundle.identity;
-    let text = outcome::sentence(identity.model.as_ref(), &identity.version.to_string(), failure.stage(), failure);
+    let text = failure.sentence(&bundle.identity, bundle.plan.name(failure.stage));
     Unrun { label: failure.verdict().label, text }
 }

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use inferbus_catalog::{Catalog, CatalogFault, ModelName, Route, RouteName, RouteSummary, Version};
 
 use super::fault::OfflineFault;
-use crate::models::bundle::{Artifacts, Bundle, Identity, Loader};
+use crate::models::bundle::Bundle;
+use crate::models::loader::{Artifacts, Loader};
 use crate::observe::metrics::Metrics;
+use inferbus_pipeline::Identity;
 
 /// Fetches a version, the active one unless another is named, and loads it as a worker does.
 pub async fn load(

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use async_nats::HeaderMap;
-use inferbus::models::bundle::Identity;
-use inferbus::job::{self, Parts, Payload, Stage, StageTimes, Surroundings, Transform};
+use inferbus_pipeline::Identity;
+use inferbus_pipeline::{self, Parts, Payload, Stage, MessageTimes, Context, Transform};
 use inferbus::requests::reply::{identity_headers, message_headers};
 use inferbus::lanes::queue::{Queue, Turn, Waits};
 use inferbus::models::registry::{Found, Registry, Slot};
-use inferbus::wire::{Decoded, Wire, Written};
+use inferbus_pipeline::encoding::{Decoded, Wire, Written};
 use inferbus_abi::frame::{self, DataType, Frame, Shape, Tensor};
 use inferbus_catalog::{Digest, Mapping, ModelName, SubjectFilter, parse_version};
 use inferbus_engine::{Model, ModelFault};
@@ -106,7 +106,7 @@ fn result_headers() -> anyhow::Result<Call> {
     let mut incoming = HeaderMap::new();
     incoming.insert("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let micros = Duration::from_micros;
-    let times = StageTimes { pre: micros(12), infer: micros(345), post: micros(6), ..StageTimes::default() };
+    let times = MessageTimes { pre: micros(12), infer: micros(345), post: micros(6), ..MessageTimes::default() };
     Ok(Box::new(move || {
         let mut headers = message_headers(black_box(&bundle), &Span::none(), Some(&incoming), times);
         Written::Frame.say(&mut headers);
@@ -207,7 +207,7 @@ impl Model for Same {
 /// Here time stands still.
 struct Still(Instant);
 
-impl Surroundings for Still {
+impl Context for Still {
     fn now(&self) -> Instant {
         self.0
     }
@@ -220,7 +220,7 @@ fn job(mut parts: Parts) -> anyhow::Result<Call> {
     let numbers = numbers();
     let expected = frame::encode(&[tensor(bytemuck::cast_slice(&numbers))])?;
     Ok(Box::new(move || {
-        let payload = Payload { bytes: black_box(&payload), wire: Wire::Frame, identity: &identity };
+        let payload = Payload { bytes: black_box(&payload), wire: Encoding::Frame, identity: &identity };
         let output = job::run(&mut parts, payload, &around).0?.output.context("a message has no result")?;
         ensure!(output == expected, "a message has another result");
         Ok(())

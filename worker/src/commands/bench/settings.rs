@@ -8,7 +8,7 @@ use inferbus::bench::fault::BenchFault;
 use inferbus::bench::payload::{self, Payload};
 use inferbus::bench::run::{Bench, Stream, Target, Troubles};
 use inferbus::bench::zeros;
-use inferbus::wire;
+use inferbus_pipeline::encoding;
 
 use super::Arguments;
 

@@ -8,7 +8,7 @@ use async_nats::jetstream::Context;
 use clap::Args;
 use inferbus::app;
 use inferbus::config::Compute;
-use inferbus::models::bundle::Loader;
+use inferbus::models::loader::Loader;
 use inferbus::nats::connect::Connection;
 use inferbus::offline::dead_letters::{DeadLetters, Pick};
 use inferbus::offline::excerpt::excerpt;

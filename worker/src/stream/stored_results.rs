@@ -14,8 +14,8 @@ use async_nats::jetstream::stream::RawMessageErrorKind;
 use futures_util::StreamExt as _;
 use inferbus_catalog::{Route, RouteName};
 
+use super::fault::SetupFault;
 use super::names;
-use super::setup::SetupFault;
 use crate::limits;
 
 /// The stream's birth and the sequence of the newest stored result of a route.

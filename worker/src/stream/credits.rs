@@ -1,6 +1,6 @@
-//! Room for stream messages: places and bytes, reserved before they are asked for.
+//! Credits for stored messages: places and bytes, reserved before messages are requested from the server.
 //!
-//! Promises: what was asked of the server has its place already, so nothing that arrives is ever without one.
+//! Guarantees: every requested message has its place and bytes before it arrives.
 
 use std::sync::Arc;
 
@@ -8,36 +8,36 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use crate::limits;
 
-/// The room that all streams' routes of a worker share.
+/// The credits shared by all stream routes of a worker.
 #[derive(Clone)]
-pub struct Room {
+pub struct Credits {
     places: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
     freed: Arc<Notify>,
 }
 
-/// Room for what was asked for and has not arrived.
-pub struct Reserve {
+/// Credits of requested messages that have not arrived.
+pub struct Reservation {
     places: OwnedSemaphorePermit,
     bytes: OwnedSemaphorePermit,
 }
 
-/// One message's room.
-pub struct Place {
+/// One message's credits; dropping it returns them.
+pub struct StreamPlace {
     places: Option<OwnedSemaphorePermit>,
     bytes: Option<OwnedSemaphorePermit>,
     freed: Arc<Notify>,
 }
 
-impl Drop for Place {
+impl Drop for StreamPlace {
     fn drop(&mut self) {
-        // Whoever waits for room looks only after it is there.
+        // Waiters check for credits only after their return.
         drop((self.places.take(), self.bytes.take()));
         self.freed.notify_waiters();
     }
 }
 
-impl Default for Room {
+impl Default for Credits {
     fn default() -> Self {
         Self {
             places: Arc::new(Semaphore::new(limits::STREAM_PLACES)),
@@ -47,9 +47,9 @@ impl Default for Room {
     }
 }
 
-impl Room {
-    /// Reserves at most `messages` places and at most `bytes`; nothing if there is not room for one message of `least` bytes.
-    pub fn reserve(&self, messages: usize, least: usize, bytes: usize) -> Option<Reserve> {
+impl Credits {
+    /// Reserves at most `messages` places and `bytes`; `None` if one message of `least` bytes does not fit.
+    pub fn reserve(&self, messages: usize, least: usize, bytes: usize) -> Option<Reservation> {
         let messages = messages.min(self.places.available_permits());
         let wanted = permits(bytes).min(self.bytes.available_permits());
         if messages == 0 || wanted < permits(least) {
@@ -57,33 +57,33 @@ impl Room {
         }
         let places = self.places.clone().try_acquire_many_owned(u32::try_from(messages).ok()?).ok()?;
         let bytes = self.bytes.clone().try_acquire_many_owned(u32::try_from(wanted).ok()?).ok()?;
-        Some(Reserve { places, bytes })
+        Some(Reservation { places, bytes })
     }
 
-    /// Waits until somebody gives room back.
+    /// Waits until credits are returned.
     pub async fn freed(&self) {
         self.freed.notified().await;
     }
 
     /// Waits until every place is free.
-    pub async fn emptied(&self) {
-        // A closed semaphore cannot happen here, and would mean that nothing is in hand.
+    pub async fn drained(&self) {
+        // The semaphore is never closed; an error would mean that nothing is in flight.
         let _ = self.places.acquire_many(u32::try_from(limits::STREAM_PLACES).unwrap_or(u32::MAX)).await;
     }
 
-    /// Room for a message that nobody had reserved any for.
-    pub fn one(&self, len: usize) -> Option<Place> {
+    /// Credits for a message without a reservation.
+    pub fn one(&self, len: usize) -> Option<StreamPlace> {
         let places = self.places.clone().try_acquire_owned().ok()?;
         let bytes = self.bytes.clone().try_acquire_many_owned(u32::try_from(permits(len)).ok()?).ok()?;
         Some(self.place(places, bytes))
     }
 
-    fn place(&self, places: OwnedSemaphorePermit, bytes: OwnedSemaphorePermit) -> Place {
-        Place { places: Some(places), bytes: Some(bytes), freed: self.freed.clone() }
+    fn place(&self, places: OwnedSemaphorePermit, bytes: OwnedSemaphorePermit) -> StreamPlace {
+        StreamPlace { places: Some(places), bytes: Some(bytes), freed: self.freed.clone() }
     }
 }
 
-impl Reserve {
+impl Reservation {
     pub fn messages(&self) -> usize {
         self.places.num_permits()
     }
@@ -92,11 +92,11 @@ impl Reserve {
         self.bytes.num_permits() * limits::BYTES_PER_PERMIT
     }
 
-    /// The room for one message that has arrived.
-    pub fn take(&mut self, room: &Room, len: usize) -> Option<Place> {
+    /// The credits of one message that has arrived.
+    pub fn take(&mut self, credits: &Credits, len: usize) -> Option<StreamPlace> {
         match (self.places.split(1), self.bytes.split(permits(len))) {
-            (Some(places), Some(bytes)) => Some(room.place(places, bytes)),
-            _ => room.one(len),
+            (Some(places), Some(bytes)) => Some(credits.place(places, bytes)),
+            _ => credits.one(len),
         }
     }
 }

@@ -44,7 +44,8 @@ pub struct Delivery {
     /// A lower bound of the delivery time: the newest pull request before it.
     pub requested_at: Instant,
     pub received: Instant,
-    pub place: StreamPlace,
+    /// Returned when the delivery is dropped.
+    pub _place: StreamPlace,
 }
 
 impl Delivery {
@@ -215,7 +216,7 @@ impl InFlight {
             key,
             requested_at,
             received,
-            place,
+            _place: place,
         });
         if delivery.output.is_empty() {
             // The consumer's filter is the route's subject, so this is a defect.

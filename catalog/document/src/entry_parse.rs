@@ -6,7 +6,8 @@ use crate::canonical::canonical;
 use crate::entry::{Artifact, Batch, EngineOptions, Entry, Grant, Lanes, Limits, Plugin, PluginKind, Provider};
 use crate::fields::{Node, read_json, span, text_map};
 use crate::limits;
-use crate::problems::{Problems, excerpt};
+use crate::problems::Problems;
+use crate::text::excerpt;
 use crate::units::ByteSize;
 
 impl Entry {

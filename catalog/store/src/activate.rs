@@ -3,16 +3,13 @@
 //! Promises: a pointer is only moved to a version whose entry is valid and whose artifacts are stored, and only
 //! from the revision that was looked at. Of two who move it at once exactly one succeeds.
 
+use inferbus_catalog_document::{Digest, ModelName, Pointer, Problems};
 use std::time::SystemTime;
 
 use crate::bucket::{Expect, Stored};
 use crate::catalog::Catalog;
-use crate::digest::Digest;
 use crate::fault::CatalogFault;
 use crate::limits;
-use crate::names::ModelName;
-use crate::pointer::Pointer;
-use crate::problems::Problems;
 use semver::Version;
 
 #[derive(Clone, Copy, Debug, Default)]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use sha2::{Digest as _, Sha256};
 
-use crate::problems::excerpt;
+use crate::text::excerpt;
 
 const PREFIX: &str = "sha256:";
 const SHORT_DIGITS: usize = 12;
@@ -106,14 +106,14 @@ impl schemars::JsonSchema for Digest {
 
 /// Makes a digest from pieces.
 #[derive(Default)]
-pub(crate) struct Hasher(Sha256);
+pub struct Hasher(Sha256);
 
 impl Hasher {
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    pub(crate) fn finish(self) -> Digest {
+    pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
 }

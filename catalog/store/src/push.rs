@@ -5,15 +5,12 @@
 
 use std::collections::BTreeSet;
 
+use inferbus_catalog_document::{Artifact, Bundle, Digest, Entry, ModelName, Role};
 use semver::Version;
 
 use crate::bucket::Expect;
-use crate::bundle::Bundle;
 use crate::catalog::{Catalog, entry_key};
-use crate::digest::Digest;
-use crate::entry::{Artifact, Entry, Role};
 use crate::fault::CatalogFault;
-use crate::names::ModelName;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PushOptions {

@@ -7,19 +7,16 @@ use std::collections::BTreeMap;
 use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
 use async_nats::jetstream::{self, Context, object_store};
 use bytes::Bytes;
+use inferbus_catalog_document::{
+    Artifact, Digest, Entry, ModelName, Pointer, Problems, Route, RouteName, parse_version,
+};
 use semver::Version;
 
 use crate::artifacts::Artifacts;
 use crate::bucket::{Bucket, Contents, Expect, Stored};
-use crate::digest::Digest;
-use crate::entry::{Artifact, Entry};
 use crate::fault::CatalogFault;
 use crate::follower::{FollowOptions, Follower};
 use crate::limits;
-use crate::names::{ModelName, RouteName, parse_version};
-use crate::pointer::Pointer;
-use crate::problems::Problems;
-use crate::route::Route;
 
 const MODELS: &str = "models";
 const ROUTES: &str = "routes";

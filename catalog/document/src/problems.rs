@@ -78,12 +78,3 @@ impl Report {
         }
     }
 }
-
-/// A bad value as a message may repeat it: short, quoted, with nothing that a terminal would obey.
-pub(crate) fn excerpt(text: &str) -> String {
-    let mut shown: String = text.chars().take(limits::EXCERPT_CHARS).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    format!("{shown:?}")
-}

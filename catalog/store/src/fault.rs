@@ -4,13 +4,10 @@ use std::error::Error;
 use std::iter::successors;
 
 use async_nats::jetstream::{self, ErrorCode};
+use inferbus_catalog_document::{Digest, ModelName, Pointer, Problems, RouteName};
 use semver::Version;
 
-use crate::digest::Digest;
 use crate::limits;
-use crate::names::{ModelName, RouteName};
-use crate::pointer::Pointer;
-use crate::problems::Problems;
 
 const UNAVAILABLE: usize = 503;
 

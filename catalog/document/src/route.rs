@@ -11,8 +11,9 @@ use crate::canonical::canonical;
 use crate::fields::{Fields, Node, read_json, span};
 use crate::limits;
 use crate::names::{ModelName, StreamName};
-use crate::problems::{Problems, excerpt};
+use crate::problems::Problems;
 use crate::subject;
+use crate::text::excerpt;
 use crate::units::Span;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

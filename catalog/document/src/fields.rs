@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::limits;
-use crate::problems::{Problems, Report, excerpt};
+use crate::problems::{Problems, Report};
+use crate::text::excerpt;
 use crate::units::Span;
 
 /// A value, where it stands, and where its problems go.

@@ -4,7 +4,7 @@
 
 mod support;
 
-use inferbus_catalog::{
+use inferbus_catalog_document::{
     Bundle, BundleFault, Digest, Entry, Grant, Mode, ModelName, Pointer, Problems, Role, Route, Start, StreamOptions,
     entry_schema, limits, parse_version,
 };
@@ -155,9 +155,12 @@ fn what_is_not_json_says_where() {
 
 #[test]
 fn the_published_schema_is_what_the_code_says() {
-    let published = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/entry.schema.json")).unwrap();
+    let published = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../entry.schema.json")).unwrap();
     let generated = format!("{:#}\n", entry_schema());
-    assert_eq!(published, generated, "run: cargo run -p inferbus-catalog --example schema > catalog/entry.schema.json");
+    assert_eq!(
+        published, generated,
+        "run: cargo run -p inferbus-catalog-document --example schema > catalog/entry.schema.json"
+    );
 }
 
 #[test]

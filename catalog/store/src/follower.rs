@@ -11,6 +11,7 @@ use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use inferbus_catalog_document::ModelName;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -19,7 +20,6 @@ use crate::bucket::{Bucket, Contents, Stored, Watch};
 use crate::fault::CatalogFault;
 use crate::jitter;
 use crate::limits;
-use crate::names::ModelName;
 
 /// What must be looked at again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

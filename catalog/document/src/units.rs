@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use crate::problems::excerpt;
+use crate::text::excerpt;
 
 const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 const SPANS: [(&str, u64); 3] = [("s", 1_000_000), ("ms", 1_000), ("us", 1)];

@@ -1,7 +1,7 @@
 //! Subject filters, and the templates that make one subject out of another, as NATS itself writes them.
 
 use crate::limits;
-use crate::problems::excerpt;
+use crate::text::excerpt;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SubjectFault {

@@ -10,12 +10,11 @@ use async_nats::jetstream::Context;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::{Bytes, BytesMut};
+use inferbus_catalog_document::{Artifact, Digest, Hasher};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::bucket::{Bucket, Expect};
-use crate::digest::{Digest, Hasher};
-use crate::entry::Artifact;
 use crate::fault::CatalogFault;
 use crate::limits;
 

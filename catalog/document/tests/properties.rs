@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
-use inferbus_catalog::{Digest, Entry, Pointer, Route};
+use inferbus_catalog_document::{Digest, Entry, Pointer, Route};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::{Value, json};

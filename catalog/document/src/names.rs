@@ -8,7 +8,7 @@ use std::str::FromStr;
 use semver::Version;
 
 use crate::limits;
-use crate::problems::excerpt;
+use crate::text::excerpt;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(

@@ -22,4 +22,4 @@ pub use catalog::{Catalog, ModelSummary, RouteSummary};
 pub use fault::CatalogFault;
 pub use follower::{Changes, FollowOptions, Follower, FollowerState};
 pub use inferbus_catalog_document::*;
-pub use push::{Progress, PushOptions, Pushed, Step};
+pub use push::{Progress, PushOptions, PushPhase, Pushed};

@@ -23,13 +23,13 @@ pub struct PushOptions {
 pub struct Progress {
     pub role: Role,
     pub artifact: Artifact,
-    pub step: Step,
+    pub phase: PushPhase,
     /// Bytes done in this step, of `artifact.size`.
     pub done: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum PushPhase {
     /// Reading what is already stored under this digest.
     Checking,
     Uploading,
@@ -104,8 +104,8 @@ impl Catalog {
         artifact: Artifact,
         progress: OnProgress<'_>,
     ) -> Result<bool, CatalogFault> {
-        let mut report = |step, done| progress(Progress { role, artifact, step, done });
-        let checked = self.artifacts.verify(&artifact, &mut |done| report(Step::Checking, done)).await;
+        let mut report = |phase, done| progress(Progress { role, artifact, phase, done });
+        let checked = self.artifacts.verify(&artifact, &mut |done| report(PushPhase::Checking, done)).await;
         let missing = match checked {
             Ok(()) => false,
             Err(fault) if fault.is_about_stored_bytes() => true,
@@ -113,10 +113,10 @@ impl Catalog {
         };
         if missing {
             let bytes = bundle.file(role).ok_or(CatalogFault::IncompleteBundle { digest: artifact.digest })?;
-            self.artifacts.put(bytes, &mut |done| report(Step::Uploading, done)).await?;
-            self.artifacts.verify(&artifact, &mut |done| report(Step::Verifying, done)).await?;
+            self.artifacts.put(bytes, &mut |done| report(PushPhase::Uploading, done)).await?;
+            self.artifacts.verify(&artifact, &mut |done| report(PushPhase::Verifying, done)).await?;
         }
-        report(Step::Stored, artifact.size);
+        report(PushPhase::Stored, artifact.size);
         Ok(missing)
     }
 

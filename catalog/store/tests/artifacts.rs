@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_nats::jetstream;
 use async_nats::jetstream::object_store::ObjectInfo;
-use inferbus_catalog::{Artifact, Bundle, Catalog, CatalogFault, Digest, Progress, PushOptions, Role, Step};
+use inferbus_catalog::{Artifact, Bundle, Catalog, CatalogFault, Digest, Progress, PushOptions, PushPhase, Role};
 use serde_json::json;
 use support::{Server, artifacts_stream, digits, object_store, push, put_meta, soon};
 use tokio::io::AsyncReadExt;
@@ -185,7 +185,7 @@ async fn push_while_replaced(stored: &Stored, content: Arc<Vec<u8>>) -> inferbus
     let mut replaced = false;
     let (port, digest) = (stored.server.port, stored.model().digest.to_string());
     let mut progress = |progress: Progress| {
-        if !replaced && progress.step == Step::Checking && progress.role == Role::Model {
+        if !replaced && progress.phase == PushPhase::Checking && progress.role == Role::Model {
             replaced = true;
             let (content, digest) = (content.clone(), digest.clone());
             // The push stands still meanwhile, so the object is certainly replaced between two chunks.

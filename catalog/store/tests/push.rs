@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use async_nats::jetstream::{self, kv};
 use inferbus_catalog::{
-    Activate, Catalog, CatalogFault, Digest, Pointer, Progress, PushOptions, Role, Route, RouteName, Step,
+    Activate, Catalog, CatalogFault, Digest, Pointer, Progress, PushOptions, PushPhase, Role, Route, RouteName,
 };
 use support::{Server, artifacts_stream, bundle, digits, models_bucket, name, object_store, push, soon, version};
 
@@ -236,16 +236,16 @@ async fn a_push_that_dies_leaves_nothing_visible_and_can_be_resumed() {
     let bundle = digits("1.0.0");
     let model = bundle.entry.model;
 
-    push_and_die(&catalog, |progress| progress.step == Step::Uploading && progress.done > 0).await;
+    push_and_die(&catalog, |progress| progress.phase == PushPhase::Uploading && progress.done > 0).await;
     assert!(matches!(catalog.artifact(&model).await, Err(CatalogFault::MissingArtifact { .. })));
     assert!(catalog.models().await.unwrap().is_empty());
 
-    push_and_die(&catalog, |progress| progress.role == Role::Pre && progress.step == Step::Stored).await;
+    push_and_die(&catalog, |progress| progress.role == Role::Pre && progress.phase == PushPhase::Stored).await;
     assert!(catalog.models().await.unwrap().is_empty());
     let fault = catalog.activate(&name("digits"), &version("1.0.0"), Activate::default()).await.unwrap_err();
     assert!(matches!(fault, CatalogFault::UnknownVersion { .. }), "{fault}");
 
-    push_and_die(&catalog, |progress| progress.role == Role::Post && progress.step == Step::Stored).await;
+    push_and_die(&catalog, |progress| progress.role == Role::Post && progress.phase == PushPhase::Stored).await;
     assert!(catalog.models().await.unwrap().is_empty());
 
     let resumed = push(&catalog, &bundle).await.unwrap();
@@ -258,16 +258,16 @@ async fn a_push_reports_every_byte_in_order() {
     let server = Server::start();
     let (catalog, _) = server.catalog().await;
     let bundle = digits("1.0.0");
-    let mut steps: HashMap<(Role, Step), Vec<u64>> = HashMap::new();
-    let mut progress = |p: Progress| steps.entry((p.role, p.step)).or_default().push(p.done);
+    let mut steps: HashMap<(Role, PushPhase), Vec<u64>> = HashMap::new();
+    let mut progress = |p: Progress| steps.entry((p.role, p.phase)).or_default().push(p.done);
     soon("a push", catalog.push(&bundle, PushOptions::default(), &mut progress)).await.unwrap();
-    for step in [Step::Uploading, Step::Verifying] {
+    for step in [PushPhase::Uploading, PushPhase::Verifying] {
         let done = &steps[&(Role::Model, step)];
         assert!(done.len() > 3 && done.is_sorted(), "{done:?}");
         assert_eq!(*done.last().unwrap(), bundle.entry.model.size);
     }
-    assert!(!steps.contains_key(&(Role::Model, Step::Checking)), "there was nothing to check");
-    assert_eq!(steps[&(Role::Post, Step::Stored)].len(), 1);
+    assert!(!steps.contains_key(&(Role::Model, PushPhase::Checking)), "there was nothing to check");
+    assert_eq!(steps[&(Role::Post, PushPhase::Stored)].len(), 1);
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ pub struct ModelSummary {
     /// The versions that have an entry, the oldest first.
     pub versions: Vec<Version>,
     /// Keys under this name that are not versions.
-    pub strange_keys: Vec<String>,
+    pub unrecognized_keys: Vec<String>,
 }
 
 /// One route as a list shows it.
@@ -108,7 +108,7 @@ impl Catalog {
             };
             match parse_version(version) {
                 Ok(version) => model.versions.push(version),
-                Err(_) => model.strange_keys.push(entry.key),
+                Err(_) => model.unrecognized_keys.push(entry.key),
             }
         }
         let mut models: Vec<ModelSummary> = models.into_values().collect();
@@ -198,7 +198,7 @@ impl Catalog {
 /// The summary of a model, made if it is new; none for a key that is not the name of a model.
 fn summary<'a>(models: &'a mut BTreeMap<String, ModelSummary>, key: &str) -> Option<&'a mut ModelSummary> {
     let name: ModelName = key.parse().ok()?;
-    let new = || ModelSummary { name, active: None, versions: Vec::new(), strange_keys: Vec::new() };
+    let new = || ModelSummary { name, active: None, versions: Vec::new(), unrecognized_keys: Vec::new() };
     Some(models.entry(key.to_owned()).or_insert_with(new))
 }
 

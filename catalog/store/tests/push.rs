@@ -147,7 +147,7 @@ async fn what_operators_put_by_hand_is_read_and_its_problems_are_named() {
     bucket.put("M.1.0.0", "x".into()).await.unwrap();
     let models = catalog.models().await.unwrap();
     assert_eq!(models.len(), 1);
-    assert_eq!((models[0].active.clone(), models[0].strange_keys.clone()), (None, vec!["m.latest".to_owned()]));
+    assert_eq!((models[0].active.clone(), models[0].unrecognized_keys.clone()), (None, vec!["m.latest".to_owned()]));
 }
 
 #[tokio::test]

@@ -147,10 +147,6 @@ impl Route {
         serde_json::to_value(self).map(|value| canonical(&value)).unwrap_or_default()
     }
 
-    pub fn matches(&self, subject: &str) -> bool {
-        subject::matches(&self.subject, subject)
-    }
-
     /// Where the result of a message on `subject` is published; nowhere without an output or a match.
     pub fn output_for(&self, subject: &str) -> Option<String> {
         self.output.as_ref().and_then(|template| subject::mapped(template, &self.subject, subject))

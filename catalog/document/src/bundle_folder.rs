@@ -12,12 +12,13 @@ use semver::Version;
 use serde_json::{Map, Value};
 
 use crate::digest::Digest;
-use crate::entry::{Artifact, EngineOptions, Entry, Grant, Limits, Plugin, PluginKind, Role};
+use crate::entry::{Artifact, EngineOptions, Entry, Grant, Limits, Plugin, PluginKind};
 use crate::entry_parse::{config, engine, grants, kind, limits_of};
 use crate::fields::{Node, read_value, text_map};
 use crate::limits;
 use crate::names::{ModelName, parse_version};
 use crate::problems::Problems;
+use crate::steps::Role;
 
 const MANIFEST: &str = "bundle.toml";
 
@@ -43,7 +44,7 @@ pub enum BundleFault {
 }
 
 impl Bundle {
-    /// Reads `bundle.toml` in `folder` and every file that it names. Blocks.
+    /// Reads `bundle.toml` in `folder` and every file in it. Blocks.
     pub fn read(folder: &Path) -> Result<Self, BundleFault> {
         let path = folder.join(MANIFEST);
         let text = read_file(&path, limits::MANIFEST_BYTES)?;
@@ -132,10 +133,7 @@ fn manifest(node: &Node<'_>) -> Option<Manifest> {
     let known = ["model", "version", "network", "pre", "post", "sample", "limits", "engine", "labels"];
     let fields = node.fields(&known)?;
     let model = fields.required("model").and_then(|node| node.parsed());
-    let version = fields.required("version").and_then(|node| {
-        let text = node.text()?;
-        parse_version(text).map_err(|fault| node.problem(fault.to_string())).ok()
-    });
+    let version = fields.required("version").and_then(|node| node.checked(parse_version));
     let network = fields.required("network").and_then(|node| path(&node));
     let pre = fields.optional("pre").and_then(|node| plugin_source(&node));
     let post = fields.optional("post").and_then(|node| plugin_source(&node));

@@ -24,9 +24,9 @@ impl Digest {
 
     /// The digest of bytes that come in pieces.
     pub fn of_pieces(pieces: impl IntoIterator<Item: AsRef<[u8]>>) -> Self {
-        let mut hash = Sha256::new();
-        pieces.into_iter().for_each(|piece| hash.update(piece));
-        Self(hash.finalize().into())
+        let mut hasher = DigestHasher::default();
+        pieces.into_iter().for_each(|piece| hasher.update(piece.as_ref()));
+        hasher.finish()
     }
 
     pub fn as_bytes(&self) -> &[u8; 32] {
@@ -106,9 +106,9 @@ impl schemars::JsonSchema for Digest {
 
 /// Makes a digest from pieces.
 #[derive(Default)]
-pub struct Hasher(Sha256);
+pub struct DigestHasher(Sha256);
 
-impl Hasher {
+impl DigestHasher {
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

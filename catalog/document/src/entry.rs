@@ -29,10 +29,10 @@ pub struct Entry {
     /// A payload that must go through without an error before a worker lets the version serve.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample: Option<Artifact>,
-    /// What one call of a plugin may use. What is left out takes the worker's default.
+    /// What one call of a plugin may use. Omitted keys use the worker's defaults.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
-    /// How the model is run. What is left out takes the worker's default.
+    /// How the model is run. Omitted keys use the worker's defaults.
     #[serde(default, skip_serializing_if = "EngineOptions::is_default")]
     pub engine: EngineOptions,
     /// Free text for people and tools.
@@ -177,26 +177,6 @@ pub enum Lanes {
     Count(u32),
 }
 
-/// What an artifact is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Role {
-    Model,
-    Pre,
-    Post,
-    Sample,
-}
-
-impl Role {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Model => "model",
-            Self::Pre => "pre",
-            Self::Post => "post",
-            Self::Sample => "sample",
-        }
-    }
-}
-
 impl Entry {
     /// The one spelling of this entry: keys sorted, no white space. This is what is stored.
     pub fn canonical(&self) -> Vec<u8> {
@@ -206,13 +186,6 @@ impl Entry {
 
     pub fn digest(&self) -> Digest {
         Digest::of(&self.canonical())
-    }
-
-    pub fn artifacts(&self) -> impl Iterator<Item = (Role, Artifact)> {
-        let plugin = |role, plugin: &Option<Plugin>| plugin.as_ref().map(|plugin| (role, plugin.artifact()));
-        let plugins = [plugin(Role::Pre, &self.pre), plugin(Role::Post, &self.post)];
-        let sample = self.sample.map(|sample| (Role::Sample, sample));
-        std::iter::once((Role::Model, self.model)).chain(plugins.into_iter().flatten()).chain(sample)
     }
 }
 

@@ -1,6 +1,7 @@
 //! Walks a JSON value for a parser, so that all problems are found in one pass and each knows its path.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
@@ -103,12 +104,13 @@ impl<'a> Node<'a> {
         None
     }
 
-    pub(crate) fn parsed<T>(&self) -> Option<T>
-    where
-        T: FromStr,
-        T::Err: std::fmt::Display,
-    {
-        self.text()?.parse().map_err(|fault: T::Err| self.problem(fault.to_string())).ok()
+    pub(crate) fn parsed<T: FromStr<Err: Display>>(&self) -> Option<T> {
+        self.checked(str::parse)
+    }
+
+    /// The result of `parse` for a string value. An error becomes a problem of this value.
+    pub(crate) fn checked<T, E: Display>(&self, parse: impl FnOnce(&str) -> Result<T, E>) -> Option<T> {
+        parse(self.text()?).map_err(|fault| self.problem(fault.to_string())).ok()
     }
 
     pub(crate) fn number(&self, range: RangeInclusive<u64>) -> Option<u64> {

@@ -19,14 +19,15 @@ mod names;
 mod pointer;
 mod problems;
 mod route;
+mod steps;
 mod subject;
 mod text;
 mod units;
 
 pub use bundle_folder::{Bundle, BundleFault};
-pub use digest::{Digest, DigestFault, Hasher};
+pub use digest::{Digest, DigestFault, DigestHasher};
 pub use entry::{
-    Artifact, Batch, EngineOptions, Entry, Grant, Lanes, Limits, Plugin, PluginKind, Provider, Role, entry_schema,
+    Artifact, Batch, EngineOptions, Entry, Grant, Lanes, Limits, Plugin, PluginKind, Provider, entry_schema,
 };
 pub use mapping::{Mapping, SubjectFilter};
 pub use names::{ModelName, NameFault, RouteName, StreamName, StreamNameFault, VersionFault, parse_version};
@@ -34,5 +35,6 @@ pub use pointer::Pointer;
 pub use problems::{Problem, Problems};
 pub use route::{Mode, Priority, PriorityFault, Route, Start, StartFault, StreamOptions};
 pub use semver::Version;
+pub use steps::{Role, Step, StepKind};
 pub use subject::{SubjectFault, covers, overlap};
 pub use units::{ByteSize, Span, UnitFault};

@@ -42,10 +42,7 @@ impl Pointer {
 
 fn pointer(node: &Node<'_>) -> Option<Pointer> {
     let fields = node.fields(&["version", "digest"])?;
-    let version = fields.required("version").and_then(|node| {
-        let text = node.text()?;
-        parse_version(text).map_err(|fault| node.problem(fault.to_string())).ok()
-    });
+    let version = fields.required("version").and_then(|node| node.checked(parse_version));
     let digest = fields.optional("digest").and_then(|node| node.parsed());
     Some(Pointer { version: version?, digest })
 }

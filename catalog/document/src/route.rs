@@ -176,11 +176,8 @@ const STREAM_KEYS: [&str; 7] = ["stream", "results", "order", "ack_wait", "deadl
 fn route(node: &Node<'_>) -> Option<Route> {
     let known = ["subject", "model", "output", "priority", "mode"].into_iter().chain(STREAM_KEYS).collect::<Vec<_>>();
     let fields = node.fields(&known)?;
-    let filter = fields.required("subject").and_then(|node| {
-        let text = node.text()?;
-        subject::check_filter(text).map_err(|fault| node.problem(fault.to_string())).ok()?;
-        Some(text.to_owned())
-    });
+    let filter = fields.required("subject");
+    let filter = filter.and_then(|node| node.checked(|text| subject::check_filter(text).map(|()| text.to_owned())));
     let model = fields.required("model").and_then(|node| node.parsed());
     let priority = fields.optional("priority").map_or(Some(Priority::Normal), |node| node.parsed());
     let kind = fields.optional("mode");
@@ -214,7 +211,7 @@ fn stream_mode(fields: &Fields<'_>, filter: Option<&str>) -> Option<StreamOption
         whole &= fields.optional(key).is_none_or(|node| set(&node).is_some());
     };
     read("results", &mut |node| node.parsed().map(|name| options.results = Some(name)));
-    read("order", &mut |node| order(node, filter).map(|order| options.order = Some(order)));
+    read("order", &mut |node| template(node, filter).map(|order| options.order = Some(order)));
     read("ack_wait", &mut |node| span(node, limits::ROUTE_ACK_WAIT).map(|wait| options.ack_wait = wait));
     read("deadline", &mut |node| span(node, limits::ROUTE_DEADLINE).map(|deadline| options.deadline = deadline));
     read("deliveries", &mut |node| node.number(limits::ROUTE_DELIVERIES).map(|most| options.deliveries = most));
@@ -222,19 +219,18 @@ fn stream_mode(fields: &Fields<'_>, filter: Option<&str>) -> Option<StreamOption
     whole.then_some(options)
 }
 
-fn order(node: &Node<'_>, filter: Option<&str>) -> Option<String> {
-    let (template, filter) = (node.text()?, filter?);
-    subject::check_template(template, filter).map_err(|fault| node.problem(fault.to_string())).ok()?;
-    Some(template.to_owned())
+/// A template over the wildcards of the filter. Without a valid filter there is no value to check against.
+fn template(node: &Node<'_>, filter: Option<&str>) -> Option<String> {
+    let (_, filter) = (node.text()?, filter?);
+    node.checked(|template| subject::check_template(template, filter).map(|()| template.to_owned()))
 }
 
 fn output(node: &Node<'_>, filter: Option<&str>) -> Option<String> {
-    let (template, filter) = (node.text()?, filter?);
-    subject::check_template(template, filter).map_err(|fault| node.problem(fault.to_string())).ok()?;
-    // Emits go below the output.
-    if subject::feeds_itself(template, filter) || subject::feeds_itself(&format!("{template}.>"), filter) {
+    let (template, filter) = (template(node, filter)?, filter?);
+    // Emitted messages are published below the output.
+    if subject::feeds_itself(&template, filter) || subject::feeds_itself(&format!("{template}.>"), filter) {
         node.problem("the route takes this subject itself, so results would come back without end; choose another");
         return None;
     }
-    Some(template.to_owned())
+    Some(template)
 }

@@ -10,7 +10,7 @@ use async_nats::jetstream::Context;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE;
 use bytes::{Bytes, BytesMut};
-use inferbus_catalog_document::{Artifact, Digest, Hasher};
+use inferbus_catalog_document::{Artifact, Digest, DigestHasher};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -136,7 +136,7 @@ impl Artifacts {
             keep.reserve(usize::try_from(expected.min(limits::FIRST_RESERVE)).unwrap_or(0));
         }
         let key = chunk_key(&meta.nuid);
-        let (mut hasher, mut found, mut from) = (Hasher::default(), 0, 0);
+        let (mut hasher, mut found, mut from) = (DigestHasher::default(), 0, 0);
         while found < expected {
             let chunk = self.bucket.next(&key, from).await?;
             let chunk = chunk.ok_or(CatalogFault::Truncated { digest, expected, found })?;

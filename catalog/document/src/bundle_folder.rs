@@ -1,6 +1,6 @@
-//! A bundle as its author keeps it: a folder with `bundle.toml` and the files that it names.
+//! Reads a bundle folder: the manifest `bundle.toml` and its files.
 //!
-//! Promises: a bundle that was read is complete and within every bound; its entry names exactly its files.
+//! Guarantees: a returned bundle is complete and within every bound. Its entry names exactly its files.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -22,7 +22,7 @@ use crate::steps::Role;
 
 const MANIFEST: &str = "bundle.toml";
 
-/// One version of a model with all of its bytes.
+/// One version of a model with the contents of all files.
 #[derive(Clone, Debug)]
 pub struct Bundle {
     pub name: ModelName,
@@ -44,7 +44,7 @@ pub enum BundleFault {
 }
 
 impl Bundle {
-    /// Reads `bundle.toml` in `folder` and every file in it. Blocks.
+    /// Reads `bundle.toml` in `folder` and every file named there. Blocks.
     pub fn read(folder: &Path) -> Result<Self, BundleFault> {
         let path = folder.join(MANIFEST);
         let text = read_file(&path, limits::MANIFEST_BYTES)?;
@@ -67,7 +67,7 @@ impl Bundle {
         Ok(Self { name, version, entry, files })
     }
 
-    /// The bytes of the artifact in that role.
+    /// The content of the artifact with this role.
     pub fn file(&self, role: Role) -> Option<&Bytes> {
         let (_, artifact) = self.entry.artifacts().find(|(found, _)| *found == role)?;
         self.files.get(&artifact.digest)
@@ -81,7 +81,7 @@ fn read_file(path: &Path, limit: u64) -> Result<Bytes, BundleFault> {
     if size > limit {
         return Err(BundleFault::TooLarge { path: path.to_owned(), size, limit });
     }
-    // A file can grow between the look and the read.
+    // The file can grow after the check of its size.
     let mut bytes = Vec::new();
     let read = file.take(limit + 1).read_to_end(&mut bytes).map_err(fault)? as u64;
     match read {
@@ -155,7 +155,7 @@ fn plugin_source(node: &Node<'_>) -> Option<PluginSource> {
     Some(PluginSource { wasm: wasm?, kind, language, built_by, config, grants })
 }
 
-/// A bundle is one folder: what it names must lie inside, so that the folder can be moved or packed.
+/// All files of a bundle are inside its folder, so the folder can be moved or archived.
 fn path(node: &Node<'_>) -> Option<PathBuf> {
     let path = PathBuf::from(node.text()?);
     let inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));

@@ -1,8 +1,8 @@
-//! One spelling for every JSON value: keys sorted, no white space. Digests are made of it.
+//! The canonical form of a JSON value: sorted keys, no white space. Digests are computed from it.
 
 use serde_json::Value;
 
-/// Sorts by itself: the order of a `serde_json` map depends on a feature that any crate of a build can switch.
+/// Sorts the keys here: any crate of a build can change the order of `serde_json` maps by a feature.
 pub(crate) fn canonical(value: &Value) -> Vec<u8> {
     let mut out = Vec::new();
     write(value, &mut out);

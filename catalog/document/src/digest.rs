@@ -22,7 +22,7 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// The digest of bytes that come in pieces.
+    /// The digest of the concatenated pieces.
     pub fn of_pieces(pieces: impl IntoIterator<Item: AsRef<[u8]>>) -> Self {
         let mut hasher = DigestHasher::default();
         pieces.into_iter().for_each(|piece| hasher.update(piece.as_ref()));
@@ -33,7 +33,7 @@ impl Digest {
         &self.0
     }
 
-    /// Enough digits to tell two digests apart at a glance.
+    /// The first digits, for display.
     pub fn short(&self) -> String {
         self.hex().take(SHORT_DIGITS).collect()
     }
@@ -104,7 +104,7 @@ impl schemars::JsonSchema for Digest {
     }
 }
 
-/// Makes a digest from pieces.
+/// Computes a digest from pieces.
 #[derive(Default)]
 pub struct DigestHasher(Sha256);
 

@@ -1,7 +1,7 @@
-//! An entry: everything that one version of a model is made of, and the digest that pins it.
+//! An entry: the artifacts and options of one version of a model, and its digest.
 //!
-//! Promises: an entry that came from [`Entry::parse`] keeps to every bound in `limits.rs`, and two entries
-//! with the same content have the same digest, however they were written.
+//! Guarantees: an entry returned by [`Entry::parse`] is within every bound in `limits.rs`. Entries with equal content
+//! have equal digests, independent of key order and white space.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -20,19 +20,19 @@ use crate::units::{ByteSize, Span};
 pub struct Entry {
     /// The ONNX file.
     pub model: Artifact,
-    /// Turns the payload into the model's inputs.
+    /// Converts the payload into the model's inputs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pre: Option<Plugin>,
-    /// Turns the model's outputs into the result.
+    /// Converts the model's outputs into the result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub post: Option<Plugin>,
-    /// A payload that must go through without an error before a worker lets the version serve.
+    /// A test payload. A worker serves the version only after processing this payload without an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sample: Option<Artifact>,
-    /// What one call of a plugin may use. Omitted keys use the worker's defaults.
+    /// Limits of one plugin call. Omitted keys use the worker's defaults.
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
-    /// How the model is run. Omitted keys use the worker's defaults.
+    /// Options for running the model. Omitted keys use the worker's defaults.
     #[serde(default, skip_serializing_if = "EngineOptions::is_default")]
     pub engine: EngineOptions,
     /// Free text for people and tools.
@@ -40,7 +40,7 @@ pub struct Entry {
     pub labels: BTreeMap<String, String>,
 }
 
-/// A file in the Object Store, named by its content.
+/// A file in the Object Store, identified by its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Artifact {
@@ -51,7 +51,7 @@ pub struct Artifact {
     pub size: u64,
 }
 
-/// A WebAssembly module and what it may do.
+/// A WebAssembly module and its permissions.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plugin {
@@ -62,21 +62,21 @@ pub struct Plugin {
     pub size: u64,
     #[serde(default)]
     pub kind: PluginKind,
-    /// The language that it was written in.
+    /// The source language.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub language: Option<String>,
-    /// The tool that built it.
+    /// The build tool.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub built_by: Option<String>,
-    /// Handed to the plugin's `init` as JSON.
+    /// Passed to the plugin's `init` as JSON.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<Value>,
-    /// The host functions that it may import.
+    /// The host functions available to the module.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub grants: Vec<Grant>,
 }
 
-/// What kind of WebAssembly a plugin is.
+/// The kind of WebAssembly binary.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum PluginKind {
@@ -89,56 +89,56 @@ pub enum PluginKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Grant {
-    /// Send extra messages under the route's output.
+    /// Publish additional messages below the route's output subject.
     Emit,
     /// Write to the worker's log.
     Log,
 }
 
-/// What one call of a plugin may use.
+/// Limits of one plugin call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
-    /// The plugin's linear memory.
+    /// The size of the plugin's linear memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<ByteSize>,
-    /// The time of one call.
+    /// The duration of one call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<Span>,
-    /// The length of one result.
+    /// The size of one result.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<ByteSize>,
-    /// The number of extra messages of one call.
+    /// The number of additional messages per call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emits: Option<u32>,
-    /// The extra messages of one call taken together, topics included.
+    /// The total size of all additional messages of one call, including their topics.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub emit_bytes: Option<ByteSize>,
-    /// The number of log lines of one call. What is beyond is counted and dropped.
+    /// The number of log lines per call. Further lines are counted and dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_lines: Option<u32>,
-    /// The log lines of one call taken together.
+    /// The total size of all log lines of one call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_bytes: Option<ByteSize>,
 }
 
-/// How the model is run.
+/// Options for running the model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EngineOptions {
-    /// How many messages are computed at the same time: a number, or `auto` for one per compute thread.
+    /// The number of messages computed concurrently: a number, or `auto` for one per compute thread.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lanes: Option<Lanes>,
-    /// Threads inside one run of the model. A worker has a ceiling on them.
+    /// The number of threads in one run of the model. Each worker limits this number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads: Option<u32>,
-    /// The time of one run of the model, after which it is stopped. 10 s unless it is given.
+    /// The maximum duration of one run of the model. The worker stops a longer run. The default is 10 s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time: Option<Span>,
-    /// What ONNX Runtime runs the model on. What that cannot run, the processor does.
+    /// The execution provider of ONNX Runtime. Unsupported operators run on the CPU.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub provider: Option<Provider>,
-    /// Whether ONNX Runtime keeps the memory of one run for the next; it does unless this is false.
+    /// Whether ONNX Runtime keeps allocated memory between runs. The default is true.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arena: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -156,17 +156,17 @@ pub enum Provider {
     Openvino,
 }
 
-/// Messages that are computed together: what waits when a compute thread is free, unless `min` asks for more.
+/// Batching of messages. Without `min`, a free compute thread takes the messages waiting at that moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Batch {
-    /// At most this many.
+    /// The maximum number of messages in a batch.
     #[schemars(range(min = 1))]
     pub max: u32,
-    /// Wait for this many, but never longer than `max_delay`.
+    /// Wait for this number of messages, but at most for `max_delay`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min: Option<u32>,
-    /// How long a message may wait for others.
+    /// The maximum wait of a message for others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_delay: Option<Span>,
 }
@@ -178,9 +178,9 @@ pub enum Lanes {
 }
 
 impl Entry {
-    /// The one spelling of this entry: keys sorted, no white space. This is what is stored.
+    /// The canonical form: sorted keys, no white space. The catalog stores this form.
     pub fn canonical(&self) -> Vec<u8> {
-        // Every key of an entry is a string and every number is finite, so this cannot fail.
+        // Cannot fail: every key is a string and every number is finite.
         serde_json::to_value(self).map(|value| canonical(&value)).unwrap_or_default()
     }
 
@@ -206,7 +206,7 @@ impl EngineOptions {
         *self == Self::default()
     }
 
-    /// How many lanes run the model where a worker has `available`.
+    /// The number of lanes for this model in a worker with `available` lanes.
     pub fn lanes(&self, available: usize) -> usize {
         match self.lanes {
             Some(Lanes::Count(count)) => count as usize,
@@ -238,7 +238,7 @@ impl JsonSchema for Lanes {
     }
 }
 
-/// The JSON Schema of an entry, for editors. Bounds that depend on one another are checked by [`Entry::parse`].
+/// The JSON Schema of an entry, for editors. Only [`Entry::parse`] checks dependencies between keys.
 pub fn entry_schema() -> Value {
     schemars::schema_for!(Entry).to_value()
 }

@@ -1,4 +1,4 @@
-//! Reads an entry from JSON and names every problem. The parts are shared with the manifest of a bundle.
+//! Parses an entry from JSON and reports every problem. The bundle manifest shares the parsers of the parts.
 
 use serde_json::Value;
 
@@ -66,7 +66,7 @@ pub(crate) fn config(node: &Node<'_>) -> Option<Value> {
     Some(node.value.clone())
 }
 
-/// Sorted, because the order means nothing and the digest must not depend on it.
+/// Sorted, because the order must not affect the digest.
 pub(crate) fn grants(node: &Node<'_>) -> Option<Vec<Grant>> {
     let mut grants = Vec::new();
     for item in node.items()? {
@@ -153,7 +153,7 @@ fn batch(node: &Node<'_>) -> Option<Batch> {
     let min = fields.optional("min").and_then(|node| small(&node, 1..=u64::from(max)));
     let delay = fields.optional("max_delay");
     let max_delay = delay.as_ref().and_then(|node| span(node, limits::ENTRY_BATCH_DELAY));
-    // One without the other would mean a wait without an end, or none at all.
+    // Either key alone would mean an endless wait or no wait.
     if min.is_some_and(|min| min > 1) != delay.is_some() {
         node.problem("`min` above 1 and `max_delay` belong together: give both, or neither");
         return None;

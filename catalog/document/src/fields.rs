@@ -1,4 +1,4 @@
-//! Walks a JSON value for a parser, so that all problems are found in one pass and each knows its path.
+//! Typed access to a JSON value. Parsers find all problems in one pass, each with its path.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -13,21 +13,21 @@ use crate::problems::{Problems, Report};
 use crate::text::excerpt;
 use crate::units::Span;
 
-/// A value, where it stands, and where its problems go.
+/// A value, its path, and the report for its problems.
 pub(crate) struct Node<'a> {
     pub(crate) value: &'a Value,
     path: String,
     report: &'a Report,
 }
 
-/// The keys of one object. Unknown ones are already reported.
+/// The keys of one object. Unknown keys are already reported.
 pub(crate) struct Fields<'a> {
     object: &'a Map<String, Value>,
     path: String,
     report: &'a Report,
 }
 
-/// Parses JSON text and reads it with `read`, which returns `None` only after it has reported why.
+/// Parses JSON text and passes it to `read`. A `read` returning `None` must have reported a problem.
 pub(crate) fn read_json<T>(bytes: &[u8], read: impl FnOnce(&Node<'_>) -> Option<T>) -> Result<T, Problems> {
     if bytes.len() > limits::DOCUMENT_BYTES {
         let (len, limit) = (bytes.len(), limits::DOCUMENT_BYTES);
@@ -53,7 +53,7 @@ impl<'a> Node<'a> {
         None
     }
 
-    /// The value as an object with no keys but `known`.
+    /// The value as an object. Reports all keys except `known`.
     pub(crate) fn fields(&self, known: &[&str]) -> Option<Fields<'a>> {
         let Value::Object(object) = self.value else {
             return self.expected("an object");
@@ -91,7 +91,7 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Short free text, fit for a log line or a terminal.
+    /// Short printable text, safe for logs and terminals.
     pub(crate) fn plain_text(&self) -> Option<String> {
         let text = self.text()?;
         if text.len() > limits::TEXT_BYTES {
@@ -126,7 +126,7 @@ impl<'a> Node<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// The value of a key that may be left out; `null` is the same as leaving it out.
+    /// The value of an optional key. `null` counts as absent.
     pub(crate) fn optional(&self, key: &str) -> Option<Node<'a>> {
         let value = self.object.get(key).filter(|value| !value.is_null())?;
         Some(Node { value, path: joined(&self.path, key), report: self.report })
@@ -141,7 +141,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A span of time within a range.
+/// A time span within a range.
 pub(crate) fn span(node: &Node<'_>, range: RangeInclusive<Duration>) -> Option<Span> {
     let span: Span = node.parsed()?;
     if range.contains(&span.duration()) {
@@ -151,7 +151,7 @@ pub(crate) fn span(node: &Node<'_>, range: RangeInclusive<Duration>) -> Option<S
     None
 }
 
-/// String values by key, each short and printable.
+/// An object with short printable strings as keys and values.
 pub(crate) fn text_map(node: &Node<'_>, most: usize) -> Option<BTreeMap<String, String>> {
     let members = node.members()?;
     if members.len() > most {

@@ -1,4 +1,4 @@
-//! Every bound of the catalog: sizes of what is read, counts of what is listed, time that is waited.
+//! Bounds of documents: sizes, counts, and the ranges of options.
 
 use std::time::Duration;
 
@@ -8,28 +8,28 @@ const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
-/// The largest entry, pointer or route that is parsed.
+/// The maximum size of an entry, pointer or route.
 pub const DOCUMENT_BYTES: usize = 64 * KIB as usize;
-/// The largest `bundle.toml`.
+/// The maximum size of `bundle.toml`.
 pub const MANIFEST_BYTES: u64 = 64 * KIB;
 pub const ARTIFACT_BYTES: u64 = 2 * GIB;
 pub const PLUGIN_BYTES: u64 = 64 * MIB;
 pub const SAMPLE_BYTES: u64 = 64 * MIB;
-/// A plugin's configuration, as canonical JSON.
+/// The maximum size of a plugin's configuration as canonical JSON.
 pub const CONFIG_BYTES: usize = 32 * KIB as usize;
 pub const LABELS: usize = 64;
-/// Labels, and the free text that says how a plugin was made.
+/// The maximum size of a label and of the other free texts.
 pub const TEXT_BYTES: usize = 256;
 pub const NAME_BYTES: usize = 63;
-/// A stream's name is a folder's name on the server.
+/// The server uses the stream's name as a folder name.
 pub const STREAM_NAME_BYTES: usize = 128;
 pub const VERSION_BYTES: usize = 64;
 pub const SUBJECT_BYTES: usize = 255;
 pub const SUBJECT_TOKENS: usize = 32;
-/// More problems than this in one document are counted, not listed.
+/// The number of listed problems of a document. Further problems are only counted.
 pub const PROBLEMS: usize = 50;
 
-/// What an entry may ask for.
+/// Allowed ranges of the options in an entry.
 pub const ENTRY_MEMORY: std::ops::RangeInclusive<u64> = 64 * KIB..=4 * GIB;
 pub const ENTRY_TIME: std::ops::RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_secs(60);
 pub const ENTRY_OUTPUT: std::ops::RangeInclusive<u64> = 1..=GIB;
@@ -43,7 +43,7 @@ pub const ENTRY_RUN_TIME: std::ops::RangeInclusive<Duration> = Duration::from_mi
 pub const ENTRY_BATCH: std::ops::RangeInclusive<u64> = 1..=65_536;
 pub const ENTRY_BATCH_DELAY: std::ops::RangeInclusive<Duration> = Duration::from_micros(1)..=Duration::from_secs(60);
 
-/// What a route of mode `stream` may ask for, and what it gets without asking.
+/// Allowed ranges and defaults of the options of a route with mode `stream`.
 pub const ROUTE_ACK_WAIT: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 pub const ROUTE_DEADLINE: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 pub const ROUTE_DELIVERIES: std::ops::RangeInclusive<u64> = 2..=1000;

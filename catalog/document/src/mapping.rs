@@ -1,18 +1,18 @@
-//! Subjects made out of other subjects, for whoever moves stored messages: a filter and a template over its wildcards.
+//! Mappings from subjects to subjects, for moving stored messages: a filter and a template over its wildcards.
 //!
-//! Promises: a mapping that exists makes a subject for every subject that its filter takes.
+//! Guarantees: a mapping returns a subject for every subject matched by its filter.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::subject::{self, SubjectFault};
 
-/// A filter over subjects, which may hold `*` and `>`.
+/// A filter over subjects. It may contain `*` and `>`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubjectFilter(String);
 
 impl SubjectFilter {
-    /// Every subject.
+    /// The filter `>`: every subject.
     pub fn all() -> Self {
         Self(">".to_owned())
     }
@@ -52,12 +52,12 @@ impl Mapping {
         Ok(Self { filter, template: template.to_owned() })
     }
 
-    /// The subject made of `subject`; none if the filter does not take it.
+    /// The mapped subject, or `None` if the filter does not match.
     pub fn subject(&self, subject: &str) -> Option<String> {
         subject::mapped(&self.template, self.filter.as_str(), subject)
     }
 
-    /// Filters that take what can be made, and everything below it.
+    /// Filters for all possible results of the mapping and all subjects below them.
     pub fn reach(&self) -> Vec<String> {
         let reach = subject::reach(&self.template);
         if reach.ends_with('>') { vec![reach] } else { vec![format!("{reach}.>"), reach] }
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mapping_makes_subjects_of_what_its_filter_takes() {
+    fn a_mapping_returns_a_subject_for_each_match_of_its_filter() {
         let again = mapping("cam.*", "again.$1");
         assert_eq!(again.subject("cam.7").as_deref(), Some("again.7"));
         assert_eq!(again.subject("door.7"), None);
@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn its_reach_is_what_it_can_make_and_what_is_below() {
+    fn the_reach_contains_all_results_and_the_subjects_below() {
         let again = mapping("cam.*", "results.$1");
         let meets = |filter: &str| again.reach().iter().any(|reach| overlap(reach, filter));
         for met in ["results.*", "results.7", "results.7.seen", "results.>", ">", "*.*"] {
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_filter_or_no_template_of_it_is_refused() {
+    fn invalid_filters_and_templates_are_rejected() {
         assert!("a..b".parse::<SubjectFilter>().is_err());
         assert!("$JS.>".parse::<SubjectFilter>().is_err());
         assert!(Mapping::new("cam.*".parse().unwrap(), "again.$2").is_err());

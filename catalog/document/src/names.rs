@@ -1,6 +1,6 @@
-//! Names of models and routes, and versions: the parts from which keys are made.
+//! Names of models, routes and streams, and versions. Bucket keys consist of model names, route names and versions.
 //!
-//! Promises: a name or a version that exists is valid inside a key and inside a subject.
+//! Guarantees: every name or version value is valid as part of a key and of a subject.
 
 use std::fmt;
 use std::str::FromStr;
@@ -84,7 +84,7 @@ name!(
     "model name"
 );
 name!(
-    /// The name of a route, under the same rule as the name of a model.
+    /// The name of a route: `[a-z0-9][a-z0-9_-]{0,62}`.
     RouteName,
     "route name"
 );
@@ -138,11 +138,11 @@ pub struct VersionFault {
     reason: String,
 }
 
-/// Parses a semantic version that can be part of a key.
+/// Parses a semantic version without build metadata, so it is valid as part of a key.
 pub fn parse_version(text: &str) -> Result<Version, VersionFault> {
     let refused = |reason: &str| VersionFault { shown: excerpt(text), reason: reason.to_owned() };
     if text.len() > limits::VERSION_BYTES {
-        return Err(refused(&format!("longer than {} bytes", limits::VERSION_BYTES)));
+        return Err(refused(&format!("it is longer than {} bytes", limits::VERSION_BYTES)));
     }
     if text.contains('+') {
         return Err(refused("a key cannot hold build metadata (`+…`); leave it out"));

@@ -1,4 +1,4 @@
-//! A pointer: which version of a model is active.
+//! A pointer: the active version of a model.
 
 use semver::Version;
 use serde_json::json;
@@ -10,7 +10,7 @@ use crate::limits;
 use crate::names::parse_version;
 use crate::problems::Problems;
 
-/// The active version and, if whoever activated it wanted to be sure, the digest that its entry must have.
+/// The active version and, optionally, the required digest of its entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pointer {
     pub version: Version,
@@ -18,7 +18,7 @@ pub struct Pointer {
 }
 
 impl Pointer {
-    /// Reads the bare text `1.2.0`, or `{"version":"1.2.0","digest":"sha256:…"}`. White space around it is allowed.
+    /// Parses `1.2.0`, or `{"version":"1.2.0","digest":"sha256:…"}`. Surrounding white space is allowed.
     pub fn parse(bytes: &[u8]) -> Result<Self, Problems> {
         let bytes = bytes.trim_ascii();
         if bytes.first() == Some(&b'{') {

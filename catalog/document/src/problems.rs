@@ -1,11 +1,11 @@
-//! What is wrong with a document: every problem at once, each with the path of the value that causes it.
+//! The list of all problems in a document, each with the path of its value.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use crate::limits;
 
-/// One thing that is wrong. An empty path means the document as a whole.
+/// One problem. An empty path refers to the whole document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     pub path: String,
@@ -18,7 +18,7 @@ impl fmt::Display for Problem {
     }
 }
 
-/// All problems of one document; never empty.
+/// All problems of one document. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problems {
     listed: Vec<Problem>,
@@ -26,7 +26,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// A document that cannot be looked into at all.
+    /// A single problem of the whole document.
     pub fn whole(what: impl Into<String>) -> Self {
         Self { listed: vec![Problem { path: String::new(), what: what.into() }], unlisted: 0 }
     }
@@ -51,7 +51,7 @@ impl fmt::Display for Problems {
 
 impl std::error::Error for Problems {}
 
-/// Collects problems while a document is read.
+/// Collects problems during parsing.
 #[derive(Default)]
 pub(crate) struct Report {
     listed: RefCell<Vec<Problem>>,
@@ -68,7 +68,7 @@ impl Report {
         }
     }
 
-    /// The value, if nothing at all was wrong.
+    /// The value, if no problem was reported.
     pub(crate) fn finish<T>(self, value: Option<T>) -> Result<T, Problems> {
         let problems = Problems { listed: self.listed.into_inner(), unlisted: self.unlisted.get() };
         match value {

@@ -1,7 +1,6 @@
-//! A route: which model answers on which subjects, and where its results go.
+//! A route: a subject filter, a model, and the subject of its results.
 //!
-//! Promises: the output of a parsed route can be made for every subject that the route matches, and never
-//! comes back into the same route.
+//! Guarantees: a parsed route with an output maps every matching subject. No output matches the route's own filter.
 
 use std::str::FromStr;
 
@@ -18,27 +17,27 @@ use crate::units::Span;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Route {
-    /// The filter: subjects that this route takes.
+    /// The subject filter of the route.
     pub subject: String,
     pub model: ModelName,
-    /// Where results are published, in mode `request` beside the reply: a subject, with `{{wildcard(1)}}` or `$1` for what
-    /// `*` matched.
+    /// The subject of published results. `{{wildcard(1)}}` or `$1` is replaced by the match of the first `*`.
+    /// In mode `request` results are published in addition to the reply.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// Whether its messages go before those of other routes.
+    /// The priority of this route's messages over those of other routes.
     #[serde(skip_serializing_if = "Priority::is_normal")]
     pub priority: Priority,
     #[serde(flatten)]
     pub mode: Mode,
 }
 
-/// Who goes first where messages wait for a compute thread.
+/// The order of messages waiting for a compute thread.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Priority {
     #[default]
     Normal,
-    /// Before every normal message that waits, and never in one batch with them.
+    /// Before all waiting normal messages, and never in a batch with them.
     High,
 }
 
@@ -64,50 +63,50 @@ impl FromStr for Priority {
     }
 }
 
-/// How messages are delivered.
+/// The delivery mode of a route.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(tag = "mode", rename_all = "lowercase")]
 pub enum Mode {
-    /// At most once, and a reply always comes.
+    /// At most once, always with a reply.
     #[default]
     Request,
-    /// Every stored message ends in one result, "no result", or one dead letter.
+    /// Every stored message ends in exactly one of: a result, "no result", a dead letter.
     Stream(StreamOptions),
 }
 
-/// What a route of mode `stream` says beside its subject, model and output.
+/// The additional options of a route with mode `stream`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct StreamOptions {
-    /// The JetStream stream that holds the messages.
+    /// The JetStream stream with the input messages.
     pub stream: StreamName,
-    /// The stream that holds the results; without it the route has one of its own.
+    /// The stream for the results. By default each route has a separate one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub results: Option<StreamName>,
-    /// The key of a message, made of its subject: messages of one key are worked on one after the other.
+    /// A template for a key from the subject. Messages with equal keys are processed in order, one at a time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub order: Option<String>,
-    /// How long the server waits for a sign of life of a message that was delivered.
+    /// The server's wait for an acknowledgement or in-progress ack of a delivered message.
     pub ack_wait: Span,
-    /// How long signs of life are given for one message at most.
+    /// The maximum time of sending in-progress acks for one message.
     pub deadline: Span,
-    /// A message that was delivered more often than this becomes a dead letter.
+    /// The maximum number of deliveries. After more deliveries a message becomes a dead letter.
     pub deliveries: u64,
-    /// Where a consumer that does not exist yet begins.
+    /// The start position of a new consumer.
     pub start: Start,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Start {
-    /// With the oldest message that is stored.
+    /// With the oldest stored message.
     #[default]
     All,
-    /// With the first message stored after the consumer was made.
+    /// With the first message stored after the creation of the consumer.
     New,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is not a place to start; use `all` or `new`")]
+#[error("{0} is not a start position; use `all` or `new`")]
 pub struct StartFault(String);
 
 impl FromStr for Start {
@@ -123,7 +122,7 @@ impl FromStr for Start {
 }
 
 impl StreamOptions {
-    /// A stream's route with every other option at its default.
+    /// Options for a stream, all others at their defaults.
     pub fn new(stream: StreamName) -> Self {
         Self {
             stream,
@@ -143,21 +142,21 @@ impl Route {
     }
 
     pub fn to_bytes(&self) -> Vec<u8> {
-        // Every key is a string, so this cannot fail.
+        // Cannot fail: every key is a string.
         serde_json::to_value(self).map(|value| canonical(&value)).unwrap_or_default()
     }
 
-    /// Where the result of a message on `subject` is published; nowhere without an output or a match.
+    /// The output subject of a message on `subject`, or `None` without an output or a match.
     pub fn output_for(&self, subject: &str) -> Option<String> {
         self.output.as_ref().and_then(|template| subject::mapped(template, &self.subject, subject))
     }
 
-    /// The filter that takes every subject which the output can make.
+    /// A filter for all possible output subjects.
     pub fn output_filter(&self) -> Option<String> {
         self.output.as_deref().map(subject::reach)
     }
 
-    /// The key in whose order a message on `subject` stands; none for a route that asks for no order.
+    /// The ordering key of a message on `subject`, or `None` for a route without `order`.
     pub fn key_for(&self, subject: &str) -> Option<String> {
         let order = self.stream()?.order.as_ref()?;
         subject::mapped(order, &self.subject, subject)
@@ -192,7 +191,7 @@ fn route(node: &Node<'_>) -> Option<Route> {
             None
         }
     };
-    // Without a subject a stream's results would be nowhere.
+    // The results of a stream route need a subject.
     let output = if kind_text == Some("stream") { fields.required("output") } else { fields.optional("output") };
     let output = output.and_then(|node| self::output(&node, filter.as_deref()));
     Some(Route { subject: filter?, model: model?, output, priority: priority?, mode: mode? })
@@ -200,7 +199,8 @@ fn route(node: &Node<'_>) -> Option<Route> {
 
 fn request_mode(fields: &Fields<'_>) -> Option<Mode> {
     let stray = STREAM_KEYS.into_iter().filter_map(|key| fields.optional(key));
-    let strays = stray.map(|node| node.problem("only a route of mode `stream` has this; add `\"mode\":\"stream\"`"));
+    let strays =
+        stray.map(|node| node.problem("only routes of mode `stream` have this key; add `\"mode\":\"stream\"`"));
     (strays.count() == 0).then_some(Mode::Request)
 }
 
@@ -219,7 +219,7 @@ fn stream_mode(fields: &Fields<'_>, filter: Option<&str>) -> Option<StreamOption
     whole.then_some(options)
 }
 
-/// A template over the wildcards of the filter. Without a valid filter there is no value to check against.
+/// A template over the wildcards of the filter. It is not checked if the filter is invalid.
 fn template(node: &Node<'_>, filter: Option<&str>) -> Option<String> {
     let (_, filter) = (node.text()?, filter?);
     node.checked(|template| subject::check_template(template, filter).map(|()| template.to_owned()))
@@ -229,7 +229,9 @@ fn output(node: &Node<'_>, filter: Option<&str>) -> Option<String> {
     let (template, filter) = (template(node, filter)?, filter?);
     // Emitted messages are published below the output.
     if subject::feeds_itself(&template, filter) || subject::feeds_itself(&format!("{template}.>"), filter) {
-        node.problem("the route takes this subject itself, so results would come back without end; choose another");
+        node.problem(
+            "the route's own filter matches this subject, so results would come back endlessly; choose another",
+        );
         return None;
     }
     Some(template)

@@ -1,4 +1,4 @@
-//! Subject filters, and the templates that make one subject out of another, as NATS itself writes them.
+//! Subject filters and subject templates in the syntax of NATS subject mappings.
 
 use crate::limits;
 use crate::text::excerpt;
@@ -9,27 +9,27 @@ pub enum SubjectFault {
     TooLong(usize),
     #[error("{} tokens; at most {} are allowed", .0, limits::SUBJECT_TOKENS)]
     TooManyTokens(usize),
-    #[error("a token between two dots is empty")]
+    #[error("it is empty or contains an empty token")]
     EmptyToken,
-    #[error("the token {0} holds a character that subjects cannot have")]
+    #[error("the token {0} contains a character not allowed in subjects")]
     BadCharacter(String),
     #[error("`*` and `>` stand for whole tokens; {0} mixes them with text")]
     MixedWildcard(String),
     #[error("`>` can only be the last token")]
     EarlyTail,
-    #[error("it begins with `$`, which belongs to the server; choose another subject")]
+    #[error("subjects beginning with `$` belong to the server; choose another subject")]
     Reserved,
-    #[error("it has a wildcard; an output names one subject, so use {{{{wildcard(1)}}}} for what `*` matched")]
+    #[error("an output is one subject without wildcards; use {{{{wildcard(1)}}}} for the match of `*`")]
     OutputWildcard,
-    #[error("{0} is not a mapping that can be used here; use {{{{wildcard(1)}}}} or $1 as a whole token")]
+    #[error("{0} is not a supported mapping; use {{{{wildcard(1)}}}} or $1 as a whole token")]
     UnknownMapping(String),
-    #[error("{token} refers to wildcard {index}, and the filter has {wildcards}")]
+    #[error("{token} refers to wildcard {index}, but the filter has {wildcards} wildcards")]
     NoSuchWildcard { token: String, index: usize, wildcards: usize },
-    #[error("it ends with `>` and the filter does not")]
+    #[error("it ends with `>`, but the filter does not")]
     NoTail,
 }
 
-/// Checks a filter: tokens, wildcards, and that it does not reach into the server's own subjects.
+/// Checks the tokens and wildcards of a filter. Rejects filters for the server's own subjects.
 pub(crate) fn check_filter(filter: &str) -> Result<(), SubjectFault> {
     check_tokens(filter)?;
     let last = filter.split('.').count() - 1;
@@ -45,7 +45,7 @@ pub(crate) fn check_filter(filter: &str) -> Result<(), SubjectFault> {
     if filter.starts_with('$') { Err(SubjectFault::Reserved) } else { Ok(()) }
 }
 
-/// Checks a template against the filter whose wildcards it uses.
+/// Checks a template against the filter with its wildcards.
 pub(crate) fn check_template(template: &str, filter: &str) -> Result<(), SubjectFault> {
     check_tokens(template)?;
     let wildcards = filter.split('.').filter(|token| *token == "*").count();
@@ -79,7 +79,7 @@ pub(crate) fn matches(filter: &str, subject: &str) -> bool {
     tokens.next().is_none()
 }
 
-/// The subject that a checked template makes of `subject`, which the filter must match.
+/// The result of a checked template for `subject`, or `None` if the filter does not match.
 pub(crate) fn mapped(template: &str, filter: &str, subject: &str) -> Option<String> {
     if !matches(filter, subject) {
         return None;
@@ -101,7 +101,7 @@ pub(crate) fn mapped(template: &str, filter: &str, subject: &str) -> Option<Stri
     Some(tokens.join("."))
 }
 
-/// The filter that takes every subject which a checked template can make.
+/// A filter for all possible results of a checked template.
 pub(crate) fn reach(template: &str) -> String {
     let tokens = template.split('.').map(|token| match part(token) {
         Ok(Part::Literal(literal)) => literal,
@@ -111,7 +111,7 @@ pub(crate) fn reach(template: &str) -> String {
     tokens.collect::<Vec<_>>().join(".")
 }
 
-/// Whether some subject matches the filter and is also what the template can make: the output would come back in.
+/// Whether the filter matches a possible result of the template, so the output would return to the input.
 pub(crate) fn feeds_itself(template: &str, filter: &str) -> bool {
     let mut wanted = filter.split('.');
     for token in template.split('.') {
@@ -126,7 +126,7 @@ pub(crate) fn feeds_itself(template: &str, filter: &str) -> bool {
     wanted.next().is_none()
 }
 
-/// Whether every subject that `inner` matches is matched by `outer`.
+/// Whether `outer` matches every subject matched by `inner`.
 pub fn covers(outer: &str, inner: &str) -> bool {
     let mut inner = inner.split('.');
     for wanted in outer.split('.') {
@@ -141,7 +141,7 @@ pub fn covers(outer: &str, inner: &str) -> bool {
     inner.next().is_none()
 }
 
-/// Whether some subject matches both filters.
+/// Whether any subject matches both filters.
 pub fn overlap(left: &str, right: &str) -> bool {
     let (mut left, mut right) = (left.split('.'), right.split('.'));
     loop {
@@ -181,7 +181,7 @@ fn part(token: &str) -> Result<Part<'_>, SubjectFault> {
     }
 }
 
-/// The index in `{{wildcard(1)}}`, with the white space and the capitals that the server allows too.
+/// The index in `{{wildcard(1)}}`. Like the server, ignores case and white space.
 fn wildcard_call(token: &str) -> Option<&str> {
     let call = token.strip_prefix("{{")?.strip_suffix("}}")?.trim();
     let name = call.get(.."wildcard".len()).filter(|name| name.eq_ignore_ascii_case("wildcard"))?;

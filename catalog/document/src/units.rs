@@ -1,4 +1,4 @@
-//! Byte sizes and spans of time as entries write them: a whole number directly followed by its unit.
+//! Byte sizes and time spans of entries: a whole number directly followed by a unit.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,7 +21,7 @@ pub struct UnitFault {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(u64);
 
-/// A span of time: `50ms`. Units: us, ms, s.
+/// A time span: `50ms`. Units: us, ms, s.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Span(u64);
 
@@ -63,7 +63,7 @@ impl FromStr for Span {
     }
 }
 
-/// Zero and leading zeros are refused, so that a value has few spellings and none by accident.
+/// Rejects zero and leading zeros: they are probably mistakes, and a value needs few spellings.
 fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at_checked(digits)?;
@@ -74,7 +74,7 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(*scale)
 }
 
-/// The largest unit that divides the value: equal values are written alike.
+/// Uses the largest unit without a remainder, so equal values have equal texts.
 fn written(value: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let fits = |(_, scale): &&(&str, u64)| value.is_multiple_of(*scale);
     let (unit, scale) = units.iter().find(fits).copied().unwrap_or(("", 1));
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_values_are_written_alike() {
+    fn equal_values_have_equal_texts() {
         assert_eq!("1024KiB".parse::<ByteSize>().unwrap().to_string(), "1MiB");
         assert_eq!("1025KiB".parse::<ByteSize>().unwrap().to_string(), "1025KiB");
         assert_eq!("1000ms".parse::<Span>().unwrap().to_string(), "1s");

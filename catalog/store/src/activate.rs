@@ -1,31 +1,31 @@
-//! Activate and roll back: moving the pointer of a model, and looking at where it was.
+//! Activate, roll back, and the history of a model's pointer.
 //!
-//! Promises: a pointer is only moved to a version whose entry is valid and whose artifacts are stored, and only
-//! from the revision that was looked at. Of two who move it at once exactly one succeeds.
+//! Guarantees: a pointer moves only to a version with a valid entry and stored artifacts. It moves only from the
+//! revision read before. Of two concurrent moves exactly one succeeds.
 
-use inferbus_catalog_document::{Digest, ModelName, Pointer, Problems};
 use std::time::SystemTime;
+
+use inferbus_catalog_document::{Digest, ModelName, Pointer, Problems, Version};
 
 use crate::bucket::{Expect, Stored};
 use crate::catalog::Catalog;
 use crate::fault::CatalogFault;
 use crate::limits;
-use semver::Version;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Activate {
-    /// The entry must have this digest, now and whenever a worker loads it: the pointer remembers it.
+    /// The required digest of the entry. The pointer stores it, so workers check it at every load.
     pub digest: Option<Digest>,
-    /// The pointer must still be at this revision; zero if there must be none.
+    /// The required revision of the pointer. Zero requires the absence of a pointer.
     pub revision: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Activated {
-    /// What was active before, if anything valid was.
+    /// The previous pointer, if it was valid.
     pub from: Option<Pointer>,
     pub to: Pointer,
-    /// The revision of the pointer now.
+    /// The new revision of the pointer.
     pub revision: u64,
 }
 
@@ -34,7 +34,7 @@ pub struct Activated {
 pub struct HistoryItem {
     pub revision: u64,
     pub at: SystemTime,
-    /// None where the pointer was deleted.
+    /// `None` for a deletion.
     pub pointer: Option<Result<Pointer, Problems>>,
 }
 
@@ -50,7 +50,7 @@ impl Catalog {
         self.move_pointer(name, to, before, wanted.revision).await
     }
 
-    /// Goes back to the version that was active before this one. Doing it twice comes back again.
+    /// Activates the previously active version. A second rollback undoes the first.
     pub async fn rollback(&self, name: &ModelName) -> Result<Activated, CatalogFault> {
         let before = self.models.last(name.as_str()).await?.filter(|stored| !stored.deleted);
         let before = before.ok_or_else(|| CatalogFault::NoPointer { name: name.clone() })?;
@@ -64,7 +64,7 @@ impl Catalog {
         self.move_pointer(name, to, Some(before), Some(revision)).await
     }
 
-    /// Every revision of the pointer that the bucket still keeps, the oldest first.
+    /// All stored revisions of the pointer, oldest first.
     pub async fn history(&self, name: &ModelName) -> Result<Vec<HistoryItem>, CatalogFault> {
         let (mut items, mut from) = (Vec::new(), 0);
         while items.len() < limits::HISTORY_MAX {
@@ -105,7 +105,7 @@ impl Catalog {
         Err(CatalogFault::pointer_raced(name, pointer.as_ref(), winner.map_or(0, |stored| stored.revision)))
     }
 
-    /// Whether a worker that starts now finds the version that a pointer names, with all of its artifacts.
+    /// Checks for a valid entry and all artifacts of the version in the pointer, as a starting worker does.
     pub async fn check_loadable(&self, name: &ModelName, to: &Pointer) -> Result<(), CatalogFault> {
         let (entry, found, _) = self.entry(name, &to.version).await?;
         if let Some(expected) = to.digest.filter(|expected| *expected != found) {

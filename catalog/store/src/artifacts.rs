@@ -1,8 +1,8 @@
-//! Artifacts in the Object Store, kept as the ordinary `nats object` command keeps them, under their digest.
+//! Artifacts in the Object Store, named by their digests, in the format of the `nats object` command.
 //!
-//! Promises: what is read has the size and the digest that the entry demands; what the object says about
-//! itself only helps to find its chunks. Links are never followed. A missing chunk ends a read, and an object
-//! that is replaced meanwhile is read again; neither waits for ever.
+//! Guarantees: a returned artifact has the size and digest in its entry. The object's own metadata only locates its
+//! chunks. Links are never followed. A missing chunk ends a read. An object replaced during a read is read again, a
+//! bounded number of times.
 
 use std::collections::VecDeque;
 
@@ -23,7 +23,7 @@ pub(crate) struct Artifacts {
     pub(crate) bucket: Bucket,
 }
 
-/// What the Object Store convention says about an object; other clients write and read the same.
+/// The metadata of an object, as specified for the Object Store and shared with other clients.
 #[derive(Debug, Serialize, Deserialize)]
 struct Meta {
     name: String,
@@ -50,7 +50,7 @@ struct MetaOptions {
     max_chunk_size: Option<usize>,
 }
 
-/// Called with the number of bytes done so far.
+/// A callback with the number of processed bytes.
 pub(crate) type OnBytes<'a> = &'a mut (dyn FnMut(u64) + Send);
 
 impl Artifacts {
@@ -65,13 +65,13 @@ impl Artifacts {
         Ok(bytes.freeze())
     }
 
-    /// Reads every byte and keeps none.
+    /// Reads and hashes all bytes without keeping them.
     pub(crate) async fn verify(&self, wanted: &Artifact, on_bytes: OnBytes<'_>) -> Result<(), CatalogFault> {
         let meta = self.meta(wanted).await?;
         self.read(wanted, meta, None, on_bytes).await
     }
 
-    /// Whether there is an object of the right name and size, without reading it.
+    /// Checks the name and size of the object without reading its chunks.
     pub(crate) async fn find(&self, wanted: &Artifact) -> Result<(), CatalogFault> {
         self.meta(wanted).await.map(drop)
     }
@@ -94,13 +94,13 @@ impl Artifacts {
                 Err(CatalogFault::WrongSize { digest, expected: wanted.size, found: *size })
             }
             _ if !is_nuid(&meta.nuid) => {
-                Err(CatalogFault::Damaged { digest, reason: "its metadata names no chunks".to_owned() })
+                Err(CatalogFault::Damaged { digest, reason: "its metadata lacks the name of its chunks".to_owned() })
             }
             _ => Ok(meta),
         }
     }
 
-    /// Reads the object that `meta` describes, or its successor if it is replaced under way.
+    /// Reads the object of `meta`, or the new object if it is replaced during the read.
     async fn read(
         &self,
         wanted: &Artifact,
@@ -160,7 +160,7 @@ impl Artifacts {
         }
     }
 
-    /// Stores the bytes under their digest in place of whatever is there. Nobody sees them before all are confirmed.
+    /// Stores the bytes under their digest and replaces any object there. They are visible only once all are confirmed.
     pub(crate) async fn put(&self, bytes: &Bytes, on_bytes: OnBytes<'_>) -> Result<(), CatalogFault> {
         let digest = Digest::of(bytes);
         let before = self.bucket.last(&meta_key(digest)).await?;
@@ -183,7 +183,7 @@ impl Artifacts {
             deleted: false,
             options: Some(MetaOptions { link: None, max_chunk_size: Some(chunk_size) }),
         };
-        // Of two that store the same at once the first wins, and the other takes its own chunks away.
+        // The first of two concurrent uploads wins. The other one deletes its chunks.
         if self.bucket.put_only(&meta_key(digest), meta.to_bytes(digest)?, expect).await?.is_none() {
             self.forget_chunks(&meta.nuid).await;
         } else if let Some(before) = before.and_then(|before| serde_json::from_slice::<Meta>(&before.value).ok()) {
@@ -192,13 +192,13 @@ impl Artifacts {
         Ok(())
     }
 
-    /// Chunks that no metadata names only take room, so failing to remove them fails nothing else.
+    /// Unreferenced chunks only use storage, so a failed deletion is not an error of the caller.
     async fn forget_chunks(&self, nuid: &str) {
         if !is_nuid(nuid) {
             return;
         }
         if let Err(fault) = self.bucket.purge(&chunk_key(nuid)).await {
-            tracing::warn!(%fault, "chunks that nobody needs stay in the Object Store");
+            tracing::warn!(%fault, "cannot delete unreferenced chunks of the Object Store");
         }
     }
 
@@ -233,7 +233,7 @@ impl Meta {
     }
 }
 
-/// Whether the name of a set of chunks is one plain token, and so cannot reach into other subjects.
+/// Whether the name of the chunks is one plain token. Other names could match foreign subjects.
 fn is_nuid(nuid: &str) -> bool {
     !nuid.is_empty() && nuid.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }

@@ -1,7 +1,7 @@
-//! One bucket of the catalog, reached through its JetStream stream.
+//! One bucket of the catalog, accessed through its JetStream stream.
 //!
-//! Promises: every wait is bounded by [`limits::STEP`], and every read is answered by the stream's leader, so
-//! that nobody reads an older state than the one that woke him.
+//! Guarantees: every wait is bounded by [`limits::REQUEST_TIMEOUT`]. The stream's leader answers every read, so a
+//! reader never sees a state older than the change notification before it.
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
@@ -43,21 +43,21 @@ pub(crate) struct Stored {
     pub(crate) key: String,
     pub(crate) revision: u64,
     pub(crate) value: Bytes,
-    /// The key was deleted or purged; the value means nothing.
+    /// The key was deleted or purged. The value is meaningless.
     pub(crate) deleted: bool,
     pub(crate) at: SystemTime,
 }
 
-/// What a write replaces.
+/// The expected state before a write.
 #[derive(Clone, Copy)]
 pub(crate) enum Expect {
-    /// Whatever is there.
+    /// Any state.
     Anything,
-    /// This revision of the key; zero for a key that never was.
+    /// This revision of the key. Zero: the key never existed.
     Revision(u64),
 }
 
-/// How much of each message a list brings.
+/// The returned part of each message in a list.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Contents {
     Whole,
@@ -92,7 +92,7 @@ impl Bucket {
         self.context.client().max_payload()
     }
 
-    /// A token that no other call returns.
+    /// A unique token.
     pub(crate) fn unique_token(&self) -> String {
         let inbox = self.context.client().new_inbox();
         inbox.rsplit('.').next().unwrap_or_default().to_owned()
@@ -103,12 +103,12 @@ impl Bucket {
     }
 
     pub(crate) async fn info(&self) -> Result<Info, CatalogFault> {
-        let doing = format!("look at the bucket `{}`", self.name);
+        let doing = format!("read the state of the bucket `{}`", self.name);
         let info = within(&doing, self.stream.get_info()).await?;
         info.map_err(|error| CatalogFault::from_client(self.name, &doing, &error))
     }
 
-    /// The newest revision of a key, a deletion included.
+    /// The newest revision of a key, including a deletion.
     pub(crate) async fn last(&self, key: &str) -> Result<Option<Stored>, CatalogFault> {
         let doing = format!("read `{key}` of the bucket `{}`", self.name);
         let subject = format!("{}{key}", self.prefix);
@@ -116,7 +116,7 @@ impl Bucket {
         self.found(key, &doing, found)
     }
 
-    /// The oldest revision of a key that is not older than `from`.
+    /// The oldest revision of a key, starting at revision `from`.
     pub(crate) async fn next(&self, key: &str, from: u64) -> Result<Option<Stored>, CatalogFault> {
         let doing = format!("read `{key}` of the bucket `{}`", self.name);
         let subject = format!("{}{key}", self.prefix);
@@ -149,13 +149,13 @@ impl Bucket {
         }))
     }
 
-    /// Writes a key. `None` means that it is not as expected: somebody else was first.
+    /// Writes a key. Returns `None` if the state is not the expected one, because of a concurrent write.
     pub(crate) async fn put(&self, key: &str, value: Bytes, expect: Expect) -> Result<Option<u64>, CatalogFault> {
         let ack = self.send(key, PublishMessage::build().payload(value), expect).await?;
         self.confirm(key, ack).await
     }
 
-    /// Writes a key of which only this revision shall remain.
+    /// Writes a key and removes all its older revisions.
     pub(crate) async fn put_only(&self, key: &str, value: Bytes, expect: Expect) -> Result<Option<u64>, CatalogFault> {
         let message = PublishMessage::build().payload(value).header(ROLLUP, "sub");
         let ack = self.send(key, message, expect).await?;
@@ -168,7 +168,7 @@ impl Bucket {
         self.confirm(key, ack).await.map(drop)
     }
 
-    /// Sends without waiting for the confirmation, so that several can be under way.
+    /// Sends without waiting for the confirmation, so several messages can be in flight.
     pub(crate) async fn append(&self, key: &str, value: Bytes) -> Result<PublishAckFuture, CatalogFault> {
         self.send(key, PublishMessage::build().payload(value), Expect::Anything).await
     }
@@ -190,7 +190,7 @@ impl Bucket {
             Ok(ack) => return Ok(Some(ack.sequence)),
             Err(error) => error,
         };
-        // A cluster words the same refusal in its own way.
+        // A cluster reports the same error with another code.
         let raced = server_error(&error).map(|error| error.error_code());
         match error.kind() {
             PublishErrorKind::WrongLastSequence => Ok(None),
@@ -208,14 +208,14 @@ impl Bucket {
         purged.map(drop).map_err(|error| CatalogFault::from_client(self.name, &doing, &error))
     }
 
-    /// When the message of a revision was stored; none if it is not there any more.
+    /// The storage time of a revision, or `None` if it is no longer stored.
     pub(crate) async fn stored_at(&self, revision: u64) -> Result<Option<SystemTime>, CatalogFault> {
         let doing = format!("read revision {revision} of the bucket `{}`", self.name);
         let found = within(&doing, self.stream.get_raw_message(revision)).await?;
         Ok(self.found("", &doing, found)?.map(|stored| stored.at))
     }
 
-    /// The newest revision of every key that matches `filter`, then every change as it comes.
+    /// The newest revision of every key matching `filter`, then all changes.
     pub(crate) async fn watch(&self, filter: &str, contents: Contents) -> Result<Watch, CatalogFault> {
         let read = self.read(filter, contents).await?;
         let from = read.back().map(|stored| stored.revision + 1);
@@ -223,7 +223,7 @@ impl Bucket {
         Ok(Watch { caught_up: read.is_empty(), read, ..watch })
     }
 
-    /// Every change from a revision on, as it comes; without one, from the newest of every key.
+    /// All changes from a revision on. Without a revision, starts with the newest revision of every key.
     pub(crate) async fn changes(
         &self,
         filter: &str,
@@ -263,8 +263,8 @@ impl Bucket {
         })
     }
 
-    /// The newest revision of every key that matches `filter`, deleted ones too, in the order of revisions. They are asked
-    /// for in pieces: a server that sends ten thousand at once sends more than a client holds, which then loses some.
+    /// The newest revision of every key matching `filter`, including deletions, ordered by revision. They are fetched
+    /// in batches: ten thousand messages at once exceed the client's buffer, and it drops some of them.
     async fn read(&self, filter: &str, contents: Contents) -> Result<VecDeque<Stored>, CatalogFault> {
         let doing = format!("list the bucket `{}`", self.name);
         let config = pull::Config {
@@ -274,18 +274,18 @@ impl Bucket {
             ack_policy: AckPolicy::None,
             headers_only: contents == Contents::KeysOnly,
             memory_storage: true,
-            inactive_threshold: 2 * limits::STEP,
+            inactive_threshold: 2 * limits::REQUEST_TIMEOUT,
             ..Default::default()
         };
         let consumer = self.consumer(&doing, config).await?;
         let mut left = consumer.cached_info().num_pending;
         let mut read = VecDeque::new();
         while left > 0 {
-            let piece = if contents == Contents::Whole { limits::PIECE_WHOLE } else { limits::PIECE };
-            let asked = within(&doing, consumer.fetch().max_messages(piece).messages()).await?;
-            let mut asked = asked.map_err(|error| CatalogFault::from_client(self.name, &doing, &error))?;
+            let batch = if contents == Contents::Whole { limits::FETCH_WHOLE } else { limits::FETCH_KEYS };
+            let fetched = within(&doing, consumer.fetch().max_messages(batch).messages()).await?;
+            let mut fetched = fetched.map_err(|error| CatalogFault::from_client(self.name, &doing, &error))?;
             let before = read.len();
-            while let Some(message) = within(&doing, asked.next()).await? {
+            while let Some(message) = within(&doing, fetched.next()).await? {
                 let message = message
                     .map_err(|error| CatalogFault::Unreachable { doing: doing.clone(), reason: error.to_string() })?;
                 let (stored, pending) = stored(&self.prefix, &doing, &message)?;
@@ -302,18 +302,18 @@ impl Bucket {
         Ok(read)
     }
 
-    /// The newest revision of every key that matches `filter` and was not deleted.
+    /// The newest revision of every existing key matching `filter`.
     pub(crate) async fn list(&self, filter: &str, contents: Contents) -> Result<Vec<Stored>, CatalogFault> {
         let read = self.read(filter, contents).await?;
         Ok(read.into_iter().filter(|stored| !stored.deleted).collect())
     }
 }
 
-/// A message of the stream, and how many more there are behind it.
+/// A message of the stream and the number of messages after it.
 fn stored(prefix: &str, doing: &str, message: &Message) -> Result<(Stored, u64), CatalogFault> {
     let info = message.info().map_err(|error| CatalogFault::Unreachable {
         doing: doing.to_owned(),
-        reason: format!("a message without its metadata: {error}"),
+        reason: format!("a message lacks its metadata: {error}"),
     })?;
     let stored = Stored {
         key: message.subject.strip_prefix(prefix).unwrap_or_default().to_owned(),
@@ -328,15 +328,15 @@ fn stored(prefix: &str, doing: &str, message: &Message) -> Result<(Stored, u64),
 pub(crate) struct Watch {
     bucket: &'static str,
     prefix: String,
-    /// What was there when the watch began and has not been taken yet.
+    /// Initial messages of the watch, not yet returned.
     read: VecDeque<Stored>,
     messages: Ordered,
     connection: Connection,
-    /// Everything that was there when the watch began has been taken.
+    /// Whether all initial messages have been returned.
     pub(crate) caught_up: bool,
 }
 
-/// A connection to the server, as opposed to the next one of the same client.
+/// One connection to the server. After a reconnect the client has another one.
 struct Connection {
     client: Client,
     number: u64,
@@ -355,7 +355,7 @@ impl Connection {
 }
 
 impl Watch {
-    /// Waits for the next change, without a bound. Nothing is lost if the wait is given up.
+    /// Waits for the next change without a time limit. Cancel safe.
     pub(crate) async fn next(&mut self) -> Result<Stored, CatalogFault> {
         if let Some(stored) = self.read.pop_front() {
             self.caught_up = self.read.is_empty();
@@ -367,12 +367,12 @@ impl Watch {
             reason: "the watch ended with its connection".to_owned(),
         };
         let message = poll_fn(|task| {
-            // Once the connection is another one, the client would begin anew by itself. If nothing has changed since the watch began,
-            // it begins with the first revision of all there are, and the server pushes all of them to every worker at once.
+            // After a reconnect the client would recreate the consumer. Without changes since the start of the watch,
+            // it would start at the first revision. The server would push all revisions to every worker at once.
             if !self.connection.is_the_same() {
                 return Poll::Ready(None);
             }
-            // Its first poll does not listen yet for the end of the connection; the second one does.
+            // Only the second poll registers for the end of the connection.
             match self.messages.poll_next_unpin(task) {
                 Poll::Pending => self.messages.poll_next_unpin(task),
                 ready => ready,
@@ -393,6 +393,6 @@ fn is_deletion(headers: Option<&HeaderMap>) -> bool {
 }
 
 async fn within<F: Future>(doing: &str, step: F) -> Result<F::Output, CatalogFault> {
-    let waited = tokio::time::timeout(limits::STEP, step).await;
+    let waited = tokio::time::timeout(limits::REQUEST_TIMEOUT, step).await;
     waited.map_err(|_| CatalogFault::TimedOut { doing: doing.to_owned() })
 }

@@ -1,6 +1,6 @@
-//! The catalog in NATS: opening it, and reading what it says.
+//! Opens, creates and reads the catalog in NATS.
 //!
-//! Promises: what is returned was read now, from the stream's leader, and checked. Nothing is cached here.
+//! Guarantees: every result is read from the stream's leader and checked. Nothing is cached.
 
 use std::collections::BTreeMap;
 
@@ -8,9 +8,8 @@ use async_nats::jetstream::stream::{self, DiscardPolicy, StorageType};
 use async_nats::jetstream::{self, Context, object_store};
 use bytes::Bytes;
 use inferbus_catalog_document::{
-    Artifact, Digest, Entry, ModelName, Pointer, Problems, Route, RouteName, parse_version,
+    Artifact, Digest, Entry, ModelName, Pointer, Problems, Route, RouteName, Version, parse_version,
 };
-use semver::Version;
 
 use crate::artifacts::Artifacts;
 use crate::bucket::{Bucket, Contents, Expect, Stored};
@@ -22,7 +21,7 @@ const MODELS: &str = "models";
 const ROUTES: &str = "routes";
 const ARTIFACTS: &str = "artifacts";
 
-/// A handle; cloning it is cheap.
+/// A handle to the catalog. Cloning is cheap.
 #[derive(Clone)]
 pub struct Catalog {
     pub(crate) models: Bucket,
@@ -30,19 +29,19 @@ pub struct Catalog {
     pub(crate) artifacts: Artifacts,
 }
 
-/// One model as a list shows it.
+/// One model in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ModelSummary {
     pub name: ModelName,
-    /// The pointer and its revision; none if no version is active.
+    /// The pointer and its revision, or `None` without an active version.
     pub active: Option<(Result<Pointer, Problems>, u64)>,
-    /// The versions that have an entry, the oldest first.
+    /// The versions with an entry, oldest first.
     pub versions: Vec<Version>,
-    /// Keys under this name that are not versions.
+    /// Keys below this name without a valid version.
     pub unrecognized_keys: Vec<String>,
 }
 
-/// One route as a list shows it.
+/// One route in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RouteSummary {
     pub name: RouteName,
@@ -51,7 +50,7 @@ pub struct RouteSummary {
 }
 
 impl Catalog {
-    /// Uses a catalog that exists.
+    /// Opens an existing catalog.
     pub async fn open(client: async_nats::Client) -> Result<Self, CatalogFault> {
         let catalog = Self::handle(&jetstream::new(client)).await?;
         for bucket in [&catalog.models, &catalog.routes, &catalog.artifacts.bucket] {
@@ -60,7 +59,7 @@ impl Catalog {
         Ok(catalog)
     }
 
-    /// Creates what is missing and changes nothing that exists.
+    /// Creates the missing buckets and leaves existing ones unchanged.
     pub async fn create(client: async_nats::Client) -> Result<Self, CatalogFault> {
         let context = jetstream::new(client);
         let catalog = Self::handle(&context).await?;
@@ -89,7 +88,7 @@ impl Catalog {
         })
     }
 
-    /// Every model that has a pointer or an entry.
+    /// All models with a pointer or an entry.
     pub async fn models(&self) -> Result<Vec<ModelSummary>, CatalogFault> {
         let pointers = self.models.list("*", Contents::Whole).await?;
         let entries = self.models.list("*.>", Contents::KeysOnly).await?;
@@ -116,7 +115,7 @@ impl Catalog {
         Ok(models)
     }
 
-    /// The models that have a pointer, valid or not.
+    /// The models with a pointer, valid or not.
     pub async fn active_names(&self) -> Result<Vec<ModelName>, CatalogFault> {
         let pointers = self.models.list("*", Contents::KeysOnly).await?;
         let mut names: Vec<ModelName> = pointers.iter().filter_map(|pointer| pointer.key.parse().ok()).collect();
@@ -124,13 +123,13 @@ impl Catalog {
         Ok(names)
     }
 
-    /// The pointer as it stands, with its revision. None if it was deleted or never put.
+    /// The pointer and its revision, or `None` if it was deleted or never written.
     pub async fn pointer(&self, name: &ModelName) -> Result<Option<(Result<Pointer, Problems>, u64)>, CatalogFault> {
         let stored = self.models.last(name.as_str()).await?.filter(|stored| !stored.deleted);
         Ok(stored.map(|stored| (Pointer::parse(&stored.value), stored.revision)))
     }
 
-    /// Whether somebody deleted the pointer, as opposed to a catalog that has lost it or never had it.
+    /// Whether the pointer was deleted explicitly. False for a lost pointer and for one never written.
     pub async fn is_withdrawn(&self, name: &ModelName) -> Result<bool, CatalogFault> {
         Ok(self.models.last(name.as_str()).await?.is_some_and(|stored| stored.deleted))
     }
@@ -157,12 +156,12 @@ impl Catalog {
         self.models.last(&entry_key(name, version)?).await
     }
 
-    /// The bytes of an artifact: as many as the entry says, with the digest that the entry says.
+    /// The content of an artifact, checked against its size and digest.
     pub async fn artifact(&self, artifact: &Artifact) -> Result<Bytes, CatalogFault> {
         self.artifacts.get(artifact).await
     }
 
-    /// In one list, with their values: a read for each would be one of every worker for every route, whenever one of them changes.
+    /// All routes, in one list request. Separate reads would cost each worker one request per route at every change.
     pub async fn routes(&self) -> Result<Vec<RouteSummary>, CatalogFault> {
         let stored = self.routes.list("*", Contents::Whole).await?;
         let summary = |Stored { key, value, revision, .. }: Stored| {
@@ -174,7 +173,7 @@ impl Catalog {
         Ok(routes)
     }
 
-    /// Writes a route, in place of one of the same name. Returns its revision.
+    /// Creates or replaces a route. Returns its revision.
     pub async fn put_route(&self, name: &RouteName, route: &Route) -> Result<u64, CatalogFault> {
         let bytes = route.to_bytes();
         Route::parse(&bytes).map_err(|problems| CatalogFault::BadRoute { name: name.clone(), problems })?;
@@ -189,13 +188,13 @@ impl Catalog {
         }
     }
 
-    /// Follows every change from now on, beginning with all that is there.
+    /// Follows all changes. The first notification contains all existing models.
     pub fn follow(&self, options: FollowOptions) -> Follower {
         Follower::start(self.models.clone(), self.routes.clone(), options)
     }
 }
 
-/// The summary of a model, made if it is new; none for a key that is not the name of a model.
+/// The summary of a model, created if missing, or `None` if `key` is not a model name.
 fn summary<'a>(models: &'a mut BTreeMap<String, ModelSummary>, key: &str) -> Option<&'a mut ModelSummary> {
     let name: ModelName = key.parse().ok()?;
     let new = || ModelSummary { name, active: None, versions: Vec::new(), unrecognized_keys: Vec::new() };
@@ -242,8 +241,8 @@ async fn create_key_value(context: &Context, bucket: &Bucket) -> Result<(), Cata
     }
 }
 
-/// What the client would make a bucket's stream of, but for the number of consumers: since release 2.15 a server allows a stream
-/// a thousand unless the stream says otherwise, and each worker is one. An account's own limit cannot be raised by a stream.
+/// The client's configuration of a bucket's stream, with a higher consumer limit. Since release 2.15 the default is
+/// 1,000 consumers per stream, and each worker needs one. A stream cannot exceed the account's own limit.
 fn key_value(bucket: &Bucket, account_limits_consumers: bool) -> stream::Config {
     stream::Config {
         name: bucket.stream_name().to_owned(),

@@ -1,11 +1,10 @@
-//! Everything that can go wrong between the catalog and NATS, each with what to do about it.
+//! The errors of the catalog client, each with its remedy.
 
 use std::error::Error;
 use std::iter::successors;
 
 use async_nats::jetstream::{self, ErrorCode};
-use inferbus_catalog_document::{Digest, ModelName, Pointer, Problems, RouteName};
-use semver::Version;
+use inferbus_catalog_document::{Digest, ModelName, Pointer, Problems, RouteName, Version};
 
 use crate::limits;
 
@@ -13,54 +12,55 @@ const UNAVAILABLE: usize = 503;
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CatalogFault {
-    #[error("cannot {doing}: {reason}; check that NATS runs with JetStream and can be reached")]
+    #[error("cannot {doing}: {reason}; check that NATS runs with JetStream and is reachable")]
     Unreachable { doing: String, reason: String },
     #[error(
-        "cannot {doing}: no answer within {} s; check that NATS can be reached and that this user may do it",
-        limits::STEP.as_secs()
+        "cannot {doing}: no answer within {} s; check that NATS is reachable and that this user has the permission",
+        limits::REQUEST_TIMEOUT.as_secs()
     )]
     TimedOut { doing: String },
-    #[error("cannot {doing}: the server refused: {reason}")]
+    #[error("cannot {doing}: the server rejected it: {reason}")]
     Refused { doing: String, reason: String },
-    #[error("the bucket `{bucket}` does not exist; create the catalog first, or connect to the account that has it")]
+    #[error("the bucket `{bucket}` does not exist; create the catalog first, or connect to its account")]
     MissingBucket { bucket: &'static str },
     #[error(
-        "the bucket `{bucket}` keeps {found} revisions of a key and the catalog needs {needed}; run `nats stream edit {stream} --max-msgs-per-subject={needed}`"
+        "the bucket `{bucket}` keeps {found} revisions of a key and the catalog needs {needed}; \
+         run `nats stream edit {stream} --max-msgs-per-subject={needed}`"
     )]
     ShortHistory { bucket: &'static str, stream: String, found: i64, needed: i64 },
-    #[error("the bucket `{bucket}` holds more than {limit} keys; delete versions that nobody needs")]
+    #[error("the bucket `{bucket}` contains more than {limit} keys; delete unused versions")]
     TooManyKeys { bucket: &'static str, limit: usize },
 
-    #[error("the catalog has no active version of `{name}`; activate one, or check the name")]
+    #[error("there is no active version of `{name}`; activate one, or check the name")]
     NoPointer { name: ModelName },
-    #[error("the catalog has no version {version} of `{name}`; push it first, or choose one that exists")]
+    #[error("there is no version {version} of `{name}`; push it first, or choose an existing one")]
     UnknownVersion { name: ModelName, version: Version },
-    #[error("the version {0} has build metadata (`+…`), which a key cannot hold; leave it out")]
+    #[error("the version {0} has build metadata (`+…`), and keys cannot contain it; remove it")]
     UnusableVersion(Version),
     #[error("the entry of `{name}` {version} is not valid: {problems}; push it again")]
     BadEntry { name: ModelName, version: Version, problems: Problems },
     #[error("the route `{name}` is not valid: {problems}")]
     BadRoute { name: RouteName, problems: Problems },
-    #[error("the catalog has no route `{name}`")]
+    #[error("the catalog has no route `{name}`; check the name")]
     UnknownRoute { name: RouteName },
 
-    #[error("the artifact {digest} is not stored; push the bundle that has it")]
+    #[error("the artifact {digest} is not stored; push its bundle")]
     MissingArtifact { digest: Digest },
-    #[error("the artifact {digest} is a link; links are not followed, so push the bundle again")]
+    #[error("the artifact {digest} is a link, and links are not followed; push the bundle again")]
     LinkedArtifact { digest: Digest },
     #[error(
-        "the artifact {digest} should have {expected} bytes and the stored object has {found}; push the bundle again"
+        "the artifact {digest} should have {expected} bytes, but the stored object has {found}; push the bundle again"
     )]
     WrongSize { digest: Digest, expected: u64, found: u64 },
     #[error("the artifact {digest} ends after {found} of {expected} bytes; push the bundle again")]
     Truncated { digest: Digest, expected: u64, found: u64 },
     #[error("the stored object of {digest} is damaged: {reason}; push the bundle again")]
     Damaged { digest: Digest, reason: String },
-    #[error("the bytes stored as {expected} are {found}; push the bundle again")]
+    #[error("the stored object of {expected} has the digest {found}; push the bundle again")]
     WrongDigest { expected: Digest, found: Digest },
     #[error("the artifact {digest} has {size} bytes; at most {} are allowed", limits::ARTIFACT_BYTES)]
     TooLarge { digest: Digest, size: u64 },
-    #[error("the bundle does not hold the bytes of {digest}")]
+    #[error("the bundle does not contain the file with the digest {digest}; read the bundle folder again")]
     IncompleteBundle { digest: Digest },
 
     #[error(
@@ -68,27 +68,27 @@ pub enum CatalogFault {
         content(stored)
     )]
     VersionTaken { name: ModelName, version: Version, stored: Option<Digest> },
-    #[error("somebody else wrote `{name}` {version} at the same time; look at it and push again if it is not yours")]
+    #[error(
+        "`{name}` {version} was written concurrently by another client; compare it with yours before you push again"
+    )]
     EntryRaced { name: ModelName, version: Version },
     #[error(
-        "`{name}` {version} has the digest {found} and not {expected}; somebody pushed other content under this version"
+        "`{name}` {version} has the digest {found}, expected {expected}; its content was replaced, so check the version"
     )]
     WrongEntry { name: ModelName, version: Version, expected: Digest, found: Digest },
-    #[error(
-        "`{name}` was changed at the same time: {now} is active since revision {revision}; look again before you repeat it"
-    )]
+    #[error("`{name}` was changed concurrently: {now} is active since revision {revision}; check it before you retry")]
     PointerRaced { name: ModelName, now: String, revision: u64 },
     #[error("`{name}` has no earlier version to go back to")]
     NothingToRollBack { name: ModelName },
 }
 
 impl CatalogFault {
-    /// Whether the same call can succeed later with nobody changing the catalog.
+    /// Whether a retry can succeed without a change of the catalog.
     pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::TimedOut { .. })
     }
 
-    /// Whether an artifact is not there or not what it should be, so that uploading it again helps.
+    /// Whether a stored artifact is missing or wrong, so uploading it again repairs it.
     pub(crate) fn is_about_stored_bytes(&self) -> bool {
         matches!(
             self,
@@ -106,7 +106,7 @@ impl CatalogFault {
         Self::PointerRaced { name: name.clone(), now, revision }
     }
 
-    /// Sorts an error of the NATS client: what the server said, or that it could not be asked.
+    /// Converts an error of the NATS client: either an error response of the server, or no response.
     pub(crate) fn from_client(bucket: &'static str, doing: &str, error: &(dyn Error + 'static)) -> Self {
         match server_error(error) {
             Some(error) => Self::from_server(bucket, doing, error),
@@ -129,12 +129,12 @@ fn content(stored: &Option<Digest>) -> String {
     stored.as_ref().map_or_else(|| "not readable".to_owned(), Digest::short)
 }
 
-/// The server's own answer inside an error of the client, if it gave one.
+/// The server's error response inside an error of the client, if there is one.
 pub(crate) fn server_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a jetstream::Error> {
     links(error).find_map(|link| link.downcast_ref())
 }
 
-/// An error and what caused it, down to the root.
+/// An error and its sources, down to the root cause.
 fn links<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
     fn cause<'a>(error: &&'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
         (*error).source()
@@ -142,7 +142,7 @@ fn links<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
     successors(Some(error), cause)
 }
 
-/// Some errors repeat their source in their own text.
+/// The texts of an error and its sources. Skips sources already contained in the text before them.
 fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = String::new();
     for link in links(error).map(ToString::to_string) {

@@ -1,10 +1,11 @@
-//! Follows the catalog: says which models and whether the routes must be looked at again.
+//! Follows the catalog and reports the names of changed models, and whether the routes changed.
 //!
-//! Promises: a change is never missed for longer than the reconcile interval, whatever happens to the watch,
-//! the server or the bucket, because the watch is only trusted while the server agrees that nothing was missed.
-//! A change is a name in a set and not a value: whoever is woken reads the truth, so the last of many changes
-//! wins, and a thousand of them cost a few wakes. Who was cut off goes on where he was, and reads everything anew only if the
-//! server does not have that any more. A bucket that vanishes changes nothing; it is said in the state.
+//! Guarantees:
+//! - No change is missed for longer than the reconcile interval. The follower regularly compares its state with the
+//!   server, so failures of the watch, the server or the bucket are detected.
+//! - A change contains names and no values. The caller reads the current values, so frequent changes cost few wakes.
+//! - After a reconnect the follower resumes at its position. It reads the whole bucket only if the server lost it.
+//! - A deleted bucket is not a change. [`Follower::state`] reports it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -21,19 +22,19 @@ use crate::fault::CatalogFault;
 use crate::jitter;
 use crate::limits;
 
-/// What must be looked at again.
+/// Changed names since the last wake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Changes {
-    /// Models whose pointer, or any of whose entries, was put or deleted.
+    /// Models with a written or deleted pointer or entry.
     pub models: BTreeSet<ModelName>,
     pub routes: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
 pub struct FollowOptions {
-    /// How often the server is asked whether anything was missed.
+    /// The interval between comparisons with the server.
     pub reconcile: Duration,
-    /// The least time between two wakes.
+    /// The minimum time between two wakes.
     pub coalesce: Duration,
 }
 
@@ -46,7 +47,7 @@ impl Default for FollowOptions {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FollowerState {
     Following,
-    /// Changes may be unknown for now, and why.
+    /// Changes may be unknown at present, for this reason.
     Behind(String),
 }
 
@@ -70,8 +71,7 @@ impl Follower {
         Self { shared, task, models, coalesce: options.coalesce, next_wake: Instant::now() }
     }
 
-    /// Waits for changes. The first wake comes when everything has been read once, and names all of it.
-    /// Nothing is lost if the wait is given up.
+    /// Waits for changes. The first wake follows the first complete read and contains all names. Cancel safe.
     pub async fn changed(&mut self) -> Changes {
         self.shared.wait().await;
         tokio::time::sleep_until(self.next_wake).await;
@@ -96,7 +96,7 @@ impl Drop for Follower {
 
 fn note_model(key: &str, changes: &mut Changes) {
     let name = key.split_once('.').map_or(key, |(name, _)| name);
-    // A key that cannot belong to a model is shown by `Catalog::models` and concerns nobody else.
+    // Invalid names are ignored here. `Catalog::models` lists keys without a valid version.
     changes.models.extend(name.parse::<ModelName>());
 }
 
@@ -104,20 +104,20 @@ fn note_route(_: &str, changes: &mut Changes) {
     changes.routes = true;
 }
 
-/// What the following task and the one who waits have in common.
+/// The state shared by the background task and the waiting caller.
 #[derive(Default)]
 struct Shared {
     inner: Mutex<Inner>,
-    bell: Notify,
+    changed: Notify,
 }
 
 #[derive(Default)]
 struct Inner {
     changes: Changes,
-    /// Buckets that have been read whole at least once.
+    /// Buckets read completely at least once.
     read: BTreeSet<&'static str>,
     first_wake_done: bool,
-    /// Why a bucket is not followed now.
+    /// Buckets not followed at present, with the reason.
     behind: BTreeMap<&'static str, String>,
 }
 
@@ -125,13 +125,13 @@ const BUCKETS: usize = 2;
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // Nothing inside can be left half done, so a panic elsewhere does not matter here.
+        // Every update leaves valid data, so a poisoned lock is usable.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn wait(&self) {
         loop {
-            let rung = self.bell.notified();
+            let notified = self.changed.notified();
             let is_due = {
                 let inner = self.lock();
                 inner.read.len() == BUCKETS && (!inner.first_wake_done || inner.changes != Changes::default())
@@ -139,13 +139,13 @@ impl Shared {
             if is_due {
                 return;
             }
-            rung.await;
+            notified.await;
         }
     }
 
     fn take(&self) -> Changes {
         let mut inner = self.lock();
-        // The routes are named at the first wake even if there are none, so that a reader begins with them.
+        // The first wake includes the routes even if there are none, so the caller always reads them once.
         let first = !mem::replace(&mut inner.first_wake_done, true);
         let mut changes = mem::take(&mut inner.changes);
         changes.routes |= first;
@@ -160,24 +160,24 @@ impl Shared {
         inner.changes.models.extend(changes.models);
         inner.changes.routes |= changes.routes;
         drop(inner);
-        self.bell.notify_one();
+        self.changed.notify_one();
     }
 }
 
-/// One bucket, and what has been seen of it.
+/// One bucket and the revisions received from it.
 struct Followed {
     bucket: Bucket,
     shared: Arc<Shared>,
     note: fn(&str, &mut Changes),
     seen: BTreeMap<String, Seen>,
-    /// When the bucket that was seen was created: another time is another bucket.
+    /// The creation time of the followed bucket. Another time means another bucket of the same name.
     created: Option<SystemTime>,
-    /// The newest revision of the bucket that has been seen, and when it was stored.
+    /// The newest received revision and its storage time.
     position: u64,
     position_at: Option<SystemTime>,
-    /// Counts how often the bucket has been read from the beginning.
+    /// The number of complete reads of the bucket.
     round: u64,
-    /// Changes found while the bucket is still being read.
+    /// Changes found during a complete read.
     found: Changes,
     is_read: bool,
 }
@@ -209,15 +209,15 @@ impl Followed {
     async fn run(mut self, reconcile: Duration) {
         loop {
             if let Err(fault) = self.follow(reconcile).await {
-                self.fell_behind(&fault);
-                // What is wrong with the bucket itself may be wrong with what was seen of it.
+                self.report_behind(&fault);
+                // An error of the bucket itself can invalidate the received revisions.
                 self.is_read &= fault.is_transient();
                 tokio::time::sleep(jitter::between(limits::RETRY_LEAST, limits::RETRY)).await;
             }
         }
     }
 
-    /// Follows until the server disagrees with what was seen.
+    /// Follows until the server's state differs from the received one.
     async fn follow(&mut self, reconcile: Duration) -> Result<(), CatalogFault> {
         let mut watch = match self.resume().await? {
             Some(watch) => watch,
@@ -226,7 +226,7 @@ impl Followed {
                 self.bucket.watch(">", Contents::KeysOnly).await?
             }
         };
-        // Workers that begin at the same moment compare at different ones.
+        // A random first interval, so workers started together do not compare together.
         let first = jitter::between(Duration::ZERO, reconcile);
         let mut tick = tokio::time::interval_at(Instant::now() + first, reconcile);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -237,7 +237,7 @@ impl Followed {
             tokio::select! {
                 stored = watch.next() => self.see(stored?)?,
                 _ = tick.tick() => if !self.agrees().await? {
-                    tracing::debug!(bucket = self.bucket.name, "the watch is behind; reading all again");
+                    tracing::debug!(bucket = self.bucket.name, "the watch missed changes; reading the whole bucket");
                     self.is_read = false;
                     return Ok(());
                 },
@@ -245,18 +245,18 @@ impl Followed {
         }
     }
 
-    /// Goes on behind what was seen, if the server still has it; none if everything must be read.
+    /// Resumes after the newest received revision, or returns `None` if a complete read is needed.
     async fn resume(&self) -> Result<Option<Watch>, CatalogFault> {
         if !self.is_read || self.position_at.is_none() {
             return Ok(None);
         }
         let is_same_bucket = self.created == Some(self.bucket.info().await?.created.into());
-        // A server that has lost its last messages gives their numbers to others, at another time.
+        // A server reuses the revisions of lost messages, but with other storage times.
         if !is_same_bucket || self.bucket.stored_at(self.position).await? != self.position_at {
             return Ok(None);
         }
         let watch = self.bucket.changes(">", Contents::KeysOnly, Some(self.position + 1)).await?;
-        self.keeps_up();
+        self.report_following();
         Ok(Some(watch))
     }
 
@@ -264,7 +264,7 @@ impl Followed {
         let info = self.bucket.info().await?;
         let created = info.created.into();
         if self.created.replace(created) != Some(created) {
-            // Revisions of another bucket say nothing about this one, even where they are equal.
+            // Revisions of the previous bucket are meaningless for this one, even equal ones.
             self.seen.values_mut().for_each(|seen| seen.revision = 0);
         }
         self.position = info.state.last_sequence;
@@ -293,7 +293,7 @@ impl Followed {
         Ok(())
     }
 
-    /// Keys that this round did not bring are gone.
+    /// Finishes a complete read. Keys missing in it were deleted.
     fn end_round(&mut self) {
         let (round, note, found) = (self.round, self.note, &mut self.found);
         self.seen.retain(|key, seen| {
@@ -304,22 +304,22 @@ impl Followed {
             stays
         });
         self.is_read = true;
-        // Before the bucket counts as read: the first wake must name all of it, and may come on another thread at once.
+        // Publish first: another thread can wake as soon as the bucket counts as read, and needs all names.
         self.shared.publish(mem::take(&mut self.found));
-        self.keeps_up();
+        self.report_following();
         let is_first = self.shared.lock().read.insert(self.bucket.name);
         if is_first {
-            self.shared.bell.notify_one();
+            self.shared.changed.notify_one();
         }
     }
 
-    fn keeps_up(&self) {
+    fn report_following(&self) {
         if self.shared.lock().behind.remove(self.bucket.name).is_some() {
             tracing::info!(bucket = self.bucket.name, keys = self.seen.len(), "following the catalog");
         }
     }
 
-    /// Whether the server holds exactly what has been seen.
+    /// Whether the server's state equals the received one.
     async fn agrees(&self) -> Result<bool, CatalogFault> {
         let info = self.bucket.info().await?;
         Ok(self.is_read
@@ -328,7 +328,7 @@ impl Followed {
             && self.seen.len() as u64 == info.state.subjects_count)
     }
 
-    fn fell_behind(&self, fault: &CatalogFault) {
+    fn report_behind(&self, fault: &CatalogFault) {
         let reason = fault.to_string();
         let before = self.shared.lock().behind.insert(self.bucket.name, reason.clone());
         if before.as_ref() != Some(&reason) {

@@ -4,35 +4,35 @@ use std::time::Duration;
 
 pub use inferbus_catalog_document::limits::*;
 
-/// Revisions kept of every key, so that a rollback has something to go back to.
+/// The number of stored revisions of each key, for rollbacks.
 pub const HISTORY: i64 = 16;
-/// The server keeps at most this many revisions of one key.
+/// The server's maximum number of revisions of one key.
 pub const HISTORY_MAX: usize = 64;
-/// Consumers of one bucket: one of each worker that follows it, and one of each list that was read in the last seconds.
+/// The maximum number of consumers of one bucket: one per following worker and one per recent list request.
 pub const CONSUMERS: i32 = 100_000;
-/// Keys of one bucket that are listed or followed.
+/// The maximum number of listed or followed keys of one bucket.
 pub const KEYS: usize = 100_000;
-/// Keys that are asked for at once while a bucket is read: names alone, and with their values.
-pub const PIECE: usize = 2048;
-pub const PIECE_WHOLE: usize = 256;
+/// The number of keys in one fetch of a list without values.
+pub const FETCH_KEYS: usize = 2048;
+/// The number of keys in one fetch of a list with values.
+pub const FETCH_WHOLE: usize = 256;
 
-/// One request and its answer, one chunk, one message of a list. Nothing waits longer without progress.
-pub const STEP: Duration = Duration::from_secs(5);
+/// The maximum wait for one response, chunk or message of a list.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The chunk size of the Object Store convention.
 pub const CHUNK_BYTES: usize = 128 * 1024;
-/// Chunks sent and not yet confirmed during an upload.
+/// Unconfirmed chunks during an upload.
 pub const CHUNKS_IN_FLIGHT: usize = 16;
-/// An artifact that is replaced while it is read is read again, this often in all.
+/// The maximum number of attempts to read an artifact replaced during the read.
 pub const READ_ATTEMPTS: usize = 3;
-/// Reserved at once for an artifact; the rest grows with what really arrives.
+/// The memory reserved before reading an artifact. The buffer grows further with the received chunks.
 pub const FIRST_RESERVE: u64 = 8 * 1024 * 1024;
 
-/// How often a follower compares what it has seen with what the server holds.
+/// The interval between a follower's comparisons with the server.
 pub const RECONCILE: Duration = Duration::from_secs(15);
-/// Two wakes of a follower are at least this far apart.
+/// The minimum time between two wakes of a follower.
 pub const COALESCE: Duration = Duration::from_millis(50);
-/// A follower that failed, or lost its connection, tries again after a pause between these: a server that comes back hears
-/// of its thousand workers one after the other.
+/// The range of a follower's pause before a retry. Random pauses spread the load on a restarted server.
 pub const RETRY_LEAST: Duration = Duration::from_millis(500);
 pub const RETRY: Duration = Duration::from_secs(1);
 

@@ -1,12 +1,11 @@
-//! Push: a bundle's artifacts into the Object Store, then its entry.
+//! Push: stores a bundle's artifacts in the Object Store, then its entry.
 //!
-//! Promises: the entry is written last and only when every artifact has been read back whole, so a push that
-//! stops anywhere leaves nothing that a worker would see. Pushing again goes on from there.
+//! Guarantees: the entry is written last, after reading back and verifying every artifact. An interrupted push is
+//! invisible to workers. The next push reuses the artifacts already stored.
 
 use std::collections::BTreeSet;
 
-use inferbus_catalog_document::{Artifact, Bundle, Digest, Entry, ModelName, Role};
-use semver::Version;
+use inferbus_catalog_document::{Artifact, Bundle, Digest, Entry, ModelName, Role, Version};
 
 use crate::bucket::Expect;
 use crate::catalog::{Catalog, entry_key};
@@ -14,28 +13,28 @@ use crate::fault::CatalogFault;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PushOptions {
-    /// Replace an entry of the same version that has other content.
+    /// Replace an entry with the same version and other content.
     pub force: bool,
 }
 
-/// How far a push has come with one artifact.
+/// The progress of a push with one artifact.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     pub role: Role,
     pub artifact: Artifact,
     pub phase: PushPhase,
-    /// Bytes done in this step, of `artifact.size`.
+    /// Processed bytes in this phase, of `artifact.size`.
     pub done: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum PushPhase {
-    /// Reading what is already stored under this digest.
+    /// Reading an object already stored under this digest.
     Checking,
     Uploading,
-    /// Reading back what was uploaded.
+    /// Reading back the uploaded object.
     Verifying,
-    /// Whole and verified. Comes once for every artifact.
+    /// Complete and verified. Reported once for every artifact.
     Stored,
 }
 
@@ -43,11 +42,11 @@ pub enum PushPhase {
 pub struct Pushed {
     /// The digest of the entry.
     pub digest: Digest,
-    /// Artifacts that were uploaded.
+    /// The number of uploaded artifacts.
     pub uploaded: usize,
-    /// Artifacts that were already there.
+    /// The number of artifacts already stored.
     pub skipped: usize,
-    /// False if the same entry was already there and nothing had to be repaired.
+    /// False if the same entry was already stored and no artifact was uploaded.
     pub entry_written: bool,
 }
 
@@ -71,7 +70,7 @@ impl Catalog {
                 skipped += 1;
             }
         }
-        // An entry whose artifacts were repaired is written again: that is what makes workers look again.
+        // After a repair of artifacts the entry is written again, so workers retry loading it.
         let entry_written = !before.same || uploaded > 0;
         if entry_written {
             self.write_entry(bundle, digest, before.revision).await?;
@@ -79,24 +78,29 @@ impl Catalog {
         Ok(Pushed { digest, uploaded, skipped, entry_written })
     }
 
-    async fn replaceable(&self, bundle: &Bundle, pushed: Digest, options: PushOptions) -> Result<Before, CatalogFault> {
+    async fn replaceable(
+        &self,
+        bundle: &Bundle,
+        pushed: Digest,
+        options: PushOptions,
+    ) -> Result<Previous, CatalogFault> {
         let (name, version) = (&bundle.name, &bundle.version);
         let Some(stored) = self.stored_entry(name, version).await? else {
-            return Ok(Before { revision: 0, same: false });
+            return Ok(Previous { revision: 0, same: false });
         };
-        let before = Before { revision: stored.revision, same: false };
+        let before = Previous { revision: stored.revision, same: false };
         if stored.deleted {
             return Ok(before);
         }
         let found = Entry::parse(&stored.value).ok().map(|entry| entry.digest());
         match found {
-            Some(found) if found == pushed => Ok(Before { same: true, ..before }),
+            Some(found) if found == pushed => Ok(Previous { same: true, ..before }),
             _ if options.force => Ok(before),
             _ => Err(CatalogFault::VersionTaken { name: name.clone(), version: version.clone(), stored: found }),
         }
     }
 
-    /// Makes sure that an artifact is stored. True if it had to be uploaded.
+    /// Stores an artifact if it is missing or wrong. Returns whether it was uploaded.
     async fn store(
         &self,
         bundle: &Bundle,
@@ -137,9 +141,9 @@ impl Catalog {
     }
 }
 
-/// The entry that a push finds.
-struct Before {
-    /// Zero if there never was one.
+/// The stored entry before a push.
+struct Previous {
+    /// Zero if the key never existed.
     revision: u64,
     same: bool,
 }

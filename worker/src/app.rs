@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use async_nats::{Client, Event};
 use inferbus_catalog::{Catalog, FollowOptions, ModelName};
 use inferbus_engine::TrialProcess;
-use inferbus_sandbox::folder::Folder as PrivateFolder;
+use inferbus_private_dir::Folder as PrivateFolder;
 use inferbus_sandbox::{Cache, Compiler, Sandbox};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};

@@ -42,7 +42,6 @@ mod call;
 mod clock;
 mod engine;
 mod fault;
-pub mod folder;
 mod image;
 mod inspect;
 pub mod limits;

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use inferbus_private_dir::{Folder, FolderFault, touch};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 
 use super::{MachineCode, Source};
-use crate::folder::{Folder, FolderFault, touch};
 use crate::limits;
 use crate::rewrite;
 

@@ -3,6 +3,8 @@
 //! Promises: a file that is read here is a plain file of this user that nobody else can write, is no larger than asked, and
 //! is in this process's own memory before anybody looks at it. What is written appears whole or not at all.
 
+#![forbid(unsafe_code)]
+
 use std::fs::{DirBuilder, File};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};

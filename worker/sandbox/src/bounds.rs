@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::limits;
-use crate::load_fault::LoadFault;
+use crate::load::load_fault::LoadFault;
 use crate::text::Size;
 
 /// The bounds of one plugin's calls. The stack is not among them: it is the same for all, see

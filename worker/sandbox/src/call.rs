@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use inferbus_abi::Returned;
 
-use crate::fault::Fault;
+use crate::host::fault::Fault;
+use crate::host::functions::Emit;
+use crate::host::log::{LogLine, borrowed};
 use crate::limits;
 use crate::live::Live;
-use crate::log::{LogLine, borrowed};
 use crate::plugin::{Loaded, Reset};
-use crate::ring::Emit;
 use crate::text::printable;
 
 /// One lane's use of one plugin: one call at a time.

@@ -9,7 +9,7 @@ use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAl
 
 use crate::bounds::Ceilings;
 use crate::limits;
-use crate::load_fault::SandboxFault;
+use crate::load::load_fault::SandboxFault;
 use crate::machine_code::{Cache, Compiler};
 
 /// The WebAssembly that a plugin may be made of. Inspection and compilation go by this one list.

@@ -39,35 +39,25 @@
 
 mod bounds;
 mod call;
-mod clock;
 mod engine;
-mod fault;
-mod image;
-mod inspect;
+mod host;
 pub mod limits;
 mod live;
-mod load_fault;
-mod log;
+mod load;
 mod machine_code;
 #[cfg(any(test, feature = "oracle"))]
 pub mod oracle;
 mod plugin;
-mod rewrite;
-mod ring;
-mod state;
-mod strategy;
 mod text;
-mod topic;
-mod watch;
 
 pub use bounds::{Bounds, Ceilings};
 pub use call::{Instance, Reply};
 pub use engine::Sandbox;
-pub use fault::{Fault, FaultClass, TrapKind};
-pub use inspect::{Import, Inspection, inspect};
-pub use load_fault::{LoadFault, SandboxFault};
-pub use log::{LogLevel, LogLine};
+pub use host::fault::{Fault, FaultClass, TrapKind};
+pub use host::functions::{Emit, Grants};
+pub use host::log::{LogLevel, LogLine};
+pub use load::inspect::{Import, Inspection, inspect};
+pub use load::load_fault::{LoadFault, SandboxFault};
+pub use load::strategy::{Because, Strategy};
 pub use machine_code::{Cache, CacheFault, ChildProcess, CompileBounds, Compiler, Origin, compile_child};
 pub use plugin::{Plugin, examine, try_compile};
-pub use ring::{Emit, Grants};
-pub use strategy::{Because, Strategy};

@@ -3,17 +3,20 @@
 //! Promises: between two messages it is put back, and every part of its life has a deadline. Each step's order is
 //! the contract's: start function, `init`, `alloc`, the input, `transform`.
 
+pub(crate) mod image;
+pub(crate) mod watch;
+
 use inferbus_abi::{ALIGNMENT, Returned};
 use wasmtime::{Extern, Global, Instance, Memory, ModuleExport, Store, TypedFunc, WasmParams, WasmResults};
 
-use crate::clock;
-use crate::fault::Fault;
-use crate::image::Image;
+use crate::host::clock;
+use crate::host::fault::Fault;
+use crate::host::functions;
+use crate::host::state::State;
+use crate::live::image::Image;
+use crate::live::watch::{Learned, Watch};
 use crate::plugin::Compiled;
-use crate::ring;
-use crate::state::State;
 use crate::text::host_text;
-use crate::watch::{Learned, Watch};
 
 /// Where every message of a rewound plugin starts, shared by its lanes.
 pub(crate) struct Start {
@@ -156,7 +159,7 @@ impl Live {
     }
 
     pub(crate) fn bytes(&self, what: &'static str, ptr: u32, len: u32) -> Result<&[u8], Fault> {
-        ring::slice(self.memory.data(&self.store), what, ptr, len)
+        functions::slice(self.memory.data(&self.store), what, ptr, len)
     }
 
     pub(crate) fn state(&self) -> &State {

@@ -18,7 +18,7 @@ pub use child::compile_child;
 pub use compiler::{ChildProcess, CompileBounds, Compiler};
 
 use crate::engine::Sandbox;
-use crate::load_fault::LoadFault;
+use crate::load::load_fault::LoadFault;
 use crate::text::host_text;
 use cache::Key;
 

@@ -8,17 +8,17 @@ use wasmtime::{InstancePre, Module, ModuleExport};
 use crate::bounds::{Bounds, Ceilings};
 use crate::call::Instance;
 use crate::engine::Sandbox;
-use crate::inspect::{Inspection, inspect, invalid};
+use crate::host::functions::{self, Grants};
+use crate::host::log::{LogLevel, LogLine, borrowed};
+use crate::host::state::State;
+use crate::live::watch::Learned;
 use crate::live::{Live, Start};
-use crate::load_fault::LoadFault;
-use crate::log::{LogLevel, LogLine, borrowed};
+use crate::load::inspect::{Inspection, inspect, invalid};
+use crate::load::load_fault::LoadFault;
+use crate::load::rewrite;
+use crate::load::strategy::{Because, Plan, Strategy, plan};
 use crate::machine_code::{self, Compiler, Origin, Source};
-use crate::rewrite;
-use crate::ring::{self, Grants};
-use crate::state::State;
-use crate::strategy::{Because, Plan, Strategy, plan};
 use crate::text::host_text;
-use crate::watch::Learned;
 
 /// A plugin of one artifact with one config; clones share it.
 #[derive(Clone)]
@@ -151,7 +151,7 @@ fn compile(
 ) -> Result<(Compiled, Origin), LoadFault> {
     let source = Source { wasm, config, globals: plan.globals() };
     let (module, origin) = machine_code::module(sandbox, &source, || rewritten(wasm, plan))?;
-    let linked = ring::linker(sandbox.engine(), grants).and_then(|linker| linker.instantiate_pre(&module));
+    let linked = functions::linker(sandbox.engine(), grants).and_then(|linker| linker.instantiate_pre(&module));
     let linked = linked.map_err(|error| LoadFault::Compile(host_text(&error)))?;
     let exports = Exports::of(&module, plan.globals().unwrap_or_default())?;
     Ok((Compiled { exports, module: linked, bounds, instances: sandbox.ceilings().instances }, origin))

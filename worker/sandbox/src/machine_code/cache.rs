@@ -18,7 +18,7 @@ use wasmtime::Engine;
 
 use super::{MachineCode, Source};
 use crate::limits;
-use crate::rewrite;
+use crate::load::rewrite;
 
 /// Why there is no cache. Plugins are then compiled at each start.
 #[derive(Debug, thiserror::Error)]

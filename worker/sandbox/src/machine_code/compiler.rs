@@ -18,7 +18,7 @@ use super::MachineCode;
 use super::child::precompile;
 use super::wire::{ANSWER, Answer, Job};
 use crate::limits;
-use crate::load_fault::LoadFault;
+use crate::load::load_fault::LoadFault;
 use crate::text::{host_text, printable};
 
 /// What turns modules into machine code.

@@ -1,9 +1,9 @@
 //! Any bytes, taken for a module.
 
-use crate::inspect::{Inspection, inspect};
-use crate::rewrite;
-use crate::ring::Grants;
-use crate::strategy::{Because, Plan, plan};
+use crate::host::functions::Grants;
+use crate::load::inspect::{Inspection, inspect};
+use crate::load::rewrite;
+use crate::load::strategy::{Because, Plan, plan};
 
 /// Panics if inspecting, planning or rewriting breaks a promise for these bytes. Says whether they were a plugin.
 pub fn module(wasm: &[u8]) -> bool {
@@ -17,7 +17,7 @@ pub fn module(wasm: &[u8]) -> bool {
         let again = inspect(&rewritten, grants);
         let expected = Inspection { bytes: rewritten.len(), ..inspection };
         assert_eq!(again, Ok(expected), "the rewritten module is valid and keeps the contract");
-        let taken = crate::strategy::plan(&rewritten).ok() == Some(Plan::Fresh(Because::ReservedExport));
+        let taken = crate::load::strategy::plan(&rewritten).ok() == Some(Plan::Fresh(Because::ReservedExport));
         assert_eq!(taken, !globals.is_empty(), "exactly the globals to put back have private names");
     }
     true

@@ -5,12 +5,12 @@
 
 use wasmtime::{Caller, Engine, Extern, Linker};
 
-use crate::fault::Fault;
+use crate::host::fault::Fault;
+use crate::host::log::LogLevel;
+use crate::host::state::State;
+use crate::host::topic;
 use crate::limits;
-use crate::log::LogLevel;
-use crate::state::State;
 use crate::text::printable;
-use crate::topic;
 
 pub(crate) const MODULE: &str = "inferbus";
 pub(crate) const LOG: &str = "log";

@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::bounds::{Bounds, Ceilings};
 use crate::call::Instance;
 use crate::engine::Sandbox;
-use crate::fault::Fault;
+use crate::host::fault::Fault;
+use crate::host::functions::{Emit, Grants};
 use crate::plugin::Plugin;
-use crate::ring::{Emit, Grants};
 
 /// The plugin, as WebAssembly text.
 pub const GUEST: &str = include_str!("guest.wat");

@@ -5,9 +5,9 @@ use std::time::Duration;
 use wasmtime::ResourceLimiter;
 
 use crate::bounds::Bounds;
+use crate::host::functions::Emit;
+use crate::host::log::LogBuffer;
 use crate::limits;
-use crate::log::LogBuffer;
-use crate::ring::Emit;
 
 pub(crate) struct State {
     pub(crate) bounds: Bounds,

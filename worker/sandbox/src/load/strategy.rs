@@ -8,9 +8,9 @@ use std::fmt;
 
 use wasmtime::wasmparser::{FunctionBody, GlobalSectionReader, Operator, Payload, Result};
 
-use crate::inspect::payloads;
 use crate::limits;
-use crate::rewrite::PREFIX;
+use crate::load::inspect::payloads;
+use crate::load::rewrite::PREFIX;
 use crate::text::Size;
 
 /// What happens between two messages of a lane.

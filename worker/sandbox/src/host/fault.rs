@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 
+use crate::host::state::State;
 use crate::limits;
-use crate::state::State;
 use crate::text::{Size, host_text, printable};
 
 /// Why a call gave no reply. The message is meant for the plugin's author and names the entry's key where one

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 
+use crate::host::state::State;
 use crate::limits::TICK;
-use crate::state::State;
 
 /// Starts a plugin's time anew.
 pub(crate) fn arm(store: &mut Store<State>) {

@@ -10,9 +10,9 @@ use wasmtime::wasmparser::{
 };
 
 use crate::engine::FEATURES;
+use crate::host::functions::{self, Grants};
 use crate::limits;
-use crate::load_fault::LoadFault;
-use crate::ring::{self, Grants};
+use crate::load::load_fault::LoadFault;
 use crate::text::printable;
 
 /// What a valid plugin is made of.
@@ -144,8 +144,8 @@ fn check_import(
     function: u32,
 ) -> Result<Import, LoadFault> {
     let (import, name, granted, expected) = match (entry.module, entry.name, entry.ty) {
-        (ring::MODULE, ring::LOG, TypeRef::Func(_)) => (Import::Log, ring::LOG, grants.log, LOG),
-        (ring::MODULE, ring::EMIT, TypeRef::Func(_)) => (Import::Emit, ring::EMIT, grants.emit, EMIT),
+        (functions::MODULE, functions::LOG, TypeRef::Func(_)) => (Import::Log, functions::LOG, grants.log, LOG),
+        (functions::MODULE, functions::EMIT, TypeRef::Func(_)) => (Import::Emit, functions::EMIT, grants.emit, EMIT),
         (module, name, _) => {
             let import = printable(format!("{module}.{name}").as_bytes(), limits::QUOTED_BYTES);
             return Err(LoadFault::ForbiddenImport { import });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::fault::Fault;
+use crate::host::fault::Fault;
 use crate::limits;
 use crate::text::Size;
 

@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use crate::limits;
-use crate::load::load_fault::LoadFault;
-use crate::text::Size;
 
 /// The bounds of one plugin's calls. The stack is not among them: it is the same for all, see
 /// [`limits::STACK`].
@@ -70,34 +68,5 @@ impl Ceilings {
             log_lines: bounds.log_lines.min(most.log_lines),
             log_bytes: bounds.log_bytes.min(most.log_bytes),
         }
-    }
-}
-
-impl Bounds {
-    pub(crate) fn check_within(&self, ceiling: &Self) -> Result<(), LoadFault> {
-        let size = |bytes: usize| Size(bytes as u64).to_string();
-        let over = |key, asked: String, ceiling: String| Err(LoadFault::OverCeiling { key, asked, ceiling });
-        if self.memory > ceiling.memory {
-            return over("limits.memory", size(self.memory), size(ceiling.memory));
-        }
-        if self.time > ceiling.time {
-            return over("limits.time", format!("{:?}", self.time), format!("{:?}", ceiling.time));
-        }
-        if self.output > ceiling.output {
-            return over("limits.output", size(self.output), size(ceiling.output));
-        }
-        if self.emits > ceiling.emits {
-            return over("limits.emits", self.emits.to_string(), ceiling.emits.to_string());
-        }
-        if self.emit_bytes > ceiling.emit_bytes {
-            return over("limits.emit_bytes", size(self.emit_bytes), size(ceiling.emit_bytes));
-        }
-        if self.log_lines > ceiling.log_lines {
-            return over("limits.log_lines", self.log_lines.to_string(), ceiling.log_lines.to_string());
-        }
-        if self.log_bytes > ceiling.log_bytes {
-            return over("limits.log_bytes", size(self.log_bytes), size(ceiling.log_bytes));
-        }
-        Ok(())
     }
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use inferbus_abi::Returned;
 
+use crate::host::emit::Emit;
 use crate::host::fault::Fault;
-use crate::host::functions::Emit;
 use crate::host::log::{LogLine, borrowed};
 use crate::limits;
 use crate::live::Live;
-use crate::plugin::{Loaded, Reset};
+use crate::plugin::{Loaded, Plugin, Reset};
 use crate::text::printable;
 
 /// One lane's use of one plugin: one call at a time.
@@ -30,11 +30,14 @@ pub struct Reply<'a> {
     pub emits: Vec<Emit>,
 }
 
-impl Instance {
-    pub(crate) fn new(plugin: Arc<Loaded>) -> Self {
-        Self { plugin, live: None }
+impl Plugin {
+    /// What one lane uses for one stage. It takes memory with its first call.
+    pub fn instance(&self) -> Instance {
+        Instance { plugin: Arc::clone(&self.0), live: None }
     }
+}
 
+impl Instance {
     /// Has the guest make room for `len` bytes, lets `fill` write every one of them there, and runs
     /// `transform`. The log's lines come when the guest is done, also when the call failed.
     pub fn call(
@@ -46,7 +49,7 @@ impl Instance {
         let mut live = self.ready()?;
         let returned = live.message(len, fill);
         let state = live.state_mut();
-        let emits = std::mem::take(&mut state.emits);
+        let emits = state.emits.take();
         borrowed(&std::mem::take(&mut state.log).into_lines()).for_each(log);
         let answer = answer(&live, returned?)?;
         let live = self.live.insert(live);

@@ -1,27 +1,28 @@
 //! The process's one Wasmtime engine: what plugins may be made of, where their memories lie, and the clock that
 //! stops them.
 
-use std::num::NonZeroUsize;
 use std::thread;
 
-use wasmtime::wasmparser::WasmFeatures;
 use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::bounds::Ceilings;
 use crate::limits;
-use crate::load::load_fault::SandboxFault;
 use crate::machine_code::{Cache, Compiler};
+use crate::settings::code_config;
+use crate::text::Size;
 
-/// The WebAssembly that a plugin may be made of. Inspection and compilation go by this one list.
-pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
-    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
-    .union(WasmFeatures::SIGN_EXTENSION)
-    .union(WasmFeatures::REFERENCE_TYPES)
-    .union(WasmFeatures::MULTI_VALUE)
-    .union(WasmFeatures::BULK_MEMORY)
-    .union(WasmFeatures::SIMD)
-    .union(WasmFeatures::FLOATS)
-    .union(WasmFeatures::EXTENDED_CONST);
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxFault {
+    #[error(
+        "the sandbox could not reserve {} of address space for each of {instances} instances: {why}. Allow the process more \
+         address space (`ulimit -v`), or fewer instances",
+        Size(limits::RESERVATION)
+    )]
+    Engine { instances: u32, why: String },
+    #[error("the sandbox could not start the thread that keeps its time: {0}")]
+    Clock(std::io::Error),
+}
 
 /// Made once per process; clones share the engine.
 ///
@@ -83,24 +84,6 @@ fn tick(clock: &EngineWeak) {
 fn config(ceilings: &Ceilings) -> Config {
     let mut config = code_config();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(ceilings)));
-    config
-}
-
-/// Every setting that machine code depends on.
-pub(crate) fn code_config() -> Config {
-    let mut config = Config::new();
-    config.wasm_features(!FEATURES, false);
-    config.wasm_features(FEATURES, true);
-    // Fuel would count instructions exactly, at a price on every loop; time is what the entry limits.
-    config.epoch_interruption(true);
-    config.max_wasm_stack(limits::STACK);
-    // NaNs keep the bits that the processor gives them: nothing secret is in them, and making them canonical
-    // slows floats.
-    config.cranelift_nan_canonicalization(false);
-    config.wasm_backtrace_max_frames(NonZeroUsize::new(limits::TRAP_FRAMES));
-    config.native_unwind_info(false);
-    config.memory_reservation(limits::RESERVATION);
-    config.memory_guard_size(limits::GUARD);
     config
 }
 

@@ -48,16 +48,19 @@ mod machine_code;
 #[cfg(any(test, feature = "oracle"))]
 pub mod oracle;
 mod plugin;
+mod settings;
 mod text;
 
 pub use bounds::{Bounds, Ceilings};
 pub use call::{Instance, Reply};
-pub use engine::Sandbox;
+pub use engine::{Sandbox, SandboxFault};
+pub use host::emit::Emit;
 pub use host::fault::{Fault, FaultClass, TrapKind};
-pub use host::functions::{Emit, Grants};
+pub use host::functions::Grants;
 pub use host::log::{LogLevel, LogLine};
+pub use load::examine::examine;
 pub use load::inspect::{Import, Inspection, inspect};
-pub use load::load_fault::{LoadFault, SandboxFault};
+pub use load::load_fault::LoadFault;
 pub use load::strategy::{Because, Strategy};
 pub use machine_code::{Cache, CacheFault, ChildProcess, CompileBounds, Compiler, Origin, compile_child};
-pub use plugin::{Plugin, examine, try_compile};
+pub use plugin::{Plugin, try_compile};

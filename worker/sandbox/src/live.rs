@@ -7,16 +7,35 @@ pub(crate) mod image;
 pub(crate) mod watch;
 
 use inferbus_abi::{ALIGNMENT, Returned};
-use wasmtime::{Extern, Global, Instance, Memory, ModuleExport, Store, TypedFunc, WasmParams, WasmResults};
+use wasmtime::{
+    Extern, Global, Instance, InstancePre, Memory, ModuleExport, Store, TypedFunc, WasmParams, WasmResults,
+};
 
+use crate::bounds::Bounds;
 use crate::host::clock;
 use crate::host::fault::Fault;
 use crate::host::functions;
 use crate::host::state::State;
 use crate::live::image::Image;
 use crate::live::watch::{Learned, Watch};
-use crate::plugin::Compiled;
 use crate::text::host_text;
+
+/// What instances are made from.
+pub(crate) struct Compiled {
+    pub(crate) module: InstancePre<State>,
+    pub(crate) exports: Exports,
+    pub(crate) bounds: Bounds,
+    pub(crate) instances: u32,
+}
+
+pub(crate) struct Exports {
+    pub(crate) memory: ModuleExport,
+    pub(crate) alloc: ModuleExport,
+    pub(crate) transform: ModuleExport,
+    pub(crate) init: Option<ModuleExport>,
+    /// Those to put back, which the rewritten module exports.
+    pub(crate) globals: Vec<ModuleExport>,
+}
 
 /// Where every message of a rewound plugin starts, shared by its lanes.
 pub(crate) struct Start {
@@ -44,8 +63,7 @@ impl Live {
         store.limiter(|state| state);
         store.epoch_deadline_callback(clock::expired);
         clock::arm(&mut store);
-        let instance =
-            plugin.module.instantiate(&mut store).map_err(|error| Fault::from_wasmtime(error, store.data()))?;
+        let instance = plugin.module.instantiate(&mut store).map_err(|error| store.data().fault(error))?;
         let exports = &plugin.exports;
         let memory = instance.get_module_export(&mut store, &exports.memory).and_then(Extern::into_memory);
         let mut global = |export| instance.get_module_export(&mut store, export).and_then(Extern::into_global);
@@ -115,7 +133,7 @@ impl Live {
         match init.call(&mut self.store, (ptr, len)) {
             Ok(0) => Ok(()),
             Ok(code) => Err(Fault::InitRefused { code }),
-            Err(error) => Err(Fault::from_wasmtime(error, self.store.data())),
+            Err(error) => Err(self.store.data().fault(error)),
         }
     }
 
@@ -126,10 +144,7 @@ impl Live {
         state.in_message = true;
         clock::arm(&mut self.store);
         let input = self.place(len, fill)?;
-        let packed = self
-            .transform
-            .call(&mut self.store, input)
-            .map_err(|error| Fault::from_wasmtime(error, self.store.data()))?;
+        let packed = self.transform.call(&mut self.store, input).map_err(|error| self.store.data().fault(error))?;
         Ok(Returned::from_packed(packed.cast_signed()))
     }
 
@@ -137,10 +152,7 @@ impl Live {
     fn place(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<(u32, u32), Fault> {
         let limit = self.store.data().bounds.memory;
         let guest_len = u32::try_from(len).map_err(|_| Fault::OutOfMemory { limit })?;
-        let ptr = self
-            .alloc
-            .call(&mut self.store, guest_len)
-            .map_err(|error| Fault::from_wasmtime(error, self.store.data()))?;
+        let ptr = self.alloc.call(&mut self.store, guest_len).map_err(|error| self.store.data().fault(error))?;
         if ptr == 0 && self.store.data().memory_denied {
             return Err(Fault::OutOfMemory { limit });
         }

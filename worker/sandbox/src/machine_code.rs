@@ -6,21 +6,18 @@
 
 mod cache;
 mod child;
+mod compile_bounds;
 mod compiler;
+mod obtain;
 mod wire;
-
-use std::borrow::Cow;
 
 use wasmtime::{Engine, Module};
 
 pub use cache::{Cache, CacheFault};
 pub use child::compile_child;
-pub use compiler::{ChildProcess, CompileBounds, Compiler};
-
-use crate::engine::Sandbox;
-use crate::load::load_fault::LoadFault;
-use crate::text::host_text;
-use cache::Key;
+pub use compile_bounds::CompileBounds;
+pub use compiler::{ChildProcess, Compiler};
+pub(crate) use obtain::obtain;
 
 pub(crate) struct MachineCode {
     /// A header of whoever brought the code, and then the code: taking the header off would move megabytes.
@@ -68,28 +65,4 @@ impl MachineCode {
         // Code of another Wasmtime or of other settings is refused by Wasmtime itself.
         unsafe { Module::deserialize(engine, self.code()) }
     }
-}
-
-/// The module of this source: from the cache where it is there and as it was left, from the compiler otherwise.
-/// `rewritten` gives the bytes to compile.
-pub(crate) fn module<'a>(
-    sandbox: &Sandbox,
-    source: &Source<'_>,
-    rewritten: impl FnOnce() -> Result<Cow<'a, [u8]>, LoadFault>,
-) -> Result<(Module, Origin), LoadFault> {
-    let cache = sandbox.cache().map(|cache| (cache, Key::of(sandbox.engine(), source)));
-    if let Some((cache, key)) = &cache
-        && let Some(code) = cache.get(key)
-    {
-        match code.module(sandbox.engine()) {
-            Ok(module) => return Ok((module, Origin::Cached)),
-            Err(error) => cache.forget(key, &host_text(&error)),
-        }
-    }
-    let code = sandbox.compiler().compile(&rewritten()?)?;
-    let module = code.module(sandbox.engine()).map_err(|error| LoadFault::Compile(host_text(&error)))?;
-    if let Some((cache, key)) = &cache {
-        cache.put(key, &code);
-    }
-    Ok((module, Origin::Compiled))
 }

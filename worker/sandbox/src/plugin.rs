@@ -3,17 +3,16 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use wasmtime::{InstancePre, Module, ModuleExport};
+use wasmtime::Module;
 
 use crate::bounds::{Bounds, Ceilings};
-use crate::call::Instance;
 use crate::engine::Sandbox;
 use crate::host::functions::{self, Grants};
 use crate::host::log::{LogLevel, LogLine, borrowed};
-use crate::host::state::State;
 use crate::live::watch::Learned;
-use crate::live::{Live, Start};
-use crate::load::inspect::{Inspection, inspect, invalid};
+use crate::live::{Compiled, Exports, Live, Start};
+use crate::load::examine::examine;
+use crate::load::inspect::{Inspection, invalid};
 use crate::load::load_fault::LoadFault;
 use crate::load::rewrite;
 use crate::load::strategy::{Because, Plan, Strategy, plan};
@@ -22,7 +21,7 @@ use crate::text::host_text;
 
 /// A plugin of one artifact with one config; clones share it.
 #[derive(Clone)]
-pub struct Plugin(Arc<Loaded>);
+pub struct Plugin(pub(crate) Arc<Loaded>);
 
 pub(crate) struct Loaded {
     pub(crate) compiled: Compiled,
@@ -33,46 +32,10 @@ pub(crate) struct Loaded {
     origin: Origin,
 }
 
-/// What instances are made from.
-pub(crate) struct Compiled {
-    pub(crate) module: InstancePre<State>,
-    pub(crate) exports: Exports,
-    pub(crate) bounds: Bounds,
-    pub(crate) instances: u32,
-}
-
-pub(crate) struct Exports {
-    pub(crate) memory: ModuleExport,
-    pub(crate) alloc: ModuleExport,
-    pub(crate) transform: ModuleExport,
-    pub(crate) init: Option<ModuleExport>,
-    /// Those to put back, which the rewritten module exports.
-    pub(crate) globals: Vec<ModuleExport>,
-}
-
 /// How the next message gets the state that `init` left.
 pub(crate) enum Reset {
     Rewind(Start),
     Fresh(Because),
-}
-
-/// Everything that keeps a plugin from being loaded and can be told without compiling it.
-pub fn examine(
-    wasm: &[u8],
-    grants: Grants,
-    bounds: &Bounds,
-    ceilings: &Ceilings,
-    has_config: bool,
-) -> Result<Inspection, LoadFault> {
-    bounds.check_within(&ceilings.bounds)?;
-    let inspection = inspect(wasm, grants)?;
-    if inspection.initial_memory > bounds.memory as u64 {
-        return Err(LoadFault::MemoryOverLimit { initial: inspection.initial_memory, limit: bounds.memory });
-    }
-    if has_config && !inspection.has_init {
-        return Err(LoadFault::UnusedConfig);
-    }
-    Ok(inspection)
 }
 
 /// [`examine`], and then compiles the module as [`Plugin::load`] would, to see whether that ends well.
@@ -111,11 +74,6 @@ impl Plugin {
         Ok(Self(Arc::new(Loaded { compiled, config: config.to_vec(), reset, inspection, init_log, origin })))
     }
 
-    /// What one lane uses for one stage. It takes memory with its first call.
-    pub fn instance(&self) -> Instance {
-        Instance::new(Arc::clone(&self.0))
-    }
-
     pub fn inspection(&self) -> &Inspection {
         &self.0.inspection
     }
@@ -149,11 +107,13 @@ fn compile(
     grants: Grants,
     bounds: Bounds,
 ) -> Result<(Compiled, Origin), LoadFault> {
+    let engine = sandbox.engine();
     let source = Source { wasm, config, globals: plan.globals() };
-    let (module, origin) = machine_code::module(sandbox, &source, || rewritten(wasm, plan))?;
-    let linked = functions::linker(sandbox.engine(), grants).and_then(|linker| linker.instantiate_pre(&module));
+    let (module, origin) =
+        machine_code::obtain(engine, sandbox.compiler(), sandbox.cache(), &source, || rewritten(wasm, plan))?;
+    let linked = functions::linker(engine, grants).and_then(|linker| linker.instantiate_pre(&module));
     let linked = linked.map_err(|error| LoadFault::Compile(host_text(&error)))?;
-    let exports = Exports::of(&module, plan.globals().unwrap_or_default())?;
+    let exports = exports(&module, plan.globals().unwrap_or_default())?;
     Ok((Compiled { exports, module: linked, bounds, instances: sandbox.ceilings().instances }, origin))
 }
 
@@ -175,19 +135,17 @@ fn start_once(compiled: &Compiled, config: &[u8]) -> Result<(Live, Vec<(LogLevel
     }
 }
 
-impl Exports {
-    fn of(module: &Module, globals: &[u32]) -> Result<Self, LoadFault> {
-        let find = |export| module.get_export_index(export).ok_or(LoadFault::MissingExport { export });
-        let global = |&index| {
-            let missing = LoadFault::Compile(format!("global {index} is not exported"));
-            module.get_export_index(&rewrite::name(index)).ok_or(missing)
-        };
-        Ok(Self {
-            memory: find("memory")?,
-            alloc: find("alloc")?,
-            transform: find("transform")?,
-            init: module.get_export_index("init"),
-            globals: globals.iter().map(global).collect::<Result<_, _>>()?,
-        })
-    }
+fn exports(module: &Module, globals: &[u32]) -> Result<Exports, LoadFault> {
+    let find = |export| module.get_export_index(export).ok_or(LoadFault::MissingExport { export });
+    let global = |&index| {
+        let missing = LoadFault::Compile(format!("global {index} is not exported"));
+        module.get_export_index(&rewrite::name(index)).ok_or(missing)
+    };
+    Ok(Exports {
+        memory: find("memory")?,
+        alloc: find("alloc")?,
+        transform: find("transform")?,
+        init: module.get_export_index("init"),
+        globals: globals.iter().map(global).collect::<Result<_, _>>()?,
+    })
 }

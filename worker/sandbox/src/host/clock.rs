@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 
-use crate::host::state::State;
+use super::state::State;
 use crate::limits::TICK;
 
 /// Starts a plugin's time anew.

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::Trap;
 
-use crate::host::state::State;
 use crate::limits;
-use crate::text::{Size, host_text, printable};
+use crate::text::Size;
 
 /// Why a call gave no reply. The message is meant for the plugin's author and names the entry's key where one
 /// can be raised.
@@ -83,23 +82,6 @@ impl Fault {
             | Self::Host(_) => FaultClass::Trapped,
         }
     }
-
-    /// A host function's own fault comes back as it is; a trap after a denied `memory.grow` is a want of
-    /// memory, because that is how allocators in guests give up.
-    pub(crate) fn from_wasmtime(error: wasmtime::Error, state: &State) -> Self {
-        let error = match error.downcast::<Self>() {
-            Ok(fault) => return fault,
-            Err(error) => error,
-        };
-        match error.downcast_ref::<Trap>() {
-            Some(Trap::Interrupt) => Self::OutOfTime { limit: state.bounds.time },
-            Some(Trap::StackOverflow) => Self::StackOverflow,
-            _ if state.memory_denied => Self::OutOfMemory { limit: state.bounds.memory },
-            Some(trap) => Self::Trap { kind: TrapKind::from(*trap), functions: functions(&error) },
-            None if error.is::<PoolConcurrencyLimitError>() => Self::NoInstance { limit: state.instances },
-            None => Self::Host(host_text(&error)),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -138,15 +120,6 @@ impl From<Trap> for TrapKind {
             _ => Self::Other,
         }
     }
-}
-
-fn functions(error: &wasmtime::Error) -> Vec<String> {
-    let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
-    frames
-        .iter()
-        .filter_map(|frame| frame.func_name())
-        .map(|name| printable(name.as_bytes(), limits::QUOTED_BYTES))
-        .collect()
 }
 
 fn in_functions(functions: &[String]) -> String {

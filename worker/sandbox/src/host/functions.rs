@@ -5,12 +5,9 @@
 
 use wasmtime::{Caller, Engine, Extern, Linker};
 
-use crate::host::fault::Fault;
-use crate::host::log::LogLevel;
-use crate::host::state::State;
-use crate::host::topic;
-use crate::limits;
-use crate::text::printable;
+use super::fault::Fault;
+use super::log::LogLevel;
+use super::state::State;
 
 pub(crate) const MODULE: &str = "inferbus";
 pub(crate) const LOG: &str = "log";
@@ -24,13 +21,6 @@ const EMITTED: u32 = 0;
 pub struct Grants {
     pub log: bool,
     pub emit: bool,
-}
-
-/// An extra message beside the result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Emit {
-    pub topic: String,
-    pub payload: Vec<u8>,
 }
 
 pub(crate) fn linker(engine: &Engine, grants: Grants) -> wasmtime::Result<Linker<State>> {
@@ -58,25 +48,8 @@ fn emit(mut caller: Caller<'_, State>, topic_ptr: u32, topic_len: u32, ptr: u32,
     }
     let topic = slice(memory, "an emit's topic", topic_ptr, topic_len)?;
     let payload = slice(memory, "an emit's payload", ptr, len)?;
-    record(state, topic, payload)?;
+    state.emits.push(topic, payload, &state.bounds)?;
     Ok(EMITTED)
-}
-
-fn record(state: &mut State, topic: &[u8], payload: &[u8]) -> Result<(), Fault> {
-    if state.emits.len() >= state.bounds.emits as usize {
-        return Err(Fault::EmitTooMany { limit: state.bounds.emits });
-    }
-    let valid = if topic::is_valid(topic) { std::str::from_utf8(topic).ok() } else { None };
-    let Some(topic) = valid else {
-        return Err(Fault::BadEmitTopic(printable(topic, limits::QUOTED_BYTES)));
-    };
-    let total = state.emit_bytes.saturating_add(topic.len()).saturating_add(payload.len());
-    if total > state.bounds.emit_bytes {
-        return Err(Fault::EmitTooLarge { limit: state.bounds.emit_bytes });
-    }
-    state.emit_bytes = total;
-    state.emits.push(Emit { topic: topic.to_owned(), payload: payload.to_vec() });
-    Ok(())
 }
 
 fn memory_and_state<'a>(caller: &'a mut Caller<'_, State>) -> wasmtime::Result<(&'a mut [u8], &'a mut State)> {

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use wasmtime::ResourceLimiter;
+use wasmtime::{PoolConcurrencyLimitError, ResourceLimiter, Trap, WasmBacktrace};
 
+use super::emit::EmitBuffer;
+use super::fault::{Fault, TrapKind};
+use super::log::LogBuffer;
 use crate::bounds::Bounds;
-use crate::host::functions::Emit;
-use crate::host::log::LogBuffer;
 use crate::limits;
+use crate::text::{host_text, printable};
 
 pub(crate) struct State {
     pub(crate) bounds: Bounds,
@@ -20,8 +22,7 @@ pub(crate) struct State {
     /// The thread's processor time at the first tick after the guest began.
     pub(crate) busy_since: Option<Duration>,
     pub(crate) log: LogBuffer,
-    pub(crate) emits: Vec<Emit>,
-    pub(crate) emit_bytes: usize,
+    pub(crate) emits: EmitBuffer,
 }
 
 impl State {
@@ -33,8 +34,24 @@ impl State {
             in_message: false,
             busy_since: None,
             log: LogBuffer::default(),
-            emits: Vec::new(),
-            emit_bytes: 0,
+            emits: EmitBuffer::default(),
+        }
+    }
+
+    /// A host function's own fault comes back as it is; a trap after a denied `memory.grow` is a want of
+    /// memory, because that is how allocators in guests give up.
+    pub(crate) fn fault(&self, error: wasmtime::Error) -> Fault {
+        let error = match error.downcast::<Fault>() {
+            Ok(fault) => return fault,
+            Err(error) => error,
+        };
+        match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => Fault::OutOfTime { limit: self.bounds.time },
+            Some(Trap::StackOverflow) => Fault::StackOverflow,
+            _ if self.memory_denied => Fault::OutOfMemory { limit: self.bounds.memory },
+            Some(trap) => Fault::Trap { kind: TrapKind::from(*trap), functions: functions(&error) },
+            None if error.is::<PoolConcurrencyLimitError>() => Fault::NoInstance { limit: self.instances },
+            None => Fault::Host(host_text(&error)),
         }
     }
 }
@@ -49,4 +66,13 @@ impl ResourceLimiter for State {
     fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         Ok(desired <= limits::TABLE_ELEMENTS as usize)
     }
+}
+
+fn functions(error: &wasmtime::Error) -> Vec<String> {
+    let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
+    frames
+        .iter()
+        .filter_map(|frame| frame.func_name())
+        .map(|name| printable(name.as_bytes(), limits::QUOTED_BYTES))
+        .collect()
 }

@@ -9,10 +9,10 @@ use wasmtime::wasmparser::{
     Validator,
 };
 
-use crate::engine::FEATURES;
+use super::load_fault::LoadFault;
 use crate::host::functions::{self, Grants};
 use crate::limits;
-use crate::load::load_fault::LoadFault;
+use crate::settings::FEATURES;
 use crate::text::printable;
 
 /// What a valid plugin is made of.

@@ -84,19 +84,6 @@ impl LoadFault {
     }
 }
 
-/// Why there is no sandbox.
-#[derive(Debug, thiserror::Error)]
-pub enum SandboxFault {
-    #[error(
-        "the sandbox could not reserve {} of address space for each of {instances} instances: {why}. Allow the process more \
-         address space (`ulimit -v`), or fewer instances",
-        Size(limits::RESERVATION)
-    )]
-    Engine { instances: u32, why: String },
-    #[error("the sandbox could not start the thread that keeps its time: {0}")]
-    Clock(std::io::Error),
-}
-
 fn said(last_words: Option<&str>) -> String {
     last_words.map(|line| format!("; the last line that it logged: {line}")).unwrap_or_default()
 }

@@ -6,7 +6,7 @@
 use wasm_encoder::{ExportKind, ExportSection, Module, RawSection};
 use wasmtime::wasmparser::{ExportSectionReader, ExternalKind, Payload, Result};
 
-use crate::load::inspect::payloads;
+use super::inspect::payloads;
 
 /// To be raised with every change to what a rewritten module is, so that no cache takes the one for the other.
 pub(crate) const VERSION: u32 = 1;

@@ -8,9 +8,9 @@ use std::fmt;
 
 use wasmtime::wasmparser::{FunctionBody, GlobalSectionReader, Operator, Payload, Result};
 
+use super::inspect::payloads;
+use super::rewrite::PREFIX;
 use crate::limits;
-use crate::load::inspect::payloads;
-use crate::load::rewrite::PREFIX;
 use crate::text::Size;
 
 /// What happens between two messages of a lane.

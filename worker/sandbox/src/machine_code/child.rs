@@ -11,8 +11,8 @@ use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_proc
 use wasmtime::{Engine, OutOfMemory};
 
 use super::wire::{Answer, Job};
-use crate::engine::code_config;
 use crate::limits;
+use crate::settings::code_config;
 use crate::text::host_text;
 
 /// The whole of the compiler process. Call it first thing in `main`: it wants no other threads, and takes over standard

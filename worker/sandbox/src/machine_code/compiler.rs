@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -16,6 +16,7 @@ use rustix::process::Signal;
 
 use super::MachineCode;
 use super::child::precompile;
+use super::compile_bounds::CompileBounds;
 use super::wire::{ANSWER, Answer, Job};
 use crate::limits;
 use crate::load::load_fault::LoadFault;
@@ -38,30 +39,6 @@ pub struct ChildProcess {
     pub program: PathBuf,
     pub arguments: Vec<String>,
     pub bounds: CompileBounds,
-}
-
-/// What compiling one module may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompileBounds {
-    /// Bytes of address space.
-    pub memory: u64,
-    /// In whole seconds.
-    pub processor_time: Duration,
-    /// From start to end, however busy the machine is.
-    pub time: Duration,
-    /// Bytes of machine code.
-    pub output: usize,
-}
-
-impl Default for CompileBounds {
-    fn default() -> Self {
-        Self {
-            memory: limits::COMPILE_MEMORY,
-            processor_time: limits::COMPILE_PROCESSOR_TIME,
-            time: limits::COMPILE_TIME,
-            output: limits::COMPILED_BYTES,
-        }
-    }
 }
 
 impl Compiler {

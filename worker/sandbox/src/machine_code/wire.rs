@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::time::Duration;
 
-use super::compiler::CompileBounds;
+use super::compile_bounds::CompileBounds;
 use crate::limits;
 
 /// Both ends are the same executable; this only tells a program that is no compiler.

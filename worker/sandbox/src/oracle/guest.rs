@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::bounds::{Bounds, Ceilings};
 use crate::call::Instance;
 use crate::engine::Sandbox;
+use crate::host::emit::Emit;
 use crate::host::fault::Fault;
-use crate::host::functions::{Emit, Grants};
+use crate::host::functions::Grants;
 use crate::plugin::Plugin;
 
 /// The plugin, as WebAssembly text.

@@ -32,7 +32,7 @@ pub enum FolderFault {
 pub struct Folder(OwnedFd);
 
 /// What an eviction needs to know of a file.
-struct Listed {
+struct ListedFile {
     name: String,
     bytes: u64,
     /// Seconds and nanoseconds.
@@ -100,7 +100,7 @@ impl Folder {
     /// Puts a file in place of whatever has its name.
     pub fn replace(&self, name: &str, parts: &[&[u8]]) -> io::Result<()> {
         let new = self.write_new(parts)?;
-        renameat(&self.0, &new, &self.0, name).map_err(|fault| self.given_up(&new, fault.into()))
+        renameat(&self.0, &new, &self.0, name).map_err(|fault| self.abandon(&new, fault.into()))
     }
 
     /// Makes a file unless there is one of that name.
@@ -124,11 +124,11 @@ impl Folder {
         let mut file = File::from(openat(&self.0, &name, flags, PRIVATE_FILE)?);
         match parts.iter().try_for_each(|part| file.write_all(part)) {
             Ok(()) => Ok(name),
-            Err(fault) => Err(self.given_up(&name, fault)),
+            Err(fault) => Err(self.abandon(&name, fault)),
         }
     }
 
-    fn given_up(&self, new: &str, fault: io::Error) -> io::Error {
+    fn abandon(&self, new: &str, fault: io::Error) -> io::Error {
         // The first fault is the one to tell.
         let _ = self.remove(new);
         fault
@@ -160,7 +160,7 @@ impl Folder {
         Ok(())
     }
 
-    fn list(&self) -> io::Result<Vec<Listed>> {
+    fn list(&self) -> io::Result<Vec<ListedFile>> {
         let mut files = Vec::new();
         for entry in Dir::read_from(self.0.as_fd())? {
             let entry = entry?;
@@ -168,7 +168,7 @@ impl Folder {
             let Ok(stat) = statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
             if FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile {
                 let bytes = u64::try_from(stat.st_size).unwrap_or_default();
-                files.push(Listed { name: name.to_owned(), bytes, used: (stat.st_mtime, stat.st_mtime_nsec) });
+                files.push(ListedFile { name: name.to_owned(), bytes, used: (stat.st_mtime, stat.st_mtime_nsec) });
             }
         }
         Ok(files)

@@ -9,17 +9,17 @@ use inferbus_abi::Returned;
 
 use crate::host::emit::Emit;
 use crate::host::fault::Fault;
-use crate::host::log::{LogLine, borrowed};
+use crate::host::log::{LogLine, as_log_lines};
 use crate::limits;
-use crate::live::Live;
-use crate::plugin::{Loaded, Plugin, Reset};
+use crate::live::LiveInstance;
+use crate::plugin::{LoadedPlugin, Plugin, Reset};
 use crate::text::printable;
 
 /// One lane's use of one plugin: one call at a time.
 pub struct Instance {
-    plugin: Arc<Loaded>,
+    plugin: Arc<LoadedPlugin>,
     /// The instance of the last call that ended well, whose memory the reply still borrows.
-    live: Option<Live>,
+    live: Option<LiveInstance>,
 }
 
 /// What a plugin made of a message.
@@ -47,32 +47,32 @@ impl Instance {
         log: &mut dyn FnMut(LogLine<'_>),
     ) -> Result<Reply<'_>, Fault> {
         let mut live = self.ready()?;
-        let returned = live.message(len, fill);
+        let returned = live.run_message(len, fill);
         let state = live.state_mut();
         let emits = state.emits.take();
-        borrowed(&std::mem::take(&mut state.log).into_lines()).for_each(log);
-        let answer = answer(&live, returned?)?;
+        as_log_lines(&std::mem::take(&mut state.log).into_lines()).for_each(log);
+        let checked = check_reply(&live, returned?)?;
         let live = self.live.insert(live);
-        match answer {
-            Answer::Nothing => Ok(Reply { output: None, emits }),
-            Answer::Output { ptr, len } => Ok(Reply { output: Some(live.bytes(RESULT, ptr, len)?), emits }),
-            Answer::Refused(why) => Err(Fault::Refused(why)),
+        match checked {
+            CheckedReply::Nothing => Ok(Reply { output: None, emits }),
+            CheckedReply::Output { ptr, len } => Ok(Reply { output: Some(live.bytes(RESULT, ptr, len)?), emits }),
+            CheckedReply::Refused(why) => Err(Fault::Refused(why)),
         }
     }
 
     /// An instance that is where `init` left it. The last one is gone from here until its next call has ended well.
-    fn ready(&mut self) -> Result<Live, Fault> {
+    fn ready(&mut self) -> Result<LiveInstance, Fault> {
         let last = self.live.take();
         let plugin = &self.plugin;
         match &plugin.reset {
-            Reset::Rewind(start) => match last.map(|live| live.rewound(start)).transpose()?.flatten() {
+            Reset::Rewind(start) => match last.map(|live| live.rewind(start)).transpose()?.flatten() {
                 Some(live) => Ok(live),
-                None => Live::restored(&plugin.compiled, start),
+                None => LiveInstance::instantiate_restored(&plugin.compiled, start),
             },
             Reset::Fresh(_) => {
                 // Its slot in the pool is free again before another is asked for.
                 drop(last);
-                let mut live = Live::start(&plugin.compiled)?;
+                let mut live = LiveInstance::instantiate(&plugin.compiled)?;
                 live.init(&plugin.config)?;
                 Ok(live)
             }
@@ -83,27 +83,27 @@ impl Instance {
 const RESULT: &str = "its result";
 
 /// What the guest said, and where it lies.
-enum Answer {
+enum CheckedReply {
     Nothing,
     Output { ptr: u32, len: u32 },
     Refused(String),
 }
 
 /// Makes every check that could still cost the instance.
-fn answer(live: &Live, returned: Returned) -> Result<Answer, Fault> {
+fn check_reply(live: &LiveInstance, returned: Returned) -> Result<CheckedReply, Fault> {
     match returned {
-        Returned::Nothing => Ok(Answer::Nothing),
+        Returned::Nothing => Ok(CheckedReply::Nothing),
         Returned::Output { ptr, len } => {
             let limit = live.state().bounds.output;
             if len as usize > limit {
                 return Err(Fault::OutputTooLarge { len, limit });
             }
             live.bytes(RESULT, ptr, len)?;
-            Ok(Answer::Output { ptr, len })
+            Ok(CheckedReply::Output { ptr, len })
         }
         Returned::Error { ptr, len } => {
             let message = live.bytes("its error message", ptr, len)?;
-            Ok(Answer::Refused(printable(message, limits::QUOTED_BYTES)))
+            Ok(CheckedReply::Refused(printable(message, limits::QUOTED_BYTES)))
         }
     }
 }

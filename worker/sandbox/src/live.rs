@@ -15,20 +15,20 @@ use crate::bounds::Bounds;
 use crate::host::clock;
 use crate::host::fault::Fault;
 use crate::host::functions;
-use crate::host::state::State;
+use crate::host::state::HostState;
 use crate::live::image::Image;
-use crate::live::watch::{Learned, Watch};
+use crate::live::watch::{LearnedPages, Watch};
 use crate::text::host_text;
 
 /// What instances are made from.
-pub(crate) struct Compiled {
-    pub(crate) module: InstancePre<State>,
-    pub(crate) exports: Exports,
+pub(crate) struct CompiledPlugin {
+    pub(crate) module: InstancePre<HostState>,
+    pub(crate) exports: PluginExports,
     pub(crate) bounds: Bounds,
     pub(crate) instances: u32,
 }
 
-pub(crate) struct Exports {
+pub(crate) struct PluginExports {
     pub(crate) memory: ModuleExport,
     pub(crate) alloc: ModuleExport,
     pub(crate) transform: ModuleExport,
@@ -38,15 +38,15 @@ pub(crate) struct Exports {
 }
 
 /// Where every message of a rewound plugin starts, shared by its lanes.
-pub(crate) struct Start {
+pub(crate) struct RewindStart {
     pub(crate) image: Image,
-    pub(crate) learned: Learned,
+    pub(crate) learned: LearnedPages,
 }
 
-pub(crate) struct Live {
+pub(crate) struct LiveInstance {
     /// Must stay before the store, so that it ends first: `watch.rs` depends on it.
     watch: Option<Watch>,
-    store: Store<State>,
+    store: Store<HostState>,
     memory: Memory,
     alloc: TypedFunc<u32, u32>,
     transform: TypedFunc<(u32, u32), u64>,
@@ -55,22 +55,26 @@ pub(crate) struct Live {
     globals: Box<[Global]>,
 }
 
-impl Live {
+impl LiveInstance {
     /// Makes the instance, which runs its start function.
-    pub(crate) fn start(plugin: &Compiled) -> Result<Self, Fault> {
+    pub(crate) fn instantiate(plugin: &CompiledPlugin) -> Result<Self, Fault> {
         let mut store =
-            Store::new(plugin.module.module().engine(), State::new(plugin.bounds.clone(), plugin.instances));
+            Store::new(plugin.module.module().engine(), HostState::new(plugin.bounds.clone(), plugin.instances));
         store.limiter(|state| state);
-        store.epoch_deadline_callback(clock::expired);
-        clock::arm(&mut store);
+        store.epoch_deadline_callback(clock::on_deadline);
+        clock::start(&mut store);
         let instance = plugin.module.instantiate(&mut store).map_err(|error| store.data().fault(error))?;
         let exports = &plugin.exports;
         let memory = instance.get_module_export(&mut store, &exports.memory).and_then(Extern::into_memory);
         let mut global = |export| instance.get_module_export(&mut store, export).and_then(Extern::into_global);
         Ok(Self {
             watch: None,
-            globals: exports.globals.iter().map(|export| global(export).ok_or_else(gone)).collect::<Result<_, _>>()?,
-            memory: memory.ok_or_else(gone)?,
+            globals: exports
+                .globals
+                .iter()
+                .map(|export| global(export).ok_or_else(missing_export))
+                .collect::<Result<_, _>>()?,
+            memory: memory.ok_or_else(missing_export)?,
             alloc: function(&mut store, &instance, &exports.alloc)?,
             transform: function(&mut store, &instance, &exports.transform)?,
             init: exports.init.as_ref().map(|init| function(&mut store, &instance, init)).transpose()?,
@@ -79,18 +83,18 @@ impl Live {
     }
 
     /// Makes an instance that is where `init` left the one of the image, without running `init`.
-    pub(crate) fn restored(plugin: &Compiled, start: &Start) -> Result<Self, Fault> {
-        let mut live = Self::start(plugin)?;
+    pub(crate) fn instantiate_restored(plugin: &CompiledPlugin, start: &RewindStart) -> Result<Self, Fault> {
+        let mut live = Self::instantiate(plugin)?;
         let missing = start.image.bytes().saturating_sub(live.memory_bytes()) as u64;
         let pages = missing / live.memory.page_size(&live.store);
         live.memory.grow(&mut live.store, pages).map_err(|error| Fault::Host(host_text(&error)))?;
-        live.put_back(start)?.ok_or_else(|| Fault::Host("its memory did not become what init left".into()))
+        live.restore(start)?.ok_or_else(|| Fault::Host("its memory did not become what init left".into()))
     }
 
     /// Puts back what a message can have changed, and watches what the next ones change. An instance that is not used a
     /// second time, because its first message grew memory, never pays for a watch.
-    pub(crate) fn rewound(self, start: &Start) -> Result<Option<Self>, Fault> {
-        let Some(mut live) = self.put_back(start)? else { return Ok(None) };
+    pub(crate) fn rewind(self, start: &RewindStart) -> Result<Option<Self>, Fault> {
+        let Some(mut live) = self.restore(start)? else { return Ok(None) };
         if live.watch.as_ref().is_some_and(Watch::is_stale) {
             start.learned.forget();
             live.watch = None;
@@ -102,13 +106,13 @@ impl Live {
     }
 
     /// `None` where nothing can be put back, because memory has grown.
-    fn put_back(mut self, start: &Start) -> Result<Option<Self>, Fault> {
-        let Start { image, learned } = start;
+    fn restore(mut self, start: &RewindStart) -> Result<Option<Self>, Fault> {
+        let RewindStart { image, learned } = start;
         if self.memory_bytes() != image.bytes() {
             return Ok(None);
         }
         let written = self.watch.as_mut().map(|watch| watch.written(learned));
-        image.put_back(self.memory.data_mut(&mut self.store), written);
+        image.restore(self.memory.data_mut(&mut self.store), written);
         for (global, &value) in self.globals.iter().zip(image.globals()) {
             global.set(&mut self.store, value).map_err(|error| Fault::Host(host_text(&error)))?;
         }
@@ -129,7 +133,7 @@ impl Live {
         let Some(init) = self.init.clone() else {
             return Ok(());
         };
-        let (ptr, len) = self.place(config.len(), &mut |room| room.copy_from_slice(config))?;
+        let (ptr, len) = self.write_input(config.len(), &mut |room| room.copy_from_slice(config))?;
         match init.call(&mut self.store, (ptr, len)) {
             Ok(0) => Ok(()),
             Ok(code) => Err(Fault::InitRefused { code }),
@@ -138,18 +142,18 @@ impl Live {
     }
 
     /// Runs `transform` on one message. What came before, down to its log, does not count for the message.
-    pub(crate) fn message(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<Returned, Fault> {
+    pub(crate) fn run_message(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<Returned, Fault> {
         let state = self.store.data_mut();
-        *state = State::new(state.bounds.clone(), state.instances);
+        *state = HostState::new(state.bounds.clone(), state.instances);
         state.in_message = true;
-        clock::arm(&mut self.store);
-        let input = self.place(len, fill)?;
+        clock::start(&mut self.store);
+        let input = self.write_input(len, fill)?;
         let packed = self.transform.call(&mut self.store, input).map_err(|error| self.store.data().fault(error))?;
         Ok(Returned::from_packed(packed.cast_signed()))
     }
 
     /// Has the guest make room and writes the input there.
-    fn place(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<(u32, u32), Fault> {
+    fn write_input(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<(u32, u32), Fault> {
         let limit = self.store.data().bounds.memory;
         let guest_len = u32::try_from(len).map_err(|_| Fault::OutOfMemory { limit })?;
         let ptr = self.alloc.call(&mut self.store, guest_len).map_err(|error| self.store.data().fault(error))?;
@@ -174,25 +178,26 @@ impl Live {
         functions::slice(self.memory.data(&self.store), what, ptr, len)
     }
 
-    pub(crate) fn state(&self) -> &State {
+    pub(crate) fn state(&self) -> &HostState {
         self.store.data()
     }
 
-    pub(crate) fn state_mut(&mut self) -> &mut State {
+    pub(crate) fn state_mut(&mut self) -> &mut HostState {
         self.store.data_mut()
     }
 }
 
 fn function<P: WasmParams, R: WasmResults>(
-    store: &mut Store<State>,
+    store: &mut Store<HostState>,
     instance: &Instance,
     export: &ModuleExport,
 ) -> Result<TypedFunc<P, R>, Fault> {
-    let function = instance.get_module_export(&mut *store, export).and_then(Extern::into_func).ok_or_else(gone)?;
+    let function =
+        instance.get_module_export(&mut *store, export).and_then(Extern::into_func).ok_or_else(missing_export)?;
     function.typed(&*store).map_err(|error| Fault::Host(host_text(&error)))
 }
 
 /// Inspection found every export, so this is a defect of the sandbox.
-fn gone() -> Fault {
+fn missing_export() -> Fault {
     Fault::Host("an export that inspection found is gone".into())
 }

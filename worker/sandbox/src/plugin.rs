@@ -8,9 +8,9 @@ use wasmtime::Module;
 use crate::bounds::{Bounds, Ceilings};
 use crate::engine::Sandbox;
 use crate::host::functions::{self, Grants};
-use crate::host::log::{LogLevel, LogLine, borrowed};
-use crate::live::watch::Learned;
-use crate::live::{Compiled, Exports, Live, Start};
+use crate::host::log::{LogLevel, LogLine, as_log_lines};
+use crate::live::watch::LearnedPages;
+use crate::live::{CompiledPlugin, LiveInstance, PluginExports, RewindStart};
 use crate::load::examine::examine;
 use crate::load::inspect::{Inspection, invalid};
 use crate::load::load_fault::LoadFault;
@@ -21,10 +21,10 @@ use crate::text::host_text;
 
 /// A plugin of one artifact with one config; clones share it.
 #[derive(Clone)]
-pub struct Plugin(pub(crate) Arc<Loaded>);
+pub struct Plugin(pub(crate) Arc<LoadedPlugin>);
 
-pub(crate) struct Loaded {
-    pub(crate) compiled: Compiled,
+pub(crate) struct LoadedPlugin {
+    pub(crate) compiled: CompiledPlugin,
     pub(crate) config: Vec<u8>,
     pub(crate) reset: Reset,
     inspection: Inspection,
@@ -34,7 +34,7 @@ pub(crate) struct Loaded {
 
 /// How the next message gets the state that `init` left.
 pub(crate) enum Reset {
-    Rewind(Start),
+    Rewind(RewindStart),
     Fresh(Because),
 }
 
@@ -68,10 +68,10 @@ impl Plugin {
         let (compiled, origin) = compile(sandbox, wasm, config, &plan, grants, bounds)?;
         let (mut live, init_log) = start_once(&compiled, config)?;
         let reset = match plan {
-            Plan::Rewind(_) => Reset::Rewind(Start { image: live.image(), learned: Learned::default() }),
+            Plan::Rewind(_) => Reset::Rewind(RewindStart { image: live.image(), learned: LearnedPages::default() }),
             Plan::Fresh(because) => Reset::Fresh(because),
         };
-        Ok(Self(Arc::new(Loaded { compiled, config: config.to_vec(), reset, inspection, init_log, origin })))
+        Ok(Self(Arc::new(LoadedPlugin { compiled, config: config.to_vec(), reset, inspection, init_log, origin })))
     }
 
     pub fn inspection(&self) -> &Inspection {
@@ -86,7 +86,7 @@ impl Plugin {
     /// What happens between two messages of a lane, and why.
     pub fn strategy(&self) -> Strategy {
         match &self.0.reset {
-            Reset::Rewind(Start { image, .. }) => {
+            Reset::Rewind(RewindStart { image, .. }) => {
                 Strategy::Rewind { memory: image.bytes(), globals: image.globals().len() }
             }
             Reset::Fresh(because) => Strategy::Fresh { because: *because },
@@ -95,7 +95,7 @@ impl Plugin {
 
     /// What the start function and `init` logged when the plugin was loaded.
     pub fn init_log(&self) -> impl Iterator<Item = LogLine<'_>> {
-        borrowed(&self.0.init_log)
+        as_log_lines(&self.0.init_log)
     }
 }
 
@@ -106,7 +106,7 @@ fn compile(
     plan: &Plan,
     grants: Grants,
     bounds: Bounds,
-) -> Result<(Compiled, Origin), LoadFault> {
+) -> Result<(CompiledPlugin, Origin), LoadFault> {
     let engine = sandbox.engine();
     let source = Source { wasm, config, globals: plan.globals() };
     let (module, origin) =
@@ -114,7 +114,7 @@ fn compile(
     let linked = functions::linker(engine, grants).and_then(|linker| linker.instantiate_pre(&module));
     let linked = linked.map_err(|error| LoadFault::Compile(host_text(&error)))?;
     let exports = exports(&module, plan.globals().unwrap_or_default())?;
-    Ok((Compiled { exports, module: linked, bounds, instances: sandbox.ceilings().instances }, origin))
+    Ok((CompiledPlugin { exports, module: linked, bounds, instances: sandbox.ceilings().instances }, origin))
 }
 
 /// What goes into the compiler.
@@ -125,8 +125,8 @@ fn rewritten<'a>(wasm: &'a [u8], plan: &Plan) -> Result<Cow<'a, [u8]>, LoadFault
     })
 }
 
-fn start_once(compiled: &Compiled, config: &[u8]) -> Result<(Live, Vec<(LogLevel, String)>), LoadFault> {
-    let mut live = Live::start(compiled).map_err(LoadFault::Start)?;
+fn start_once(compiled: &CompiledPlugin, config: &[u8]) -> Result<(LiveInstance, Vec<(LogLevel, String)>), LoadFault> {
+    let mut live = LiveInstance::instantiate(compiled).map_err(LoadFault::Start)?;
     let initialised = live.init(config);
     let mut log = std::mem::take(&mut live.state_mut().log).into_lines();
     match initialised {
@@ -135,13 +135,13 @@ fn start_once(compiled: &Compiled, config: &[u8]) -> Result<(Live, Vec<(LogLevel
     }
 }
 
-fn exports(module: &Module, globals: &[u32]) -> Result<Exports, LoadFault> {
+fn exports(module: &Module, globals: &[u32]) -> Result<PluginExports, LoadFault> {
     let find = |export| module.get_export_index(export).ok_or(LoadFault::MissingExport { export });
     let global = |&index| {
         let missing = LoadFault::Compile(format!("global {index} is not exported"));
         module.get_export_index(&rewrite::name(index)).ok_or(missing)
     };
-    Ok(Exports {
+    Ok(PluginExports {
         memory: find("memory")?,
         alloc: find("alloc")?,
         transform: find("transform")?,

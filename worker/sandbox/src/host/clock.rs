@@ -9,18 +9,18 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 
-use super::state::State;
+use super::state::HostState;
 use crate::limits::TICK;
 
 /// Starts a plugin's time anew.
-pub(crate) fn arm(store: &mut Store<State>) {
+pub(crate) fn start(store: &mut Store<HostState>) {
     store.data_mut().busy_since = None;
     // Most calls end before the first tick, and never ask the operating system for the time.
     store.set_epoch_deadline(1);
 }
 
 /// What happens when a deadline has come.
-pub(crate) fn expired(mut store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+pub(crate) fn on_deadline(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<UpdateDeadline> {
     let state = store.data_mut();
     let limit = state.bounds.time;
     let now = processor_time();

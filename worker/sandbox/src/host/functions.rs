@@ -7,7 +7,7 @@ use wasmtime::{Caller, Engine, Extern, Linker};
 
 use super::fault::Fault;
 use super::log::LogLevel;
-use super::state::State;
+use super::state::HostState;
 
 pub(crate) const MODULE: &str = "inferbus";
 pub(crate) const LOG: &str = "log";
@@ -23,7 +23,7 @@ pub struct Grants {
     pub emit: bool,
 }
 
-pub(crate) fn linker(engine: &Engine, grants: Grants) -> wasmtime::Result<Linker<State>> {
+pub(crate) fn linker(engine: &Engine, grants: Grants) -> wasmtime::Result<Linker<HostState>> {
     let mut linker = Linker::new(engine);
     if grants.log {
         linker.func_wrap(MODULE, LOG, log)?;
@@ -34,14 +34,20 @@ pub(crate) fn linker(engine: &Engine, grants: Grants) -> wasmtime::Result<Linker
     Ok(linker)
 }
 
-fn log(mut caller: Caller<'_, State>, level: u32, ptr: u32, len: u32) -> wasmtime::Result<()> {
+fn log(mut caller: Caller<'_, HostState>, level: u32, ptr: u32, len: u32) -> wasmtime::Result<()> {
     let (memory, state) = memory_and_state(&mut caller)?;
     let text = slice(memory, "a log text", ptr, len)?;
     state.log.push(LogLevel::from_number(level), text, &state.bounds);
     Ok(())
 }
 
-fn emit(mut caller: Caller<'_, State>, topic_ptr: u32, topic_len: u32, ptr: u32, len: u32) -> wasmtime::Result<u32> {
+fn emit(
+    mut caller: Caller<'_, HostState>,
+    topic_ptr: u32,
+    topic_len: u32,
+    ptr: u32,
+    len: u32,
+) -> wasmtime::Result<u32> {
     let (memory, state) = memory_and_state(&mut caller)?;
     if !state.in_message {
         return Err(Fault::EmitOutsideMessage.into());
@@ -52,7 +58,7 @@ fn emit(mut caller: Caller<'_, State>, topic_ptr: u32, topic_len: u32, ptr: u32,
     Ok(EMITTED)
 }
 
-fn memory_and_state<'a>(caller: &'a mut Caller<'_, State>) -> wasmtime::Result<(&'a mut [u8], &'a mut State)> {
+fn memory_and_state<'a>(caller: &'a mut Caller<'_, HostState>) -> wasmtime::Result<(&'a mut [u8], &'a mut HostState)> {
     match caller.get_export("memory") {
         Some(Extern::Memory(memory)) => Ok(memory.data_and_store_mut(caller)),
         _ => Err(Fault::Host("its memory is gone".into()).into()),

@@ -61,6 +61,6 @@ impl LogBuffer {
     }
 }
 
-pub(crate) fn borrowed(lines: &[(LogLevel, String)]) -> impl Iterator<Item = LogLine<'_>> {
+pub(crate) fn as_log_lines(lines: &[(LogLevel, String)]) -> impl Iterator<Item = LogLine<'_>> {
     lines.iter().map(|(level, text)| LogLine { level: *level, text })
 }

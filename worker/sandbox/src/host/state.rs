@@ -11,7 +11,7 @@ use crate::bounds::Bounds;
 use crate::limits;
 use crate::text::{host_text, printable};
 
-pub(crate) struct State {
+pub(crate) struct HostState {
     pub(crate) bounds: Bounds,
     /// Instances that the whole worker may have alive.
     pub(crate) instances: u32,
@@ -25,7 +25,7 @@ pub(crate) struct State {
     pub(crate) emits: EmitBuffer,
 }
 
-impl State {
+impl HostState {
     pub(crate) fn new(bounds: Bounds, instances: u32) -> Self {
         Self {
             bounds,
@@ -56,7 +56,7 @@ impl State {
     }
 }
 
-impl ResourceLimiter for State {
+impl ResourceLimiter for HostState {
     fn memory_growing(&mut self, _current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         let allowed = desired <= self.bounds.memory;
         self.memory_denied |= !allowed || maximum.is_some_and(|maximum| desired > maximum);

@@ -1,6 +1,6 @@
 //! What `init` left: the bytes of memory and the values of globals that every message of a rewound plugin starts from.
 //!
-//! Promises: after [`Image::put_back`] the named bytes of memory are the image's, to the last one.
+//! Promises: after [`Image::restore`] the named bytes of memory are the image's, to the last one.
 
 use std::ops::Range;
 
@@ -37,7 +37,7 @@ impl Image {
     ///
     /// Of two chunks that are equal only one is read and none written, which leaves a page that nobody wrote to without
     /// memory of its own.
-    pub(crate) fn put_back(&self, memory: &mut [u8], written: Option<&[Range<usize>]>) {
+    pub(crate) fn restore(&self, memory: &mut [u8], written: Option<&[Range<usize>]>) {
         let all = 0..self.bytes;
         for range in written.unwrap_or(std::slice::from_ref(&all)) {
             let chunks = self.chunks.iter().skip(range.start / REWIND_CHUNK);
@@ -71,11 +71,11 @@ mod tests {
         for at in 0..memory().len() {
             let mut changed = memory();
             changed[at] ^= 0xff;
-            image.put_back(&mut changed, None);
+            image.restore(&mut changed, None);
             assert!(changed == memory(), "byte {at}");
         }
         let mut all = vec![0xff; memory().len()];
-        image.put_back(&mut all, None);
+        image.restore(&mut all, None);
         assert!(all == memory());
     }
 
@@ -84,7 +84,7 @@ mod tests {
         let image = Image::of(&memory(), Box::default());
         let mut all = vec![0xff; memory().len()];
         let written = [REWIND_CHUNK..2 * REWIND_CHUNK, 4 * REWIND_CHUNK..memory().len()];
-        image.put_back(&mut all, Some(&written));
+        image.restore(&mut all, Some(&written));
         for (at, byte) in all.into_iter().enumerate() {
             let then = written.iter().any(|range| range.contains(&at)).then(|| memory()[at]);
             assert_eq!(byte, then.unwrap_or(0xff), "byte {at}");

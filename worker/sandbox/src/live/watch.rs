@@ -17,14 +17,14 @@ use rustix::mm::{MprotectFlags, mprotect};
 use rustix::process::{Resource, getrlimit};
 use wasmtime::{Memory, Store};
 
-use crate::host::state::State;
+use crate::host::state::HostState;
 use crate::limits::{WATCH_CUTS, WATCH_MESSAGES, WATCH_RANGES, WATCH_SMALL, WATCH_TRIPS, WATCH_TRIPS_PER_SIZE};
 
 const READ_WRITE: MprotectFlags = MprotectFlags::READ.union(MprotectFlags::WRITE);
 
 /// The watch over one memory.
 pub(crate) struct Watch {
-    pages: Arc<Pages>,
+    pages: Arc<WatchedPages>,
     /// What [`Watch::written`] said when there had been this many trips.
     ranges: Vec<Range<usize>>,
     trips: u32,
@@ -34,13 +34,13 @@ pub(crate) struct Watch {
 
 /// What the messages of one plugin have written so far, on any lane: where a new watch begins.
 #[derive(Default)]
-pub(crate) struct Learned(Mutex<Vec<u64>>);
+pub(crate) struct LearnedPages(Mutex<Vec<u64>>);
 
 /// How often the memories of this process are cut into one more mapping just now, as far as watches do that.
 static CUTS: AtomicUsize = AtomicUsize::new(0);
 
 /// One bit per page, set before the page is written to. The signal's handler reads and writes it too.
-struct Pages {
+struct WatchedPages {
     start: usize,
     count: usize,
     size: usize,
@@ -53,9 +53,9 @@ struct Pages {
 impl Watch {
     /// Makes the memory read-only but for what the plugin is known to write. `None` where the system does not let us: then
     /// every page counts as written.
-    pub(crate) fn begin(store: &mut Store<State>, memory: Memory, learned: &Learned) -> Option<Self> {
+    pub(crate) fn begin(store: &mut Store<HostState>, memory: Memory, learned: &LearnedPages) -> Option<Self> {
         may_watch().then_some(())?;
-        let pages = Arc::new(Pages::closed(memory.data_ptr(&*store) as usize, memory.data_size(&*store))?);
+        let pages = Arc::new(WatchedPages::closed(memory.data_ptr(&*store) as usize, memory.data_size(&*store))?);
         let mut watch = Watch { pages: Arc::clone(&pages), ranges: Vec::new(), trips: 0, messages: 0 };
         let known = learned.ranges(pages.count);
         // Before the first system call, so that a process with too many cuts pays for none.
@@ -83,7 +83,7 @@ impl Watch {
     }
 
     /// Every byte that may have been written to, in whole pages.
-    pub(crate) fn written(&mut self, learned: &Learned) -> &[Range<usize>] {
+    pub(crate) fn written(&mut self, learned: &LearnedPages) -> &[Range<usize>] {
         self.messages = self.messages.saturating_add(1);
         let trips = self.pages.trips.load(Ordering::Relaxed);
         if trips != self.trips {
@@ -117,13 +117,13 @@ fn may_watch() -> bool {
     })
 }
 
-impl Learned {
+impl LearnedPages {
     /// Lets the plugin be learned anew.
     pub(crate) fn forget(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn add(&self, pages: &Pages) {
+    fn add(&self, pages: &WatchedPages) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.resize(pages.open.len(), 0);
         for (known, open) in known.iter_mut().zip(&pages.open) {
@@ -146,7 +146,7 @@ impl Learned {
     }
 }
 
-impl Pages {
+impl WatchedPages {
     /// `None` where the memory is not made of whole pages.
     fn closed(start: usize, bytes: usize) -> Option<Self> {
         let size = rustix::param::page_size();
@@ -237,7 +237,7 @@ fn ranges(count: usize, gap: usize, is: impl Fn(usize) -> bool) -> Vec<Range<usi
 }
 
 /// Has a write to a closed page open it and go on, whether the guest's own code writes or a host function for it.
-fn notice(store: &mut Store<State>, pages: Arc<Pages>) {
+fn notice(store: &mut Store<HostState>, pages: Arc<WatchedPages>) {
     use wasmtime::unix::StoreExt as _;
     let handler = move |signal, info: *const libc::siginfo_t, _: *const c_void| {
         // SAFETY: the kernel hands a valid `siginfo_t` to the handler of a SIGSEGV, whose address field is set.
@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_new_watch_begins_with_few_pieces_that_hold_all_that_is_known() {
-        let learned = Learned::default();
+        let learned = LearnedPages::default();
         // Every second page of 640.
         *learned.0.lock().unwrap() = vec![0x5555_5555_5555_5555; 10];
         let ranges = learned.ranges(640);

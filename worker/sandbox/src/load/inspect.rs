@@ -160,13 +160,13 @@ fn check_import(
     }
 }
 
-struct Exported {
+struct ContractExports {
     initial: u64,
     maximum: Option<u64>,
     has_init: bool,
 }
 
-fn check_exports(wasm: &[u8], types: TypesRef<'_>) -> Result<Exported, LoadFault> {
+fn check_exports(wasm: &[u8], types: TypesRef<'_>) -> Result<ContractExports, LoadFault> {
     let (mut memory, mut alloc, mut transform, mut init) = (None, None, None, None);
     for payload in payloads(wasm) {
         let Payload::ExportSection(section) = payload.map_err(invalid)? else {
@@ -193,7 +193,7 @@ fn check_exports(wasm: &[u8], types: TypesRef<'_>) -> Result<Exported, LoadFault
     if init.is_some() {
         check_function("init", init, &INIT, types)?;
     }
-    Ok(Exported { initial: memory.initial, maximum: memory.maximum, has_init: init.is_some() })
+    Ok(ContractExports { initial: memory.initial, maximum: memory.maximum, has_init: init.is_some() })
 }
 
 fn check_function(

@@ -79,12 +79,12 @@ pub(crate) fn plan(wasm: &[u8]) -> Result<Plan> {
     let mut obstacle = None;
     for payload in payloads(wasm) {
         let found = match payload? {
-            Payload::GlobalSection(section) => mutable(section, &mut globals)?,
+            Payload::GlobalSection(section) => mutable_globals(section, &mut globals)?,
             Payload::ExportSection(section) => {
                 let mut exports = section.into_iter().filter_map(Result::ok);
                 exports.any(|export| export.name.starts_with(PREFIX)).then_some(Because::ReservedExport)
             }
-            Payload::CodeSectionEntry(body) => lasting(&body)?,
+            Payload::CodeSectionEntry(body) => irreversible(&body)?,
             _ => None,
         };
         obstacle = obstacle.or(found);
@@ -96,7 +96,7 @@ pub(crate) fn plan(wasm: &[u8]) -> Result<Plan> {
 }
 
 /// Collects the mutable globals. None is imported, so they are numbered in their order.
-fn mutable(section: GlobalSectionReader<'_>, globals: &mut Vec<u32>) -> Result<Option<Because>> {
+fn mutable_globals(section: GlobalSectionReader<'_>, globals: &mut Vec<u32>) -> Result<Option<Because>> {
     for (index, global) in (0..).zip(section) {
         let ty = global?.ty;
         if ty.mutable && ty.content_type.is_reference_type() {
@@ -114,7 +114,7 @@ const TABLE_SET: u8 = 0x26;
 const BULK: u8 = 0xfc;
 
 /// The first instruction whose effect no copy of memory and globals undoes. One that never runs counts too.
-fn lasting(body: &FunctionBody<'_>) -> Result<Option<Because>> {
+fn irreversible(body: &FunctionBody<'_>) -> Result<Option<Because>> {
     // Reading instructions is slow, and each one sought is or begins with one of these bytes.
     if !body.as_bytes().iter().any(|&byte| byte == TABLE_SET || byte == BULK) {
         return Ok(None);

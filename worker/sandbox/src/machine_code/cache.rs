@@ -31,21 +31,21 @@ pub enum CacheFault {
 
 /// A folder of compiled code that is private to one user; clones share it.
 #[derive(Clone, Debug)]
-pub struct Cache(Arc<Opened>);
+pub struct Cache(Arc<OpenCache>);
 
 #[derive(Debug)]
-struct Opened {
+struct OpenCache {
     folder: Folder,
     path: PathBuf,
-    secret: Secret,
+    secret: CacheSecret,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-struct Secret([u8; SECRET]);
+struct CacheSecret([u8; SECRET]);
 
 /// What code depends on, hashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key([u8; 32]);
+pub(super) struct CacheKey([u8; 32]);
 
 /// Says what a file is and how it is laid out: this, the MAC, the code.
 const MAGIC: [u8; 8] = *b"ibcode\0\x01";
@@ -61,11 +61,11 @@ impl Cache {
     pub fn open(path: &Path) -> Result<Self, CacheFault> {
         let folder = Folder::open(path)?;
         let secret = secret(&folder).map_err(|why| CacheFault::Key { folder: path.to_owned(), why })?;
-        Ok(Self(Arc::new(Opened { folder, path: path.to_owned(), secret })))
+        Ok(Self(Arc::new(OpenCache { folder, path: path.to_owned(), secret })))
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<MachineCode> {
-        let Opened { folder, secret, .. } = &*self.0;
+    pub(super) fn get(&self, key: &CacheKey) -> Option<MachineCode> {
+        let OpenCache { folder, secret, .. } = &*self.0;
         let (bytes, file) = match folder.read(&key.name(), HEADER + limits::COMPILED_BYTES) {
             Ok(Some(found)) => found,
             Ok(None) => return None,
@@ -74,7 +74,7 @@ impl Cache {
                 return None;
             }
         };
-        if !secret.vouches(key, &bytes) {
+        if !secret.verifies(key, &bytes) {
             self.forget(key, "it is not as it was written");
             return None;
         }
@@ -83,8 +83,8 @@ impl Cache {
         Some(MachineCode { bytes, header: HEADER })
     }
 
-    pub(super) fn put(&self, key: &Key, code: &MachineCode) {
-        let Opened { folder, secret, path } = &*self.0;
+    pub(super) fn put(&self, key: &CacheKey, code: &MachineCode) {
+        let OpenCache { folder, secret, path } = &*self.0;
         let code = code.code();
         let mac = secret.mac(key, code).finalize().into_bytes();
         let stored = folder
@@ -96,8 +96,8 @@ impl Cache {
     }
 
     /// Removes a file that cannot be used.
-    pub(super) fn forget(&self, key: &Key, why: &str) {
-        let Opened { folder, path, .. } = &*self.0;
+    pub(super) fn forget(&self, key: &CacheKey, why: &str) {
+        let OpenCache { folder, path, .. } = &*self.0;
         let file = path.join(key.name());
         tracing::warn!(file = %file.display(), "a cached plugin is not used, {why}: it is removed and compiled anew");
         if let Err(fault) = folder.remove(&key.name()) {
@@ -107,11 +107,11 @@ impl Cache {
 }
 
 fn is_ours(name: &str) -> bool {
-    name.len() == 2 * size_of::<Key>() && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+    name.len() == 2 * size_of::<CacheKey>() && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// The folder's secret, made where there is none that is fit.
-fn secret(folder: &Folder) -> std::io::Result<Secret> {
+fn secret(folder: &Folder) -> std::io::Result<CacheSecret> {
     let read = || {
         let Some((bytes, file)) = folder.read(SECRET_NAME, SECRET + 1)? else { return Ok(None) };
         if file.metadata()?.mode() & OPEN_TO_OTHERS != 0 {
@@ -120,7 +120,7 @@ fn secret(folder: &Folder) -> std::io::Result<Secret> {
         <[u8; SECRET]>::try_from(bytes).map(Some).map_err(|_| std::io::Error::other("it has another length"))
     };
     match read() {
-        Ok(Some(secret)) => return Ok(Secret(secret)),
+        Ok(Some(secret)) => return Ok(CacheSecret(secret)),
         Ok(None) => {}
         // One that cannot be read just now may be fit.
         Err(fault) if fault.kind() != std::io::ErrorKind::Other => return Err(fault),
@@ -136,11 +136,11 @@ fn secret(folder: &Folder) -> std::io::Result<Secret> {
     }
     folder.create(SECRET_NAME, &fresh)?;
     // Another process may have been first.
-    read()?.map(Secret).ok_or_else(|| std::io::Error::other("it was removed at once"))
+    read()?.map(CacheSecret).ok_or_else(|| std::io::Error::other("it was removed at once"))
 }
 
-impl Secret {
-    fn mac(&self, key: &Key, code: &[u8]) -> Hmac<Sha256> {
+impl CacheSecret {
+    fn mac(&self, key: &CacheKey, code: &[u8]) -> Hmac<Sha256> {
         // HMAC itself fills a key that is shorter than a block with zeroes.
         let mut block = [0; 2 * SECRET];
         block[..SECRET].copy_from_slice(&self.0);
@@ -151,7 +151,7 @@ impl Secret {
     }
 
     /// Whether these bytes are a file that a process with this secret wrote for this key.
-    fn vouches(&self, key: &Key, file: &[u8]) -> bool {
+    fn verifies(&self, key: &CacheKey, file: &[u8]) -> bool {
         let Some((magic, rest)) = file.split_first_chunk::<{ MAGIC.len() }>() else {
             return false;
         };
@@ -163,16 +163,16 @@ impl Secret {
     }
 }
 
-impl std::fmt::Debug for Secret {
+impl std::fmt::Debug for CacheSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret")
+        f.write_str("CacheSecret")
     }
 }
 
-impl Key {
+impl CacheKey {
     pub(super) fn of(engine: &Engine, source: &Source<'_>) -> Self {
         let Source { wasm, config, globals } = source;
-        let mut hash = Fed(Sha256::new());
+        let mut hash = Sha256Hasher(Sha256::new());
         (Sha256::digest(wasm).as_slice(), Sha256::digest(config).as_slice()).hash(&mut hash);
         (rewrite::VERSION, globals).hash(&mut hash);
         // Wasmtime's version, the processor's features and every setting that code depends on.
@@ -189,9 +189,9 @@ impl Key {
 }
 
 /// Takes what is hashed, however it is cut, into a hash that nobody can find a second input for.
-struct Fed(Sha256);
+struct Sha256Hasher(Sha256);
 
-impl Hasher for Fed {
+impl Hasher for Sha256Hasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }

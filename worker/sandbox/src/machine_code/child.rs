@@ -10,7 +10,7 @@ use std::thread;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit};
 use wasmtime::{Engine, OutOfMemory};
 
-use super::wire::{Answer, Job};
+use super::wire::{CompileAnswer, CompileJob};
 use crate::limits;
 use crate::settings::code_config;
 use crate::text::host_text;
@@ -30,7 +30,7 @@ pub fn compile_child() -> ExitCode {
 
 fn answer() -> io::Result<()> {
     let mut input = io::stdin().lock();
-    let job = Job::read(&mut input)?;
+    let job = CompileJob::read(&mut input)?;
     confine(&job)?;
     let mut wasm = vec![0; job.module];
     input.read_exact(&mut wasm)?;
@@ -42,7 +42,7 @@ fn answer() -> io::Result<()> {
 }
 
 /// Gives up what compiling one module does not need.
-fn confine(job: &Job) -> io::Result<()> {
+fn confine(job: &CompileJob) -> io::Result<()> {
     // Where memory runs out altogether, this process is the one to end. Not every system has the file.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     let limit = |resource, current: u64, maximum: u64| {
@@ -64,12 +64,12 @@ fn confine(job: &Job) -> io::Result<()> {
     Ok(())
 }
 
-fn compile(job: &Job, wasm: &[u8]) -> (Answer, Vec<u8>) {
+fn compile(job: &CompileJob, wasm: &[u8]) -> (CompileAnswer, Vec<u8>) {
     match precompile(false, wasm) {
-        Ok(code) if code.len() > job.output => (Answer::TooLarge, Vec::new()),
-        Ok(code) => (Answer::Code, code),
-        Err(error) if error.is::<OutOfMemory>() => (Answer::OutOfMemory, Vec::new()),
-        Err(error) => (Answer::Refused, host_text(&error).into_bytes()),
+        Ok(code) if code.len() > job.output => (CompileAnswer::TooLarge, Vec::new()),
+        Ok(code) => (CompileAnswer::Code, code),
+        Err(error) if error.is::<OutOfMemory>() => (CompileAnswer::OutOfMemory, Vec::new()),
+        Err(error) => (CompileAnswer::Refused, host_text(&error).into_bytes()),
     }
 }
 

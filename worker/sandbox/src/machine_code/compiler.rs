@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use super::MachineCode;
 use super::child::precompile;
 use super::compile_bounds::CompileBounds;
-use super::wire::{ANSWER, Answer, Job};
+use super::wire::{ANSWER_HEADER, CompileAnswer, CompileJob};
 use crate::limits;
 use crate::load::load_fault::LoadFault;
 use crate::text::{host_text, printable};
@@ -57,39 +57,41 @@ impl Compiler {
 impl ChildProcess {
     fn compile(&self, wasm: &[u8]) -> Result<MachineCode, LoadFault> {
         let deadline = Instant::now() + self.bounds.time;
-        let job = Job::new(&self.bounds, wasm.len());
+        let job = CompileJob::new(&self.bounds, wasm.len());
         let to_send = [&job.to_bytes()[..], wasm].concat();
         let no_compiler = |fault: io::Error| LoadFault::NoCompiler { why: fault.to_string() };
         let mut running = self.start().map_err(no_compiler)?;
-        let talk = Talk::with(&mut running.0, &to_send).map_err(no_compiler)?;
-        let (ended, answer, words) = talk.until(deadline, ANSWER.saturating_add(self.bounds.output));
+        let exchange = Exchange::with(&mut running.0, &to_send).map_err(no_compiler)?;
+        let (ended, answer, words) = exchange.run(deadline, ANSWER_HEADER.saturating_add(self.bounds.output));
         let status = running.end();
         match ended {
-            Ended::Deadline => Err(LoadFault::CompilerTooSlow { limit: self.bounds.time }),
-            Ended::TooMuch => Err(LoadFault::CompiledTooLarge { limit: self.bounds.output }),
-            Ended::Broken(fault) => Err(LoadFault::CompilerBroken { why: format!("could not be heard: {fault}") }),
-            Ended::Hung => self.verdict(answer, &words, status),
+            ExchangeEnd::Deadline => Err(LoadFault::CompilerTooSlow { limit: self.bounds.time }),
+            ExchangeEnd::TooMuch => Err(LoadFault::CompiledTooLarge { limit: self.bounds.output }),
+            ExchangeEnd::Broken(fault) => {
+                Err(LoadFault::CompilerBroken { why: format!("could not be heard: {fault}") })
+            }
+            ExchangeEnd::Hung => self.verdict(answer, &words, status),
         }
     }
 
-    fn start(&self) -> io::Result<Running> {
+    fn start(&self) -> io::Result<RunningChild> {
         let mut command = Command::new(&self.program);
         // In a group of its own: who stops a worker from its terminal does not mean the module.
         command.args(&self.arguments).env_clear().current_dir("/").process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().map(Running)
+        command.spawn().map(RunningChild)
     }
 
     /// What to make of a process that has nothing more to say.
     fn verdict(&self, bytes: Vec<u8>, words: &[u8], status: io::Result<ExitStatus>) -> Result<MachineCode, LoadFault> {
-        match Answer::of(&bytes) {
-            Some(Answer::Code) => Ok(MachineCode { bytes, header: ANSWER }),
-            Some(Answer::Refused) => {
-                let why = bytes.get(ANSWER..).unwrap_or_default();
+        match CompileAnswer::of(&bytes) {
+            Some(CompileAnswer::Code) => Ok(MachineCode { bytes, header: ANSWER_HEADER }),
+            Some(CompileAnswer::Refused) => {
+                let why = bytes.get(ANSWER_HEADER..).unwrap_or_default();
                 Err(LoadFault::Compile(printable(why, limits::QUOTED_BYTES)))
             }
-            Some(Answer::OutOfMemory) => Err(LoadFault::CompilerOutOfMemory { limit: self.bounds.memory }),
-            Some(Answer::TooLarge) => Err(LoadFault::CompiledTooLarge { limit: self.bounds.output }),
+            Some(CompileAnswer::OutOfMemory) => Err(LoadFault::CompilerOutOfMemory { limit: self.bounds.memory }),
+            Some(CompileAnswer::TooLarge) => Err(LoadFault::CompiledTooLarge { limit: self.bounds.output }),
             None => Err(self.no_answer(words, status)),
         }
     }
@@ -113,9 +115,9 @@ impl ChildProcess {
 }
 
 /// A process that does not outlive this value.
-struct Running(Child);
+struct RunningChild(Child);
 
-impl Running {
+impl RunningChild {
     /// Ends the process, if it has not ended by itself, and says how it ended. One that was already on its way out keeps its
     /// own status.
     fn end(&mut self) -> io::Result<ExitStatus> {
@@ -126,15 +128,15 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningChild {
     fn drop(&mut self) {
-        // Ended already, in all likelihood.
+        // ExchangeEnd already, in all likelihood.
         let _ = self.end();
     }
 }
 
 /// How a talk ended.
-enum Ended {
+enum ExchangeEnd {
     /// The process closed its output, most likely by its own end.
     Hung,
     Deadline,
@@ -143,37 +145,37 @@ enum Ended {
 }
 
 /// Both directions at once, in one thread: whoever writes first must not wait for a reader that itself writes.
-struct Talk<'a> {
+struct Exchange<'a> {
     input: Option<ChildStdin>,
     to_send: &'a [u8],
-    output: Stream<std::process::ChildStdout>,
-    errors: Stream<std::process::ChildStderr>,
+    output: ChildPipe<std::process::ChildStdout>,
+    errors: ChildPipe<std::process::ChildStderr>,
 }
 
-impl<'a> Talk<'a> {
+impl<'a> Exchange<'a> {
     fn with(child: &mut Child, to_send: &'a [u8]) -> io::Result<Self> {
         let missing = || io::Error::other("its pipes are missing");
         let input = child.stdin.take().ok_or_else(missing)?;
         without_waiting(&input)?;
-        let output = Stream::of(child.stdout.take().ok_or_else(missing)?)?;
-        let errors = Stream::of(child.stderr.take().ok_or_else(missing)?)?;
+        let output = ChildPipe::of(child.stdout.take().ok_or_else(missing)?)?;
+        let errors = ChildPipe::of(child.stderr.take().ok_or_else(missing)?)?;
         Ok(Self { input: Some(input), to_send, output, errors })
     }
 
     /// Talks until the process has nothing more to say. Gives what it said on its output and on its error output.
-    fn until(mut self, deadline: Instant, most: usize) -> (Ended, Vec<u8>, Vec<u8>) {
+    fn run(mut self, deadline: Instant, most: usize) -> (ExchangeEnd, Vec<u8>, Vec<u8>) {
         let ended = loop {
             match self.step(deadline) {
-                Ok(()) if self.output.said.len() > most => break Ended::TooMuch,
-                Ok(()) if self.output.from.is_none() => break Ended::Hung,
-                Ok(()) if Instant::now() >= deadline => break Ended::Deadline,
+                Ok(()) if self.output.received.len() > most => break ExchangeEnd::TooMuch,
+                Ok(()) if self.output.from.is_none() => break ExchangeEnd::Hung,
+                Ok(()) if Instant::now() >= deadline => break ExchangeEnd::Deadline,
                 Ok(()) => {}
-                Err(fault) => break Ended::Broken(fault),
+                Err(fault) => break ExchangeEnd::Broken(fault),
             }
         };
         // The last words were said before the output was closed.
         let _ = self.errors.read(limits::COMPILER_WORDS);
-        (ended, self.output.said, self.errors.said)
+        (ended, self.output.received, self.errors.received)
     }
 
     /// Waits until there is something to do, and does it.
@@ -216,16 +218,16 @@ impl<'a> Talk<'a> {
 }
 
 /// One pipe from the process, and what has come through it.
-struct Stream<R> {
+struct ChildPipe<R> {
     /// `None` after its end.
     from: Option<R>,
-    said: Vec<u8>,
+    received: Vec<u8>,
 }
 
-impl<R: Read + AsFd> Stream<R> {
+impl<R: Read + AsFd> ChildPipe<R> {
     fn of(from: R) -> io::Result<Self> {
         without_waiting(&from)?;
-        Ok(Self { from: Some(from), said: Vec::new() })
+        Ok(Self { from: Some(from), received: Vec::new() })
     }
 
     /// Takes what is there; of more than `most` bytes, the rest is read and forgotten.
@@ -237,8 +239,8 @@ impl<R: Read + AsFd> Stream<R> {
         match from.read(&mut room) {
             Ok(0) => self.from = None,
             Ok(read) => {
-                let read = read.min(most.saturating_sub(self.said.len()));
-                self.said.extend_from_slice(room.get(..read).unwrap_or_default());
+                let read = read.min(most.saturating_sub(self.received.len()));
+                self.received.extend_from_slice(room.get(..read).unwrap_or_default());
             }
             Err(fault) if would_wait(&fault) => {}
             Err(fault) => return Err(fault),

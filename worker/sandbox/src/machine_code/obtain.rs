@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use wasmtime::{Engine, Module};
 
-use super::cache::{Cache, Key};
+use super::cache::{Cache, CacheKey};
 use super::compiler::Compiler;
 use super::{Origin, Source};
 use crate::load::load_fault::LoadFault;
@@ -19,7 +19,7 @@ pub(crate) fn obtain<'a>(
     source: &Source<'_>,
     rewritten: impl FnOnce() -> Result<Cow<'a, [u8]>, LoadFault>,
 ) -> Result<(Module, Origin), LoadFault> {
-    let cache = cache.map(|cache| (cache, Key::of(engine, source)));
+    let cache = cache.map(|cache| (cache, CacheKey::of(engine, source)));
     if let Some((cache, key)) = &cache
         && let Some(code) = cache.get(key)
     {

@@ -10,13 +10,13 @@ use crate::limits;
 /// Both ends are the same executable; this only tells a program that is no compiler.
 const MAGIC: [u8; 8] = *b"ibcompil";
 const WORDS: usize = 5;
-pub(super) const JOB: usize = WORDS * 8;
+pub(super) const JOB_BYTES: usize = WORDS * 8;
 /// What comes before an answer's body: what it is, and how long.
-pub(super) const ANSWER: usize = 1 + 8;
+pub(super) const ANSWER_HEADER: usize = 1 + 8;
 
 /// What the compiler process is to do, and what it may use.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Job {
+pub(super) struct CompileJob {
     pub(super) memory: u64,
     pub(super) processor_time: Duration,
     pub(super) output: usize,
@@ -24,17 +24,17 @@ pub(super) struct Job {
     pub(super) module: usize,
 }
 
-impl Job {
+impl CompileJob {
     pub(super) fn new(bounds: &CompileBounds, module: usize) -> Self {
         let CompileBounds { memory, processor_time, output, time: _ } = *bounds;
         Self { memory, processor_time, output, module }
     }
 
-    pub(super) fn to_bytes(&self) -> [u8; JOB] {
+    pub(super) fn to_bytes(&self) -> [u8; JOB_BYTES] {
         let Self { memory, processor_time, output, module } = *self;
         let numbers = [memory, processor_time.as_secs(), output as u64, module as u64];
         let words = [MAGIC].into_iter().chain(numbers.map(u64::to_le_bytes));
-        let mut bytes = [0; JOB];
+        let mut bytes = [0; JOB_BYTES];
         for (place, word) in bytes.chunks_exact_mut(8).zip(words) {
             place.copy_from_slice(&word);
         }
@@ -63,7 +63,7 @@ impl Job {
 
 /// What came of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum CompileAnswer {
     /// The body is machine code.
     Code = 1,
     /// The body says why the module cannot be compiled.
@@ -72,7 +72,7 @@ pub(super) enum Answer {
     TooLarge = 4,
 }
 
-impl Answer {
+impl CompileAnswer {
     pub(super) fn write(self, body: &[u8], to: &mut impl Write) -> io::Result<()> {
         to.write_all(&[self as u8])?;
         to.write_all(&(body.len() as u64).to_le_bytes())?;
@@ -82,7 +82,7 @@ impl Answer {
 
     /// What these bytes begin with, if its body then ends where they end.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
-        let (header, body) = bytes.split_first_chunk::<ANSWER>()?;
+        let (header, body) = bytes.split_first_chunk::<ANSWER_HEADER>()?;
         let [kind, len @ ..] = *header;
         let known = [Self::Code, Self::Refused, Self::OutOfMemory, Self::TooLarge];
         let whole = u64::from_le_bytes(len) == body.len() as u64;
@@ -96,31 +96,35 @@ mod tests {
 
     #[test]
     fn a_job_arrives_as_it_was_sent() {
-        let job =
-            Job { memory: 7 << 30, processor_time: Duration::from_secs(60), output: 5, module: limits::MODULE_BYTES };
-        assert_eq!(Job::read(&mut &job.to_bytes()[..]).unwrap(), job);
+        let job = CompileJob {
+            memory: 7 << 30,
+            processor_time: Duration::from_secs(60),
+            output: 5,
+            module: limits::MODULE_BYTES,
+        };
+        assert_eq!(CompileJob::read(&mut &job.to_bytes()[..]).unwrap(), job);
     }
 
     #[test]
     fn what_is_no_job_is_refused() {
-        let job = Job::new(&CompileBounds::default(), 1);
+        let job = CompileJob::new(&CompileBounds::default(), 1);
         let mut other = job.to_bytes();
         other[0] ^= 1;
-        assert!(Job::read(&mut &other[..]).is_err());
-        assert!(Job::read(&mut &job.to_bytes()[..JOB - 1]).is_err());
-        let huge = Job::new(&CompileBounds::default(), 2 * limits::MODULE_BYTES + 1);
-        assert!(Job::read(&mut &huge.to_bytes()[..]).is_err());
+        assert!(CompileJob::read(&mut &other[..]).is_err());
+        assert!(CompileJob::read(&mut &job.to_bytes()[..JOB_BYTES - 1]).is_err());
+        let huge = CompileJob::new(&CompileBounds::default(), 2 * limits::MODULE_BYTES + 1);
+        assert!(CompileJob::read(&mut &huge.to_bytes()[..]).is_err());
     }
 
     #[test]
     fn only_a_whole_answer_is_one() {
         let mut bytes = Vec::new();
-        Answer::Refused.write(b"no", &mut bytes).unwrap();
-        assert_eq!(Answer::of(&bytes), Some(Answer::Refused));
-        assert_eq!(Answer::of(&bytes[..bytes.len() - 1]), None);
-        assert_eq!(Answer::of(&[&bytes[..], b"!"].concat()), None);
-        assert_eq!(Answer::of(b""), None);
+        CompileAnswer::Refused.write(b"no", &mut bytes).unwrap();
+        assert_eq!(CompileAnswer::of(&bytes), Some(CompileAnswer::Refused));
+        assert_eq!(CompileAnswer::of(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(CompileAnswer::of(&[&bytes[..], b"!"].concat()), None);
+        assert_eq!(CompileAnswer::of(b""), None);
         bytes[0] = 9;
-        assert_eq!(Answer::of(&bytes), None);
+        assert_eq!(CompileAnswer::of(&bytes), None);
     }
 }

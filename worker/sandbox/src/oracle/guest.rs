@@ -14,7 +14,7 @@ use crate::plugin::Plugin;
 pub const GUEST: &str = include_str!("guest.wat");
 
 /// A message that is answered with all that the plugin can see of itself.
-const CONFESS: &[u8; 17] = &[7; 17];
+const DUMP: &[u8; 17] = &[7; 17];
 
 /// The mark of a text that was cut off, which comes on top of its bound.
 const CUT: usize = '…'.len_utf8();
@@ -23,12 +23,12 @@ const CUT: usize = '…'.len_utf8();
 pub struct Guest {
     plugin: Plugin,
     lane: Instance,
-    untouched: Seen,
+    untouched: CallRecord,
 }
 
 /// All that a host sees of a call.
 #[derive(Debug, PartialEq, Eq)]
-struct Seen {
+struct CallRecord {
     result: Result<(Option<Vec<u8>>, Vec<Emit>), Fault>,
     log: Vec<String>,
 }
@@ -43,7 +43,7 @@ impl Guest {
                 Plugin::load(&sandbox, wasm, grants, bounds(), b"").map_err(|fault| fault.to_string())
             });
         let plugin = loaded.unwrap_or_else(|fault| panic!("the guest cannot be loaded: {fault}"));
-        let untouched = call(&mut plugin.instance(), CONFESS);
+        let untouched = call(&mut plugin.instance(), DUMP);
         Self { lane: plugin.instance(), plugin, untouched }
     }
 
@@ -53,7 +53,7 @@ impl Guest {
         check(&seen);
         let new = call(&mut self.plugin.instance(), message);
         assert_eq!(seen, new, "a reused instance does what a new one does");
-        let after = call(&mut self.lane, CONFESS);
+        let after = call(&mut self.lane, DUMP);
         assert!(after == self.untouched, "nothing of a message is left for the next");
         seen.result.is_ok()
     }
@@ -72,16 +72,16 @@ fn bounds() -> Bounds {
     }
 }
 
-fn call(instance: &mut Instance, message: &[u8]) -> Seen {
+fn call(instance: &mut Instance, message: &[u8]) -> CallRecord {
     let mut log = Vec::new();
     let reply = instance.call(message.len(), &mut |room| room.copy_from_slice(message), &mut |line| {
         log.push(line.text.to_owned());
     });
     let result = reply.map(|reply| (reply.output.map(<[u8]>::to_vec), reply.emits));
-    Seen { result, log }
+    CallRecord { result, log }
 }
 
-fn check(seen: &Seen) {
+fn check(seen: &CallRecord) {
     let bounds = bounds();
     // The line that counts what was dropped comes on top.
     assert!(seen.log.len() <= bounds.log_lines as usize + 1, "{} log lines", seen.log.len());
@@ -114,11 +114,11 @@ mod tests {
     use super::*;
 
     /// What is answered to one step and the wish for all, without the message itself, which is part of all.
-    fn told(guest: &Guest, step: &[u8]) -> Vec<u8> {
+    fn dump_after(guest: &Guest, step: &[u8]) -> Vec<u8> {
         const AT: usize = 4096;
         let mut message = step.to_vec();
-        message.resize(CONFESS.len(), 0);
-        message.extend(CONFESS);
+        message.resize(DUMP.len(), 0);
+        message.extend(DUMP);
         let seen = call(&mut guest.plugin.instance(), &message);
         let mut memory = seen.result.unwrap().0.unwrap();
         assert_eq!(memory[AT..][..message.len()], message);
@@ -130,9 +130,9 @@ mod tests {
     #[test]
     fn the_guest_tells_of_every_change() {
         let guest = Guest::load(&wat::parse_str(GUEST).unwrap());
-        let nothing = told(&guest, &[3, 0, 8, 0, 0, 0]);
+        let nothing = dump_after(&guest, &[3, 0, 8, 0, 0, 0]);
         for change in [&[3, 0, 8, 0, 0, 9][..], &[4, 9], &[5, 1]] {
-            assert!(told(&guest, change) != nothing, "{change:?}");
+            assert!(dump_after(&guest, change) != nothing, "{change:?}");
         }
     }
 }

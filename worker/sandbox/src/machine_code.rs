@@ -8,6 +8,7 @@ mod cache;
 mod child;
 mod compile_bounds;
 mod compiler;
+mod exchange;
 mod obtain;
 mod wire;
 

@@ -1,11 +1,10 @@
-//! What one plugin may use, and the most that any entry may ask for.
+//! The bounds of one plugin, and the ceilings for the bounds of all entries.
 
 use std::time::Duration;
 
 use crate::limits;
 
-/// The bounds of one plugin's calls. The stack is not among them: it is the same for all, see
-/// [`limits::STACK`].
+/// The bounds of one plugin's calls. The stack is the same for all plugins, see [`limits::STACK`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     pub memory: usize,
@@ -31,7 +30,7 @@ impl Default for Bounds {
     }
 }
 
-/// What the worker's operator allows: the largest bounds an entry may ask for, and instances alive at once.
+/// The operator's ceilings: the largest bounds of an entry, and the number of live instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ceilings {
     pub bounds: Bounds,
@@ -56,7 +55,7 @@ impl Default for Ceilings {
 }
 
 impl Ceilings {
-    /// What an entry gets where it asks for nothing: the defaults, where a ceiling is not lower.
+    /// The bounds of an entry without limits: the defaults, lowered to the ceilings.
     pub fn defaults(&self) -> Bounds {
         let (bounds, most) = (Bounds::default(), &self.bounds);
         Bounds {

@@ -1,7 +1,7 @@
-//! THE CALL: one message through one plugin.
+//! The call: one message through one plugin.
 //!
-//! Promises: every message starts from the state that `init` left, in an instance that was put back there or that is new.
-//! Whatever goes wrong costs that instance and nothing else: only a call that ended well hands its instance on.
+//! Guarantees: every message starts from the state after `init`, in a rewound or a new instance. A failed call costs
+//! its instance and nothing else. Only successful calls keep their instance.
 
 use std::sync::Arc;
 
@@ -18,28 +18,28 @@ use crate::text::printable;
 /// One lane's use of one plugin: one call at a time.
 pub struct Instance {
     plugin: Arc<LoadedPlugin>,
-    /// The instance of the last call that ended well, whose memory the reply still borrows.
+    /// The instance of the last successful call. Its reply borrows from the memory.
     live: Option<LiveInstance>,
 }
 
-/// What a plugin made of a message.
+/// The reply of a plugin to a message.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reply<'a> {
-    /// The result's bytes where the guest left them; `None` when there is no result.
+    /// The result in the memory of the guest. `None` without a result.
     pub output: Option<&'a [u8]>,
     pub emits: Vec<Emit>,
 }
 
 impl Plugin {
-    /// What one lane uses for one stage. It takes memory with its first call.
+    /// An instance for one lane and one stage. Its memory is allocated at the first call.
     pub fn instance(&self) -> Instance {
         Instance { plugin: Arc::clone(&self.0), live: None }
     }
 }
 
 impl Instance {
-    /// Has the guest make room for `len` bytes, lets `fill` write every one of them there, and runs
-    /// `transform`. The log's lines come when the guest is done, also when the call failed.
+    /// Allocates `len` bytes in the guest, fills them by `fill`, and runs `transform`. `fill` must write every byte.
+    /// Log lines are passed to `log` after the run, also after a fault.
     pub fn call(
         &mut self,
         len: usize,
@@ -60,7 +60,7 @@ impl Instance {
         }
     }
 
-    /// An instance that is where `init` left it. The last one is gone from here until its next call has ended well.
+    /// An instance in the state after `init`. The last one is taken out, and returns only after a successful call.
     fn ready(&mut self) -> Result<LiveInstance, Fault> {
         let last = self.live.take();
         let plugin = &self.plugin;
@@ -70,7 +70,7 @@ impl Instance {
                 None => LiveInstance::instantiate_restored(&plugin.compiled, start),
             },
             Reset::Fresh(_) => {
-                // Its slot in the pool is free again before another is asked for.
+                // Frees its slot in the pool before the next instance takes one.
                 drop(last);
                 let mut live = LiveInstance::instantiate(&plugin.compiled)?;
                 live.init(&plugin.config)?;
@@ -82,14 +82,14 @@ impl Instance {
 
 const RESULT: &str = "its result";
 
-/// What the guest said, and where it lies.
+/// The result of the guest, with its place in memory.
 enum CheckedReply {
     Nothing,
     Output { ptr: u32, len: u32 },
     Refused(String),
 }
 
-/// Makes every check that could still cost the instance.
+/// Makes every check with a possible fault, before the instance is kept.
 fn check_reply(live: &LiveInstance, returned: Returned) -> Result<CheckedReply, Fault> {
     match returned {
         Returned::Nothing => Ok(CheckedReply::Nothing),

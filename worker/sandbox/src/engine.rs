@@ -1,5 +1,4 @@
-//! The process's one Wasmtime engine: what plugins may be made of, where their memories lie, and the clock that
-//! stops them.
+//! The single Wasmtime engine of the process, its memory pool, and the thread for time limits.
 
 use std::thread;
 
@@ -11,22 +10,22 @@ use crate::machine_code::{Cache, Compiler};
 use crate::settings::code_config;
 use crate::text::Size;
 
-/// Why there is no sandbox.
+/// Reasons for a sandbox not to start.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxFault {
     #[error(
-        "the sandbox could not reserve {} of address space for each of {instances} instances: {why}. Allow the process more \
-         address space (`ulimit -v`), or fewer instances",
+        "the sandbox could not reserve {} of address space for each of {instances} instances: {why}. Raise the limit \
+         on address space (`ulimit -v`), or allow fewer instances",
         Size(limits::RESERVATION)
     )]
     Engine { instances: u32, why: String },
-    #[error("the sandbox could not start the thread that keeps its time: {0}")]
+    #[error("the sandbox could not start its clock thread: {0}")]
     Clock(std::io::Error),
 }
 
-/// Made once per process; clones share the engine.
+/// Created once per process. Clones share the engine.
 ///
-/// A thread that calls plugins needs a stack of at least [`limits::THREAD_STACK`].
+/// Threads need a stack of at least [`limits::THREAD_STACK`] to call plugins.
 #[derive(Clone)]
 pub struct Sandbox {
     engine: Engine,
@@ -36,7 +35,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Compiles in this process and caches nothing, until told otherwise.
+    /// A sandbox without cache, with the compiler in this process.
     pub fn new(ceilings: Ceilings) -> Result<Self, SandboxFault> {
         let engine = Engine::new(&config(&ceilings))
             .map_err(|error| SandboxFault::Engine { instances: ceilings.instances, why: format!("{error:#}") })?;
@@ -72,7 +71,7 @@ impl Sandbox {
     }
 }
 
-/// Has running plugins look at their clock now and then. Ends when the sandbox and every plugin of it are gone.
+/// Makes running plugins check their clock at each tick. Returns after the last user of the engine is dropped.
 fn tick(clock: &EngineWeak) {
     while let Some(engine) = clock.upgrade() {
         engine.increment_epoch();
@@ -87,7 +86,7 @@ fn config(ceilings: &Ceilings) -> Config {
     config
 }
 
-/// Memories lie in one reservation that is made at start, so that a new instance costs few system calls.
+/// All memories share one reservation, made at start, so a new instance needs few system calls.
 fn pool(ceilings: &Ceilings) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(ceilings.instances);

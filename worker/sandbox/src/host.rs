@@ -1,4 +1,4 @@
-//! The host's side of one live instance: its state, its clock, its two functions, and every way in which a call can fail.
+//! The host's side of one live instance: state, clock, the two host functions, and the faults of calls.
 
 pub(crate) mod clock;
 pub(crate) mod emit;

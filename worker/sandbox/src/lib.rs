@@ -1,17 +1,19 @@
-//! The security boundary: plugins run in Wasmtime with `emit`, `log` and nothing else.
+//! The security boundary: plugins run in Wasmtime, with only `emit` and `log`.
 //!
-//! Promises: whatever bytes a plugin is made of, calling it ends in bounded time and memory with a result or a
-//! fault from a closed list, and no call can see what another call left behind. Loading is bounded, too: by what goes into
-//! the compiler, and, with [`Compiler::Child`], by the compiler's own time and memory, in a process of its own. The sandbox
-//! must never give a plugin a clock, randomness, a file, a socket or compiled code to load, and it knows nothing of NATS,
-//! models or catalogs.
+//! Guarantees, for any bytes in a plugin:
+//! - Every call ends in bounded time and memory, with a result or a fault from a closed list.
+//! - Calls are isolated. No call can read data of another call.
+//! - Loading is bounded by the size of the module. With [`Compiler::Child`] the compiler is also bounded in time and
+//!   memory, in a separate process.
 //!
-//! Between two messages a plugin's instance is either put back to what `init` left or replaced by a new one; which of
-//! the two is chosen once per plugin from what its module can change, see [`Strategy`].
+//! Prohibitions: the sandbox must never give a plugin a clock, randomness, a file, a socket or compiled code. It must
+//! not depend on NATS, models or catalogs.
 //!
-//! The way through: [`Sandbox::new`] once per process, [`inspect`] before anything is compiled,
-//! [`Plugin::load`] once per artifact, [`Plugin::instance`] once per lane and stage, [`Instance::call`] once
-//! per message.
+//! Between two messages the sandbox either restores a plugin's instance to its state after `init` or replaces it. The
+//! choice is made once per plugin, from its module; see [`Strategy`].
+//!
+//! Order of use: [`Sandbox::new`] once per process, [`inspect`] before compilation, [`Plugin::load`] once per artifact,
+//! [`Plugin::instance`] once per lane and stage, [`Instance::call`] once per message.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,7 +36,7 @@
 //! # }
 //! ```
 
-// One function in `machine_code.rs` may, and what `watch.rs` does with the protection of pages; both say why.
+// Exceptions: one function in `machine_code.rs` and the page protection in `live/watch.rs`. Both give their reasons.
 #![deny(unsafe_code)]
 
 mod bounds;

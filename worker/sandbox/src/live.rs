@@ -1,7 +1,7 @@
-//! One live WebAssembly instance: made, initialised, given a message, and put back to where `init` left it.
+//! One live WebAssembly instance: instantiation, `init`, messages, and the rewind to its state after `init`.
 //!
-//! Promises: between two messages it is put back, and every part of its life has a deadline. Each step's order is
-//! the contract's: start function, `init`, `alloc`, the input, `transform`.
+//! Guarantees: the instance is rewound between two messages, and every step has a deadline. The order of steps follows
+//! the ABI: start function, `init`, `alloc`, the input, `transform`.
 
 pub(crate) mod image;
 pub(crate) mod watch;
@@ -20,7 +20,7 @@ use crate::live::image::Image;
 use crate::live::watch::{LearnedPages, Watch};
 use crate::text::host_text;
 
-/// What instances are made from.
+/// The compiled module and the bounds of its instances.
 pub(crate) struct CompiledPlugin {
     pub(crate) module: InstancePre<HostState>,
     pub(crate) exports: PluginExports,
@@ -33,30 +33,30 @@ pub(crate) struct PluginExports {
     pub(crate) alloc: ModuleExport,
     pub(crate) transform: ModuleExport,
     pub(crate) init: Option<ModuleExport>,
-    /// Those to put back, which the rewritten module exports.
+    /// The globals to restore, exported by the rewritten module.
     pub(crate) globals: Vec<ModuleExport>,
 }
 
-/// Where every message of a rewound plugin starts, shared by its lanes.
+/// The start of every message of a rewound plugin, shared by its lanes.
 pub(crate) struct RewindStart {
     pub(crate) image: Image,
     pub(crate) learned: LearnedPages,
 }
 
 pub(crate) struct LiveInstance {
-    /// Must stay before the store, so that it ends first: `watch.rs` depends on it.
+    /// Must stay before the store, to be dropped first: `watch.rs` depends on it.
     watch: Option<Watch>,
     store: Store<HostState>,
     memory: Memory,
     alloc: TypedFunc<u32, u32>,
     transform: TypedFunc<(u32, u32), u64>,
     init: Option<TypedFunc<(u32, u32), i32>>,
-    /// Those that a message can change.
+    /// The globals that a message can change.
     globals: Box<[Global]>,
 }
 
 impl LiveInstance {
-    /// Makes the instance, which runs its start function.
+    /// Creates the instance and runs its start function.
     pub(crate) fn instantiate(plugin: &CompiledPlugin) -> Result<Self, Fault> {
         let mut store =
             Store::new(plugin.module.module().engine(), HostState::new(plugin.bounds.clone(), plugin.instances));
@@ -82,17 +82,17 @@ impl LiveInstance {
         })
     }
 
-    /// Makes an instance that is where `init` left the one of the image, without running `init`.
+    /// Creates an instance in the state of the image, without a run of `init`.
     pub(crate) fn instantiate_restored(plugin: &CompiledPlugin, start: &RewindStart) -> Result<Self, Fault> {
         let mut live = Self::instantiate(plugin)?;
         let missing = start.image.bytes().saturating_sub(live.memory_bytes()) as u64;
         let pages = missing / live.memory.page_size(&live.store);
         live.memory.grow(&mut live.store, pages).map_err(|error| Fault::Host(host_text(&error)))?;
-        live.restore(start)?.ok_or_else(|| Fault::Host("its memory did not become what init left".into()))
+        live.restore(start)?.ok_or_else(|| Fault::Host("its memory does not have the size of the image".into()))
     }
 
-    /// Puts back what a message can have changed, and watches what the next ones change. An instance that is not used a
-    /// second time, because its first message grew memory, never pays for a watch.
+    /// Restores the state after `init`, and watches the writes of the next messages. The watch starts with the second
+    /// message, so instances with a single use do not pay for it.
     pub(crate) fn rewind(self, start: &RewindStart) -> Result<Option<Self>, Fault> {
         let Some(mut live) = self.restore(start)? else { return Ok(None) };
         if live.watch.as_ref().is_some_and(Watch::is_stale) {
@@ -105,7 +105,7 @@ impl LiveInstance {
         Ok(Some(live))
     }
 
-    /// `None` where nothing can be put back, because memory has grown.
+    /// `None` after a growth of memory, because the old size cannot be restored.
     fn restore(mut self, start: &RewindStart) -> Result<Option<Self>, Fault> {
         let RewindStart { image, learned } = start;
         if self.memory_bytes() != image.bytes() {
@@ -119,7 +119,7 @@ impl LiveInstance {
         Ok(Some(self))
     }
 
-    /// What a rewind goes back to from now on.
+    /// The current state, as the target of rewinds.
     pub(crate) fn image(&mut self) -> Image {
         let globals = self.globals.iter().map(|global| global.get(&mut self.store)).collect();
         Image::of(self.memory.data(&self.store), globals)
@@ -141,7 +141,7 @@ impl LiveInstance {
         }
     }
 
-    /// Runs `transform` on one message. What came before, down to its log, does not count for the message.
+    /// Runs `transform` on one message, with new counts of time, logs and emits.
     pub(crate) fn run_message(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<Returned, Fault> {
         let state = self.store.data_mut();
         *state = HostState::new(state.bounds.clone(), state.instances);
@@ -152,7 +152,7 @@ impl LiveInstance {
         Ok(Returned::from_packed(packed.cast_signed()))
     }
 
-    /// Has the guest make room and writes the input there.
+    /// Calls `alloc` and writes the input to its result.
     fn write_input(&mut self, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> Result<(u32, u32), Fault> {
         let limit = self.store.data().bounds.memory;
         let guest_len = u32::try_from(len).map_err(|_| Fault::OutOfMemory { limit })?;
@@ -168,7 +168,7 @@ impl LiveInstance {
         let end = start.checked_add(len).ok_or(bad.clone())?;
         let room = self.memory.data_mut(&mut self.store).get_mut(start..end).ok_or(bad)?;
         if self.watch.as_ref().is_some_and(|watch| !watch.open(start..end)) {
-            return Err(Fault::Host("the system did not let its memory be written to".into()));
+            return Err(Fault::Host("the system refused write access to its memory".into()));
         }
         fill(room);
         Ok((ptr, guest_len))
@@ -197,7 +197,7 @@ fn function<P: WasmParams, R: WasmResults>(
     function.typed(&*store).map_err(|error| Fault::Host(host_text(&error)))
 }
 
-/// Inspection found every export, so this is a defect of the sandbox.
+/// A defect of the sandbox, because inspection has found every export.
 fn missing_export() -> Fault {
-    Fault::Host("an export that inspection found is gone".into())
+    Fault::Host("an inspected export is missing".into())
 }

@@ -1,4 +1,4 @@
-//! Everything that happens to a module before it is compiled.
+//! The steps before compilation: checks, the choice of a strategy, and the rewriting of the module.
 
 pub(crate) mod examine;
 pub(crate) mod inspect;

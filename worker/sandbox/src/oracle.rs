@@ -1,4 +1,4 @@
-//! What must hold for any bytes at all; asked by the fuzz targets and by the replay of their corpus.
+//! The invariants for arbitrary bytes, used by the fuzz targets and by the replay of their corpora.
 
 mod guest;
 mod module;

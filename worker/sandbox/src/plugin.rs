@@ -1,4 +1,4 @@
-//! One plugin, ready to be called: inspected, compiled, and started once to see that it can.
+//! One plugin, ready for calls: inspected, compiled, and initialised once as a test.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::load::strategy::{Because, Plan, Strategy, plan};
 use crate::machine_code::{self, Compiler, Origin, Source};
 use crate::text::host_text;
 
-/// A plugin of one artifact with one config; clones share it.
+/// A plugin of one artifact with one config. Clones share it.
 #[derive(Clone)]
 pub struct Plugin(pub(crate) Arc<LoadedPlugin>);
 
@@ -32,13 +32,13 @@ pub(crate) struct LoadedPlugin {
     origin: Origin,
 }
 
-/// How the next message gets the state that `init` left.
+/// The way back to the state after `init`, for the next message.
 pub(crate) enum Reset {
     Rewind(RewindStart),
     Fresh(Because),
 }
 
-/// [`examine`], and then compiles the module as [`Plugin::load`] would, to see whether that ends well.
+/// [`examine`], and then a compilation as in [`Plugin::load`], with its result dropped.
 pub fn try_compile(
     wasm: &[u8],
     grants: Grants,
@@ -54,8 +54,8 @@ pub fn try_compile(
 }
 
 impl Plugin {
-    /// Inspects, compiles, and runs the start function and `init` once. `config` is JSON, or empty where the
-    /// entry has none. This takes as long as the compiler does: never call it where messages wait.
+    /// Inspects and compiles the module, and runs the start function and `init` once. `config` is JSON, or empty
+    /// without a config in the entry. Compilation is slow: never call this on a thread with messages.
     pub fn load(
         sandbox: &Sandbox,
         wasm: &[u8],
@@ -78,12 +78,12 @@ impl Plugin {
         &self.0.inspection
     }
 
-    /// Whether it had to be compiled.
+    /// The origin of the machine code: compiler or cache.
     pub fn origin(&self) -> Origin {
         self.0.origin
     }
 
-    /// What happens between two messages of a lane, and why.
+    /// The strategy between two messages of a lane, with its reason.
     pub fn strategy(&self) -> Strategy {
         match &self.0.reset {
             Reset::Rewind(RewindStart { image, .. }) => {
@@ -93,7 +93,7 @@ impl Plugin {
         }
     }
 
-    /// What the start function and `init` logged when the plugin was loaded.
+    /// The log lines of the start function and `init` at load.
     pub fn init_log(&self) -> impl Iterator<Item = LogLine<'_>> {
         as_log_lines(&self.0.init_log)
     }
@@ -117,7 +117,7 @@ fn compile(
     Ok((CompiledPlugin { exports, module: linked, bounds, instances: sandbox.ceilings().instances }, origin))
 }
 
-/// What goes into the compiler.
+/// The module for the compiler.
 fn rewritten<'a>(wasm: &'a [u8], plan: &Plan) -> Result<Cow<'a, [u8]>, LoadFault> {
     Ok(match plan.globals() {
         Some(globals) => Cow::Owned(rewrite::export(wasm, globals).map_err(invalid)?),

@@ -1,4 +1,4 @@
-//! The settings of Wasmtime that machine code depends on. Inspection, the compiler and the engine share them.
+//! The Wasmtime settings that define machine code, shared by inspection, compiler and engine.
 
 use std::num::NonZeroUsize;
 
@@ -7,7 +7,7 @@ use wasmtime::wasmparser::WasmFeatures;
 
 use crate::limits;
 
-/// The WebAssembly that a plugin may be made of. Inspection and compilation go by this one list.
+/// The WebAssembly features of plugins, for inspection and compilation.
 pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
     .union(WasmFeatures::SIGN_EXTENSION)
@@ -18,16 +18,15 @@ pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
     .union(WasmFeatures::FLOATS)
     .union(WasmFeatures::EXTENDED_CONST);
 
-/// Every setting that machine code depends on.
+/// Every setting with an effect on machine code.
 pub(crate) fn code_config() -> Config {
     let mut config = Config::new();
     config.wasm_features(!FEATURES, false);
     config.wasm_features(FEATURES, true);
-    // Fuel would count instructions exactly, at a price on every loop; time is what the entry limits.
+    // Fuel counts instructions exactly but slows every loop. Entries limit time instead.
     config.epoch_interruption(true);
     config.max_wasm_stack(limits::STACK);
-    // NaNs keep the bits that the processor gives them: nothing secret is in them, and making them canonical
-    // slows floats.
+    // NaNs keep the processor's bits. They hold no secrets, and canonical NaNs slow down floats.
     config.cranelift_nan_canonicalization(false);
     config.wasm_backtrace_max_frames(NonZeroUsize::new(limits::TRAP_FRAMES));
     config.native_unwind_info(false);

@@ -1,4 +1,4 @@
-//! The messages that one call emitted, kept until the call is over, within bounds.
+//! The emitted messages of one call, within bounds, kept until its end.
 
 use super::fault::Fault;
 use super::topic;
@@ -6,7 +6,7 @@ use crate::bounds::Bounds;
 use crate::limits;
 use crate::text::printable;
 
-/// An extra message beside the result.
+/// An additional message of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Emit {
     pub topic: String,

@@ -1,7 +1,7 @@
-//! The ring: the two host functions that a plugin may be granted, `log` and `emit`. Nothing else exists for it.
+//! The two host functions, `log` and `emit`. An entry grants them individually; plugins cannot import anything else.
 //!
-//! Promises: every pointer is checked against the guest's memory, everything is copied out before the guest
-//! runs on, and misuse ends the call with a fault.
+//! Guarantees: every pointer is checked against the guest's memory. Data is copied before the guest continues. Misuse
+//! ends the call with a fault.
 
 use wasmtime::{Caller, Engine, Extern, Linker};
 
@@ -13,10 +13,10 @@ pub(crate) const MODULE: &str = "inferbus";
 pub(crate) const LOG: &str = "log";
 pub(crate) const EMIT: &str = "emit";
 
-/// What `emit` tells the guest. Other values are reserved, because every misuse ends the call.
+/// The result of `emit` in the guest. Other values are reserved: misuse ends the call instead.
 const EMITTED: u32 = 0;
 
-/// Which of the ring's functions an entry gives to a plugin.
+/// The host functions granted to a plugin by its entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Grants {
     pub log: bool,
@@ -61,11 +61,11 @@ fn emit(
 fn memory_and_state<'a>(caller: &'a mut Caller<'_, HostState>) -> wasmtime::Result<(&'a mut [u8], &'a mut HostState)> {
     match caller.get_export("memory") {
         Some(Extern::Memory(memory)) => Ok(memory.data_and_store_mut(caller)),
-        _ => Err(Fault::Host("its memory is gone".into()).into()),
+        _ => Err(Fault::Host("its memory is not exported".into()).into()),
     }
 }
 
-/// The guest's bytes from `ptr` on, or the fault that names `what` lies outside.
+/// `len` bytes of the guest at `ptr`, or a fault with the name `what` if they are outside its memory.
 pub(crate) fn slice<'a>(memory: &'a [u8], what: &'static str, ptr: u32, len: u32) -> Result<&'a [u8], Fault> {
     let start = ptr as usize;
     let end = start.checked_add(len as usize);

@@ -1,4 +1,4 @@
-//! What the host keeps beside one live instance: its bounds, what it used of them, and what it wrote.
+//! The host's data for one live instance: its bounds, its use of them, and its output.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use crate::text::{host_text, printable};
 
 pub(crate) struct HostState {
     pub(crate) bounds: Bounds,
-    /// Instances that the whole worker may have alive.
+    /// The worker's limit on live instances, for the fault text.
     pub(crate) instances: u32,
-    /// Whether the guest asked for more memory than it may have. Most traps soon after.
+    /// Whether a request of the guest for memory was denied. Most guests trap soon after.
     pub(crate) memory_denied: bool,
-    /// False while the instance is made and initialised: there is nothing to emit beside yet.
+    /// False during instantiation and `init`. Emits need a message.
     pub(crate) in_message: bool,
-    /// The thread's processor time at the first tick after the guest began.
+    /// The thread's processor time at the first tick of the call.
     pub(crate) busy_since: Option<Duration>,
     pub(crate) log: LogBuffer,
     pub(crate) emits: EmitBuffer,
@@ -38,8 +38,8 @@ impl HostState {
         }
     }
 
-    /// A host function's own fault comes back as it is; a trap after a denied `memory.grow` is a want of
-    /// memory, because that is how allocators in guests give up.
+    /// Converts an error of Wasmtime. Faults of host functions pass unchanged. A trap after a denied `memory.grow`
+    /// counts as out of memory, because allocators in guests trap when an allocation fails.
     pub(crate) fn fault(&self, error: wasmtime::Error) -> Fault {
         let error = match error.downcast::<Fault>() {
             Ok(fault) => return fault,

@@ -1,4 +1,4 @@
-//! Every check of a plugin that needs no compiler.
+//! The checks of a plugin before compilation.
 
 use super::inspect::{Inspection, inspect};
 use super::load_fault::LoadFault;
@@ -6,7 +6,7 @@ use crate::bounds::{Bounds, Ceilings};
 use crate::host::functions::Grants;
 use crate::text::Size;
 
-/// Everything that keeps a plugin from being loaded and can be told without compiling it.
+/// Checks a plugin without compiling it: its bounds, its module, its contract and its config.
 pub fn examine(
     wasm: &[u8],
     grants: Grants,

@@ -1,17 +1,17 @@
-//! What compiling one module may use.
+//! The bounds of one compilation.
 
 use std::time::Duration;
 
 use crate::limits;
 
-/// What compiling one module may use.
+/// The bounds of one compilation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CompileBounds {
     /// Bytes of address space.
     pub memory: u64,
     /// In whole seconds.
     pub processor_time: Duration,
-    /// From start to end, however busy the machine is.
+    /// Elapsed time, even on a busy machine.
     pub time: Duration,
     /// Bytes of machine code.
     pub output: usize,

@@ -1,7 +1,7 @@
-//! The parent's side of compiling: starts the compiler process, feeds it, reads it, bounds it and ends it.
+//! The parent's side of a compilation: starts the compiler process, judges its answer, and ends it.
 //!
-//! Promises: whatever a module does to the compiler, and whatever program stands in for it, the caller has machine code or a
-//! fault within [`CompileBounds::time`], and the process is not left behind.
+//! Guarantees: the caller gets machine code or a fault within [`CompileBounds::time`], for any module and any program
+//! in place of the compiler. The process never outlives the call.
 
 use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
@@ -20,18 +20,18 @@ use crate::limits;
 use crate::load::load_fault::LoadFault;
 use crate::text::{host_text, printable};
 
-/// What turns modules into machine code.
+/// The place of compilations.
 #[derive(Clone, Debug, Default)]
 pub enum Compiler {
-    /// This process, without bounds on the compiler: for tests and for modules that can be trusted.
+    /// This process, without bounds on the compiler. For tests and trusted modules only.
     #[default]
     InProcess,
-    /// A process for each module.
+    /// A separate process for each module.
     Child(ChildProcess),
 }
 
-/// A program that calls [`compile_child`](crate::compile_child). What it answers runs in this process, so it must be as
-/// trusted as this process is.
+/// A program with a call of [`compile_child`](crate::compile_child). Its output runs in this process, so it needs the
+/// same trust as this process.
 #[derive(Clone, Debug)]
 pub struct ChildProcess {
     pub program: PathBuf,
@@ -65,22 +65,21 @@ impl ChildProcess {
         match ended {
             ExchangeEnd::Deadline => Err(LoadFault::CompilerTooSlow { limit: self.bounds.time }),
             ExchangeEnd::TooMuch => Err(LoadFault::CompiledTooLarge { limit: self.bounds.output }),
-            ExchangeEnd::Broken(fault) => {
-                Err(LoadFault::CompilerBroken { why: format!("could not be heard: {fault}") })
-            }
+            ExchangeEnd::Broken(fault) => Err(LoadFault::CompilerBroken { why: format!("could not be read: {fault}") }),
             ExchangeEnd::Hung => self.verdict(answer, &words, status),
         }
     }
 
     fn start(&self) -> io::Result<RunningChild> {
         let mut command = Command::new(&self.program);
-        // In a group of its own: who stops a worker from its terminal does not mean the module.
+        // A separate process group: a signal from the terminal is for the worker, and must not look like a module
+        // fault.
         command.args(&self.arguments).env_clear().current_dir("/").process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().map(RunningChild)
     }
 
-    /// What to make of a process that has nothing more to say.
+    /// Judges the complete output of the process.
     fn verdict(&self, bytes: Vec<u8>, words: &[u8], status: io::Result<ExitStatus>) -> Result<MachineCode, LoadFault> {
         match CompileAnswer::of(&bytes) {
             Some(CompileAnswer::Code) => Ok(MachineCode { bytes, header: ANSWER_HEADER }),
@@ -101,7 +100,7 @@ impl ChildProcess {
             (Some(signal), _) if signal == Signal::XCPU.as_raw() => {
                 LoadFault::CompilerOutOfTime { limit: self.bounds.processor_time }
             }
-            // How a Rust program ends that gets no memory.
+            // A Rust program aborts with this text after a failed allocation.
             (Some(signal), _) if signal == Signal::ABORT.as_raw() && words.starts_with("memory allocation of") => {
                 LoadFault::CompilerOutOfMemory { limit: self.bounds.memory }
             }
@@ -112,15 +111,14 @@ impl ChildProcess {
     }
 }
 
-/// A process that does not outlive this value.
+/// A process, killed at the end of this value.
 struct RunningChild(Child);
 
 impl RunningChild {
-    /// Ends the process, if it has not ended by itself, and says how it ended. One that was already on its way out keeps its
-    /// own status.
+    /// Kills the process unless it has ended, and returns its status. A process during its exit keeps its status.
     fn end(&mut self) -> io::Result<ExitStatus> {
         let killed = self.0.kill();
-        // Waited for in any case, so that nothing is left of it.
+        // Always waits, to leave no zombie.
         let status = self.0.wait();
         killed.and(status)
     }
@@ -128,7 +126,7 @@ impl RunningChild {
 
 impl Drop for RunningChild {
     fn drop(&mut self) {
-        // ExchangeEnd already, in all likelihood.
+        // Usually it has ended already.
         let _ = self.end();
     }
 }

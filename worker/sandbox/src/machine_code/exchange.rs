@@ -1,4 +1,4 @@
-//! The conversation with the compiler process: the job in, the answer and the error output back, until a deadline.
+//! The exchange with the compiler process, until a deadline: the job in, the answer and the error output out.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
@@ -11,16 +11,16 @@ use rustix::io::Errno;
 
 use crate::limits;
 
-/// How a talk ended.
+/// The end of an exchange.
 pub(super) enum ExchangeEnd {
-    /// The process closed its output, most likely by its own end.
+    /// The process closed its output, usually by its exit.
     Hung,
     Deadline,
     TooMuch,
     Broken(io::Error),
 }
 
-/// Both directions at once, in one thread: whoever writes first must not wait for a reader that itself writes.
+/// Both directions at once, in one thread. Sequential transfers would deadlock if both sides write first.
 pub(super) struct Exchange<'a> {
     input: Option<ChildStdin>,
     to_send: &'a [u8],
@@ -38,7 +38,7 @@ impl<'a> Exchange<'a> {
         Ok(Self { input: Some(input), to_send, output, errors })
     }
 
-    /// Talks until the process has nothing more to say. Gives what it said on its output and on its error output.
+    /// Sends and receives until the output ends. Returns the output and the error output.
     pub(super) fn run(mut self, deadline: Instant, most: usize) -> (ExchangeEnd, Vec<u8>, Vec<u8>) {
         let ended = loop {
             match self.step(deadline) {
@@ -49,12 +49,12 @@ impl<'a> Exchange<'a> {
                 Err(fault) => break ExchangeEnd::Broken(fault),
             }
         };
-        // The last words were said before the output was closed.
+        // The error output may still contain the last text before the exit.
         let _ = self.errors.read(limits::COMPILER_WORDS);
         (ended, self.output.received, self.errors.received)
     }
 
-    /// Waits until there is something to do, and does it.
+    /// Waits for a ready pipe, and then reads and writes.
     fn step(&mut self, deadline: Instant) -> io::Result<()> {
         self.wait(deadline)?;
         self.send()?;
@@ -80,7 +80,7 @@ impl<'a> Exchange<'a> {
             let sent = match input.write(self.to_send) {
                 Ok(sent) => sent,
                 Err(fault) if would_wait(&fault) => return Ok(()),
-                // Who does not listen to the end may still have an answer.
+                // The process may answer before it has read all of its input.
                 Err(fault) if fault.kind() == io::ErrorKind::BrokenPipe => self.to_send.len(),
                 Err(fault) => return Err(fault),
             };
@@ -93,9 +93,9 @@ impl<'a> Exchange<'a> {
     }
 }
 
-/// One pipe from the process, and what has come through it.
+/// One pipe from the process, with the received bytes.
 struct ChildPipe<R> {
-    /// `None` after its end.
+    /// `None` after the end of the pipe.
     from: Option<R>,
     received: Vec<u8>,
 }
@@ -106,7 +106,7 @@ impl<R: Read + AsFd> ChildPipe<R> {
         Ok(Self { from: Some(from), received: Vec::new() })
     }
 
-    /// Takes what is there; of more than `most` bytes, the rest is read and forgotten.
+    /// Reads the available bytes. Bytes beyond `most` are dropped.
     fn read(&mut self, most: usize) -> io::Result<()> {
         let mut room = [0; limits::COMPILER_READ];
         let Some(from) = &mut self.from else {

@@ -1,4 +1,4 @@
-//! The module of a plugin, from the cache or from the compiler.
+//! The compiled module of a plugin, from the cache or from the compiler.
 
 use std::borrow::Cow;
 
@@ -10,8 +10,8 @@ use super::{Origin, Source};
 use crate::load::load_fault::LoadFault;
 use crate::text::host_text;
 
-/// The module of this source: from the cache where it is there and as it was left, from the compiler otherwise.
-/// `rewritten` gives the bytes to compile.
+/// The module of this source, from a valid file of the cache or else from the compiler. `rewritten` returns the bytes
+/// to compile.
 pub(crate) fn obtain<'a>(
     engine: &Engine,
     compiler: &Compiler,

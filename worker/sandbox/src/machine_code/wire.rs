@@ -1,5 +1,5 @@
-//! What a worker and its compiler process say to each other: a job of fixed size and the module one way, an answer the
-//! other.
+//! The protocol between a worker and its compiler process: a job of fixed size and the module in one direction, an
+//! answer in the other.
 
 use std::io::{self, Read, Write};
 use std::time::Duration;
@@ -7,20 +7,20 @@ use std::time::Duration;
 use super::compile_bounds::CompileBounds;
 use crate::limits;
 
-/// Both ends are the same executable; this only tells a program that is no compiler.
+/// Detects a start by mistake. Both ends are the same executable, so a version is unnecessary.
 const MAGIC: [u8; 8] = *b"ibcompil";
 const WORDS: usize = 5;
 pub(super) const JOB_BYTES: usize = WORDS * 8;
-/// What comes before an answer's body: what it is, and how long.
+/// The header of an answer: the kind and the length of its body.
 pub(super) const ANSWER_HEADER: usize = 1 + 8;
 
-/// What the compiler process is to do, and what it may use.
+/// The task of the compiler process, and its limits.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CompileJob {
     pub(super) memory: u64,
     pub(super) processor_time: Duration,
     pub(super) output: usize,
-    /// Bytes of the module, which follow.
+    /// Bytes of the following module.
     pub(super) module: usize,
 }
 
@@ -55,18 +55,18 @@ impl CompileJob {
             module: size(module)?,
         };
         if magic != MAGIC || job.module > 2 * limits::MODULE_BYTES {
-            return Err(io::Error::other("this is started by `inferbus` itself, to compile a plugin"));
+            return Err(io::Error::other("internal command: `inferbus` starts it to compile a plugin"));
         }
         Ok(job)
     }
 }
 
-/// What came of a job.
+/// The result of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CompileAnswer {
     /// The body is machine code.
     Code = 1,
-    /// The body says why the module cannot be compiled.
+    /// The body is the reason for the failed compilation.
     Refused = 2,
     OutOfMemory = 3,
     TooLarge = 4,
@@ -80,7 +80,7 @@ impl CompileAnswer {
         to.flush()
     }
 
-    /// What these bytes begin with, if its body then ends where they end.
+    /// The kind of this answer. `None` if the answer is not complete and exact.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         let (header, body) = bytes.split_first_chunk::<ANSWER_HEADER>()?;
         let [kind, len @ ..] = *header;
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_job_arrives_as_it_was_sent() {
+    fn a_job_survives_a_round_trip() {
         let job = CompileJob {
             memory: 7 << 30,
             processor_time: Duration::from_secs(60),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_job_is_refused() {
+    fn invalid_jobs_are_rejected() {
         let job = CompileJob::new(&CompileBounds::default(), 1);
         let mut other = job.to_bytes();
         other[0] ^= 1;
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_answer_is_one() {
+    fn only_complete_answers_are_accepted() {
         let mut bytes = Vec::new();
         CompileAnswer::Refused.write(b"no", &mut bytes).unwrap();
         assert_eq!(CompileAnswer::of(&bytes), Some(CompileAnswer::Refused));

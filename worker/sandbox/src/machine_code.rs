@@ -63,8 +63,8 @@ impl MachineCode {
     fn module(&self, engine: &Engine) -> wasmtime::Result<Module> {
         // SAFETY: Wasmtime requires the unmodified output of `Engine::precompile_module`. Only two places create a
         // `MachineCode`:
-        // - `Compiler` takes it from that function, or from the pipe of a compiler process. This process has started
-        //   the compiler process, and the compiler process calls that function.
+        // - `Compiler` takes it from that function, or complete from the pipe of a compiler process. This process has
+        //   started the compiler process, and the compiler process calls that function.
         // - `Cache` takes it from a file after verification of a MAC over all of the code. Only this user can read the
         //   key of the MAC, so the file is an earlier `MachineCode`. The check uses a private copy of the file in
         //   memory, so no other process can change it afterwards. Wasmtime itself rejects code of other versions or

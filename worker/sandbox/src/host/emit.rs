@@ -20,6 +20,7 @@ pub(crate) struct EmitBuffer {
 }
 
 impl EmitBuffer {
+    #[inline]
     pub(crate) fn push(&mut self, topic: &[u8], payload: &[u8], bounds: &Bounds) -> Result<(), Fault> {
         if self.emits.len() >= bounds.emits as usize {
             return Err(Fault::EmitTooMany { limit: bounds.emits });
@@ -37,6 +38,7 @@ impl EmitBuffer {
         Ok(())
     }
 
+    #[inline]
     pub(crate) fn take(&mut self) -> Vec<Emit> {
         std::mem::take(&mut self.emits)
     }

@@ -1,5 +1,5 @@
-//! What loading a plugin costs: from the cache, compiled in a process of its own, and compiled in this one:
-//! `cargo run -p inferbus-sandbox --example cached_load`, after `make plugins`.
+//! Measures the load of a plugin: from the cache, compiled in a separate process, and compiled in this process. Run
+//! `make plugins`, then `cargo run -p inferbus-sandbox --example cached_load`.
 
 use std::error::Error;
 use std::fs;
@@ -36,7 +36,7 @@ fn measure() -> Result<(), Box<dyn Error>> {
     measured.into_iter().collect()
 }
 
-/// Copies of one plugin, each another one to the cache.
+/// Loads copies of one plugin. Each copy has a different cache key.
 fn of_one(name: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../plugins/dist/{name}.wasm"));
     let wasm = fs::read(&file).map_err(|fault| format!("{}: {fault}", file.display()))?;
@@ -59,8 +59,8 @@ fn of_one(name: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
     let examined = begun.elapsed();
     let each = |time: Duration| time.as_secs_f64() * 1e3 / f64::from(PLUGINS);
     println!(
-        "{name}, {} bytes: {:.2} ms each from the cache ({:.2} ms of them to examine the module), {:.1} ms compiled in a process \
-         of its own, {:.1} ms in this one",
+        "{name}, {} bytes: {:.2} ms each from the cache ({:.2} ms of them to examine the module), {:.1} ms compiled in \
+         a separate process, {:.1} ms in this process",
         wasm.len(),
         each(cached),
         each(examined),
@@ -75,7 +75,7 @@ fn load(sandbox: &Sandbox, copies: &[Vec<u8>], expected: Origin) -> Result<Durat
     for wasm in copies {
         let plugin = Plugin::load(sandbox, wasm, GRANTS, Bounds::default(), b"")?;
         if plugin.origin() != expected {
-            return Err("the cache does not do what this measures".into());
+            return Err("the origin of a plugin differs from the measured one".into());
         }
     }
     Ok(begun.elapsed())

@@ -1,10 +1,10 @@
-//! Writes what the fuzz targets start from: `cargo run -p inferbus-sandbox --example corpus`.
+//! Writes the initial corpora of the fuzz targets: `cargo run -p inferbus-sandbox --example corpus`.
 
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-/// Of the hostile modules those that have a part of the format of their own.
+/// The hostile modules with distinct parts of the binary format.
 const MODULES: [&str; 24] = [
     "alloc_is_a_global",
     "alloc_overlapping",
@@ -32,7 +32,7 @@ const MODULES: [&str; 24] = [
     "zero_length",
 ];
 
-/// What a well-behaved module may have beside the contract.
+/// Optional fields of a valid plugin.
 const FIELDS: [(&str, &str); 8] = [
     ("globals", r#"(global (mut i32) (i32.const 1)) (global (export "g") (mut v128) (v128.const i64x2 1 2))"#),
     ("reference", "(global (mut funcref) (ref.null func))"),
@@ -47,7 +47,7 @@ const FIELDS: [(&str, &str); 8] = [
     ("names", r#"(func $named (local $also i32)) (@custom "anything" "bytes")"#),
 ];
 
-/// A step of the guest in src/oracle: what to do, with which numbers.
+/// A step of the guest in src/oracle: the operation and its operands.
 type Step = (u8, [u32; 4]);
 
 const MESSAGES: [(&str, &[Step]); 22] = [

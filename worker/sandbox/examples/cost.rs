@@ -1,5 +1,5 @@
-//! What one call costs with a rewind and with a fresh instance, by the plugin's memory, payload and lanes at work:
-//! `cargo run -p inferbus-sandbox --example cost`.
+//! Measures one call with a rewind and with a fresh instance, for several sizes of memory and payload and for one and
+//! two lanes: `cargo run -p inferbus-sandbox --example cost`.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -8,11 +8,11 @@ use std::thread;
 use inferbus_sandbox::{Bounds, Ceilings, Fault, Grants, Instance, Plugin, Sandbox};
 
 const CALLS: u32 = 10_000;
-/// The quickest round counts, because whatever else the machine does only adds.
+/// The fastest round counts, because other load on the machine only adds time.
 const ROUNDS: u32 = 7;
 const WARM: usize = 100;
 
-/// A plugin that drops segments, if only in code that never runs, gets fresh instances.
+/// An unreachable `data.drop` forces fresh instances.
 const FRESH: &str = r#"(data $unused "x") (func (data.drop $unused))"#;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 made = made.min(mean(&fresh, lanes, len)?);
             }
             println!(
-                "{:4} KiB of memory, {len:6} bytes in, {lanes} lanes: {rewound:6.2} µs rewound, {made:6.2} µs fresh: {:.2} ×",
+                "{:4} KiB of memory, {len:6} bytes in, {lanes} lanes: {rewound:6.2} µs rewound, {made:6.2} µs fresh: \
+                 {:.2} ×",
                 pages * 64,
                 rewound / made
             );
@@ -49,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Microseconds per call, with this many lanes calling at once.
+/// Microseconds per call, with `lanes` concurrent callers.
 fn mean(plugin: &Plugin, lanes: u32, len: usize) -> Result<f64, Box<dyn Error>> {
     let threads: Vec<_> =
         (0..lanes).map(|_| plugin.instance()).map(|lane| thread::spawn(move || micros(lane, len))).collect();
@@ -75,7 +76,7 @@ fn call(lane: &mut Instance, input: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// KiB by which the process grows with this many warm instances.
+/// The growth of the process by [`WARM`] instances, in KiB.
 fn resident(plugin: &Plugin) -> Result<u64, Box<dyn Error>> {
     let before = resident_kib()?;
     let mut lanes: Vec<_> = (0..WARM).map(|_| plugin.instance()).collect();
@@ -93,7 +94,7 @@ fn resident_kib() -> Result<u64, Box<dyn Error>> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// Answers with its input, as a Rust guest does: with data beside the heap and a stack that is written to.
+/// Returns its input. Like a Rust guest it has static data and writes to a stack.
 fn echo(pages: u32, more: &str) -> String {
     format!(
         r#"(module

@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use inferbus_sandbox::folder::FolderFault;
+use inferbus_private_dir::FolderFault;
 use inferbus_sandbox::{Cache, CacheFault, Ceilings, Origin, Plugin, Sandbox, limits};
 use support::{ALL, ECHO, call, patient};
 use tempfile::TempDir;

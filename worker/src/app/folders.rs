@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use inferbus_sandbox::Cache;
-use inferbus_sandbox::folder::Folder as PrivateFolder;
+use inferbus_private_dir::Folder as PrivateFolder;
 
 use crate::config::{CacheSetting, CacheSize, Compute, Folder, StateSetting, WorkerConfig};
 use crate::crashes::journal::Journal;

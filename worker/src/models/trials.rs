@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use inferbus_catalog::Digest;
 use inferbus_engine::{Backend, EngineFault, Loaded, Options, TrialProcess};
-use inferbus_sandbox::folder::{Folder, touch};
+use inferbus_private_dir::{Folder, touch};
 
 use crate::limits;
 

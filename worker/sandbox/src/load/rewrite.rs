@@ -1,17 +1,16 @@
-//! Rewrites a module so that the host can reach its mutable globals: they are exported under private names.
+//! Exports the mutable globals of a module under private names, so the host can restore them.
 //!
-//! Promises: every other section is taken over byte for byte, so the rewritten module does what the plugin's
-//! author shipped.
+//! Guarantees: every other section is copied byte for byte, so the behaviour of the module does not change.
 
 use wasm_encoder::{ExportKind, ExportSection, Module, RawSection};
 use wasmtime::wasmparser::{ExportSectionReader, ExternalKind, Payload, Result};
 
-use crate::inspect::payloads;
+use super::inspect::payloads;
 
-/// To be raised with every change to what a rewritten module is, so that no cache takes the one for the other.
+/// Raise this with every change to the rewriting. It is part of the cache key.
 pub(crate) const VERSION: u32 = 1;
 
-/// What the private names begin with. A module with such an export of its own is not rewritten.
+/// The prefix of private names. Modules with such exports are not rewritten.
 pub(crate) const PREFIX: &str = "inferbus.rewind.";
 
 /// The private name of the global with this index.

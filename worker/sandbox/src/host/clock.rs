@@ -1,26 +1,25 @@
-//! A plugin's time: what it used of the processor, however long a busy machine kept it waiting.
+//! The time limit of calls, in processor time. Waits on a busy machine do not count.
 //!
-//! Promises: a call that needs no more than its limit is never stopped, and one that needs more is stopped within two ticks
-//! of it. Counting elapsed time instead would blame a plugin for its neighbours: on two busy processors a call of 50 µs
-//! was seen to take longer than 50 ms.
+//! Guarantees: a call within its limit is never stopped. A longer call is stopped within two ticks after its limit.
+//! Elapsed time would charge a plugin for its neighbours: on two busy processors a call of 50 µs took 50 ms.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 use wasmtime::{Store, StoreContextMut, UpdateDeadline};
 
+use super::state::HostState;
 use crate::limits::TICK;
-use crate::state::State;
 
-/// Starts a plugin's time anew.
-pub(crate) fn arm(store: &mut Store<State>) {
+/// Restarts the time of a plugin.
+pub(crate) fn start(store: &mut Store<HostState>) {
     store.data_mut().busy_since = None;
-    // Most calls end before the first tick, and never ask the operating system for the time.
+    // Most calls end before the first tick, without a system call for the time.
     store.set_epoch_deadline(1);
 }
 
-/// What happens when a deadline has come.
-pub(crate) fn expired(mut store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+/// Called at each deadline: interrupts the guest or sets the next deadline.
+pub(crate) fn on_deadline(mut store: StoreContextMut<'_, HostState>) -> wasmtime::Result<UpdateDeadline> {
     let state = store.data_mut();
     let limit = state.bounds.time;
     let now = processor_time();
@@ -37,6 +36,6 @@ fn ticks(time: Duration) -> u64 {
 
 /// The processor time of this thread so far.
 fn processor_time() -> Duration {
-    // The clock starts at zero with the thread, so it is never negative.
+    // The clock starts at zero with the thread, so it cannot be negative.
     Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }

@@ -1,21 +1,19 @@
-//! Every way in which a plugin can be unfit to be loaded, and in which the sandbox itself cannot start.
+//! The faults of loading.
 
 use std::time::Duration;
 
-use crate::fault::Fault;
+use crate::host::fault::Fault;
 use crate::limits;
 use crate::text::Size;
 
-/// Why a module is not a plugin. The message is meant for its author or for whoever wrote the entry.
+/// The reason to reject a module. The text addresses the author of the plugin or of the entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoadFault {
     #[error("is not WebAssembly: a core module starts with the bytes 00 61 73 6d 01 00 00 00")]
     NotWasm,
     #[error("is a WebAssembly component: build a core module (for Rust the target wasm32-unknown-unknown)")]
     Component,
-    #[error(
-        "is already compiled machine code, which is never loaded: give the WebAssembly module that it was made from"
-    )]
+    #[error("is compiled machine code, which is never loaded: use the WebAssembly module instead")]
     MachineCode,
     #[error("has {bytes} bytes, more than {}", Size(limits::MODULE_BYTES as u64))]
     ModuleTooLarge { bytes: usize },
@@ -29,13 +27,13 @@ pub enum LoadFault {
     TableTooLarge { elements: u64 },
     #[error("is not a valid module of the features that plugins may use: {0}")]
     Invalid(String),
-    #[error("imports {import}: a plugin may import the functions inferbus.log and inferbus.emit and nothing else")]
+    #[error("imports {import}: a plugin may import only the functions inferbus.log and inferbus.emit")]
     ForbiddenImport { import: String },
     #[error("imports inferbus.{import} without the grant: add \"{import}\" to the plugin's grants")]
     NotGranted { import: &'static str },
     #[error("imports inferbus.{import} as {found}, but it is {expected}")]
     WrongImport { import: &'static str, expected: &'static str, found: String },
-    #[error("exports no {export}: a plugin exports memory, alloc and transform")]
+    #[error("exports no {export}: a plugin must export memory, alloc and transform")]
     MissingExport { export: &'static str },
     #[error("exports {export} as {found}, but it must be {expected}")]
     WrongExport { export: &'static str, expected: &'static str, found: String },
@@ -43,11 +41,14 @@ pub enum LoadFault {
     MemoryOverLimit { initial: u64, limit: usize },
     #[error("asks for {asked} ({key}), more than the {ceiling} that this worker allows")]
     OverCeiling { key: &'static str, asked: String, ceiling: String },
-    #[error("has a config in its entry, but exports no init to take it")]
+    #[error("has a config in its entry, but exports no init: remove the config or export init")]
     UnusedConfig,
     #[error("could not be compiled: {0}")]
     Compile(String),
-    #[error("took more than {} s of processor time to compile: make the module smaller or split its functions", limit.as_secs())]
+    #[error(
+        "took more than {} s of processor time to compile: make the module smaller or split its functions",
+        limit.as_secs()
+    )]
     CompilerOutOfTime { limit: Duration },
     #[error("took more than {} of memory to compile: make the module smaller or split its functions", Size(*limit))]
     CompilerOutOfMemory { limit: u64 },
@@ -61,20 +62,20 @@ pub enum LoadFault {
     CompilerBroken { why: String },
     #[error("could not be compiled: the compiler process could not be started: {why}")]
     NoCompiler { why: String },
-    #[error("failed when its instance was made, in its start function or its data: it {0}")]
+    #[error("failed during instantiation, in its start function or its data: it {0}")]
     Start(Fault),
     #[error("failed in init: it {fault}{}", said(last_words.as_deref()))]
     Init {
         fault: Fault,
-        /// The last line that it logged.
+        /// The last log line of the call.
         last_words: Option<String>,
     },
 }
 
 impl LoadFault {
-    /// Whether the same module may be loaded at another time: the machine is at fault, not the module.
+    /// Whether a retry of the same module may succeed, because the machine is at fault.
     pub fn may_pass(&self) -> bool {
-        // Signals that people and the kernel send to end a process, of which no module is the cause.
+        // Signals from operators and from the kernel. No module causes them.
         const FROM_OUTSIDE: [i32; 4] = [libc::SIGHUP, libc::SIGINT, libc::SIGKILL, libc::SIGTERM];
         match self {
             Self::NoCompiler { .. } | Self::CompilerTooSlow { .. } => true,
@@ -84,21 +85,8 @@ impl LoadFault {
     }
 }
 
-/// Why there is no sandbox.
-#[derive(Debug, thiserror::Error)]
-pub enum SandboxFault {
-    #[error(
-        "the sandbox could not reserve {} of address space for each of {instances} instances: {why}. Allow the process more \
-         address space (`ulimit -v`), or fewer instances",
-        Size(limits::RESERVATION)
-    )]
-    Engine { instances: u32, why: String },
-    #[error("the sandbox could not start the thread that keeps its time: {0}")]
-    Clock(std::io::Error),
-}
-
 fn said(last_words: Option<&str>) -> String {
-    last_words.map(|line| format!("; the last line that it logged: {line}")).unwrap_or_default()
+    last_words.map(|line| format!("; its last log line: {line}")).unwrap_or_default()
 }
 
 fn said_compiler(words: &str) -> String {

@@ -1,40 +1,40 @@
-//! How a plugin's next message gets the state that `init` left: by putting back what the last one changed, or by an
-//! instance of its own. Decided from what the module is made of, before it is compiled.
+//! The strategy for a clean state at each message: rewind the instance, or create a new one. The choice depends only on
+//! the module and precedes its compilation.
 //!
-//! Promises: a rewind is chosen only where memory and numeric globals are all that a message can change. What
-//! cannot be told or put back gets a fresh instance, because correct is worth more than fast.
+//! Guarantees: a rewind is chosen only if messages can change nothing but memory and numeric globals. All other plugins
+//! get fresh instances, because correctness is more important than speed.
 
 use std::fmt;
 
 use wasmtime::wasmparser::{FunctionBody, GlobalSectionReader, Operator, Payload, Result};
 
-use crate::inspect::payloads;
+use super::inspect::payloads;
+use super::rewrite::PREFIX;
 use crate::limits;
-use crate::rewrite::PREFIX;
 use crate::text::Size;
 
-/// What happens between two messages of a lane.
+/// The work between two messages of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Strategy {
-    /// The instance stays and this much of it is put back; `init` ran once, when the plugin was loaded. A call that
-    /// grew memory or failed costs the instance, and the next one starts from a new one with the same contents.
+    /// The instance stays, and its memory and globals are restored. `init` runs once, at load. After a failed call or
+    /// a growth of memory the next call gets a new instance with the same contents.
     Rewind { memory: usize, globals: usize },
-    /// Every message gets an instance of its own, and `init` runs in it.
+    /// Every message gets a new instance, and `init` runs in it.
     Fresh { because: Because },
 }
 
-/// Why a plugin's instances cannot be used again.
+/// The reason against reuse of a plugin's instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Because {
     #[error("it writes to tables ({0})")]
     WritesTables(&'static str),
     #[error("it drops segments ({0})")]
     DropsSegments(&'static str),
-    #[error("it has a mutable global that holds a reference")]
+    #[error("it has a mutable global of a reference type")]
     HoldsReferences,
     #[error("it has {0} mutable globals, more than {max}", max = limits::REWIND_GLOBALS)]
     ManyGlobals(usize),
-    #[error("it exports names that begin with {PREFIX}")]
+    #[error("it exports names with the reserved prefix {PREFIX}")]
     ReservedExport,
 }
 
@@ -55,16 +55,16 @@ impl fmt::Display for Strategy {
     }
 }
 
-/// What the module allows, as far as it can be told before `init` has run.
+/// The strategy before `init` has run.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Plan {
-    /// With the indices of the globals to put back.
+    /// With the indices of the globals to restore.
     Rewind(Vec<u32>),
     Fresh(Because),
 }
 
 impl Plan {
-    /// What a rewritten module exports; `None` where the module stays as it is.
+    /// The globals for a rewritten module to export. `None` if the module is not rewritten.
     pub(crate) fn globals(&self) -> Option<&[u32]> {
         match self {
             Self::Rewind(globals) => Some(globals),
@@ -73,18 +73,18 @@ impl Plan {
     }
 }
 
-/// Plans for a module that inspection found valid.
+/// Chooses a strategy for a valid module.
 pub(crate) fn plan(wasm: &[u8]) -> Result<Plan> {
     let mut globals = Vec::new();
     let mut obstacle = None;
     for payload in payloads(wasm) {
         let found = match payload? {
-            Payload::GlobalSection(section) => mutable(section, &mut globals)?,
+            Payload::GlobalSection(section) => mutable_globals(section, &mut globals)?,
             Payload::ExportSection(section) => {
                 let mut exports = section.into_iter().filter_map(Result::ok);
                 exports.any(|export| export.name.starts_with(PREFIX)).then_some(Because::ReservedExport)
             }
-            Payload::CodeSectionEntry(body) => lasting(&body)?,
+            Payload::CodeSectionEntry(body) => irreversible(&body)?,
             _ => None,
         };
         obstacle = obstacle.or(found);
@@ -95,8 +95,8 @@ pub(crate) fn plan(wasm: &[u8]) -> Result<Plan> {
     Ok(obstacle.map_or(Plan::Rewind(globals), Plan::Fresh))
 }
 
-/// Collects the mutable globals. None is imported, so they are numbered in their order.
-fn mutable(section: GlobalSectionReader<'_>, globals: &mut Vec<u32>) -> Result<Option<Because>> {
+/// Collects the mutable globals. Imported globals are forbidden, so the section numbers them in order.
+fn mutable_globals(section: GlobalSectionReader<'_>, globals: &mut Vec<u32>) -> Result<Option<Because>> {
     for (index, global) in (0..).zip(section) {
         let ty = global?.ty;
         if ty.mutable && ty.content_type.is_reference_type() {
@@ -110,12 +110,12 @@ fn mutable(section: GlobalSectionReader<'_>, globals: &mut Vec<u32>) -> Result<O
 }
 
 const TABLE_SET: u8 = 0x26;
-/// What the codes of instructions on whole segments, tables and memories begin with.
+/// The first byte of instructions on whole segments, tables and memories.
 const BULK: u8 = 0xfc;
 
-/// The first instruction whose effect no copy of memory and globals undoes. One that never runs counts too.
-fn lasting(body: &FunctionBody<'_>) -> Result<Option<Because>> {
-    // Reading instructions is slow, and each one sought is or begins with one of these bytes.
+/// The first instruction with effects beyond memory and globals. Unreachable ones count, too.
+fn irreversible(body: &FunctionBody<'_>) -> Result<Option<Because>> {
+    // Decoding is slow. All instructions in question start with one of these bytes.
     if !body.as_bytes().iter().any(|&byte| byte == TABLE_SET || byte == BULK) {
         return Ok(None);
     }

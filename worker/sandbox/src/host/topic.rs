@@ -1,9 +1,9 @@
-//! Which topics a plugin may emit to.
+//! The valid topics of emitted messages.
 
 use crate::limits;
 
-/// A topic becomes the end of a NATS subject: tokens between dots, none empty, no wildcard, no space, nothing
-/// that only NATS itself may publish to.
+/// A topic becomes the end of a NATS subject: non-empty tokens between dots, without wildcards, spaces and the reserved
+/// `$` prefix.
 pub(crate) fn is_valid(topic: &[u8]) -> bool {
     topic.len() <= limits::TOPIC_BYTES && topic.split(|&byte| byte == b'.').all(is_token)
 }

@@ -1,4 +1,4 @@
-//! The log lines of one call, kept until the call is over, within bounds.
+//! The log lines of one call, within bounds, kept until its end.
 
 use crate::bounds::Bounds;
 use crate::text::printable;
@@ -13,7 +13,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// The contract's numbers. What lies beyond them counts as the least important.
+    /// Maps the numbers of the ABI. Unknown numbers count as the lowest level.
     pub(crate) fn from_number(level: u32) -> Self {
         match level {
             0 => Self::Error,
@@ -25,14 +25,14 @@ impl LogLevel {
     }
 }
 
-/// One line that a plugin wrote: valid UTF-8, no control characters, bounded.
+/// One log line of a plugin: valid UTF-8, without control characters, bounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogLine<'a> {
     pub level: LogLevel,
     pub text: &'a str,
 }
 
-/// A flood is cut off and counted, never a fault: a talkative plugin still does its work.
+/// Excess lines are dropped and counted. They are not a fault, so a verbose plugin still works.
 #[derive(Debug, Default)]
 pub(crate) struct LogBuffer {
     lines: Vec<(LogLevel, String)>,
@@ -52,7 +52,7 @@ impl LogBuffer {
         self.lines.push((level, text));
     }
 
-    /// Closes the buffer: the count of what was dropped becomes its last line.
+    /// Returns the lines, with the number of dropped lines as the last one.
     pub(crate) fn into_lines(mut self) -> Vec<(LogLevel, String)> {
         if self.dropped > 0 {
             self.lines.push((LogLevel::Warn, format!("{} more log lines of this call were dropped", self.dropped)));
@@ -61,6 +61,6 @@ impl LogBuffer {
     }
 }
 
-pub(crate) fn borrowed(lines: &[(LogLevel, String)]) -> impl Iterator<Item = LogLine<'_>> {
+pub(crate) fn as_log_lines(lines: &[(LogLevel, String)]) -> impl Iterator<Item = LogLine<'_>> {
     lines.iter().map(|(level, text)| LogLine { level: *level, text })
 }

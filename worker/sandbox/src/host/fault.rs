@@ -1,15 +1,14 @@
-//! Every way in which a call can fail, and how Wasmtime's errors become one of them.
+//! The faults of calls.
 
 use std::time::Duration;
 
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::Trap;
 
 use crate::limits;
-use crate::state::State;
-use crate::text::{Size, host_text, printable};
+use crate::text::Size;
 
-/// Why a call gave no reply. The message is meant for the plugin's author and names the entry's key where one
-/// can be raised.
+/// The reason for a call without a reply. The text addresses the plugin's author. It names the key of a limit if an
+/// entry can raise it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     #[error("refused the message: {0}")]
@@ -17,14 +16,14 @@ pub enum Fault {
     #[error("trapped: {kind}{}", in_functions(functions))]
     Trap {
         kind: TrapKind,
-        /// The innermost functions, where the module names them.
+        /// The innermost functions, if the module has a name section.
         functions: Vec<String>,
     },
     #[error("ran out of time after {limit:?} of processor time (limits.time)")]
     OutOfTime { limit: Duration },
     #[error("ran out of memory: it needs more than {} (limits.memory)", Size(*limit as u64))]
     OutOfMemory { limit: usize },
-    #[error("overflowed the stack of {}, which is the same for every plugin: recurse less deeply", Size(limits::STACK as u64))]
+    #[error("overflowed the stack of {} (the same for every plugin): reduce the recursion", Size(limits::STACK as u64))]
     StackOverflow,
     #[error("returned {len} bytes, more than {} (limits.output)", Size(*limit as u64))]
     OutputTooLarge { len: u32, limit: usize },
@@ -33,31 +32,31 @@ pub enum Fault {
     #[error("emitted more than {} in all (limits.emit_bytes)", Size(*limit as u64))]
     EmitTooLarge { limit: usize },
     #[error(
-        "emitted to the topic `{0}`: a topic is made of tokens between dots, at most {max} bytes of printable ASCII in all; none \
-         may be empty, start with `$`, or hold `*` or `>`",
+        "emitted to the topic `{0}`: use tokens of printable ASCII between dots, at most {max} bytes in total; no \
+         token may be empty, start with `$`, or contain `*` or `>`",
         max = limits::TOPIC_BYTES
     )]
     BadEmitTopic(String),
-    #[error("called emit before there was a message: emit only from transform")]
+    #[error("called emit outside of a message: emit only from transform")]
     EmitOutsideMessage,
-    #[error("gave {what} at {ptr}, {len} bytes long, outside its memory of {memory} bytes")]
+    #[error("gave {what} at {ptr} ({len} bytes), outside its memory of {memory} bytes")]
     BadPointer { what: &'static str, ptr: u32, len: u32, memory: usize },
-    #[error("got {ptr} from alloc({len}), {}", bad_alloc(*ptr))]
+    #[error("returned {ptr} from alloc({len}): {}", bad_alloc(*ptr))]
     BadAlloc { len: u32, ptr: u32 },
     #[error("refused its config with code {code}")]
     InitRefused { code: i32 },
     #[error("found no free instance: all {limit} of this worker are in use")]
     NoInstance { limit: u32 },
-    #[error("could not be run by this worker: {0}")]
+    #[error("failed in the worker: {0}")]
     Host(String),
 }
 
-/// What an outcome depends on.
+/// The class of a fault, for outcomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FaultClass {
-    /// The plugin looked at the message and said no.
+    /// The plugin rejected the message.
     Refused,
-    /// The plugin is broken, or met a message that breaks it.
+    /// The plugin is defective, at least for this message.
     Trapped,
     OutOfTime,
     OverLimit,
@@ -83,23 +82,6 @@ impl Fault {
             | Self::Host(_) => FaultClass::Trapped,
         }
     }
-
-    /// A host function's own fault comes back as it is; a trap after a denied `memory.grow` is a want of
-    /// memory, because that is how allocators in guests give up.
-    pub(crate) fn from_wasmtime(error: wasmtime::Error, state: &State) -> Self {
-        let error = match error.downcast::<Self>() {
-            Ok(fault) => return fault,
-            Err(error) => error,
-        };
-        match error.downcast_ref::<Trap>() {
-            Some(Trap::Interrupt) => Self::OutOfTime { limit: state.bounds.time },
-            Some(Trap::StackOverflow) => Self::StackOverflow,
-            _ if state.memory_denied => Self::OutOfMemory { limit: state.bounds.memory },
-            Some(trap) => Self::Trap { kind: TrapKind::from(*trap), functions: functions(&error) },
-            None if error.is::<PoolConcurrencyLimitError>() => Self::NoInstance { limit: state.instances },
-            None => Self::Host(host_text(&error)),
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -110,7 +92,7 @@ pub enum TrapKind {
     MemoryOutOfBounds,
     #[error("it accessed a table out of bounds")]
     TableOutOfBounds,
-    #[error("it called through an empty table slot")]
+    #[error("it called an empty table slot")]
     NullCall,
     #[error("it called a function with the wrong signature")]
     WrongSignature,
@@ -118,9 +100,9 @@ pub enum TrapKind {
     IntegerOverflow,
     #[error("it divided by zero")]
     DivisionByZero,
-    #[error("it converted a float that fits no integer")]
+    #[error("it converted a float outside the range of the integer type")]
     BadConversion,
-    #[error("it did what WebAssembly does not allow")]
+    #[error("it violated a rule of WebAssembly")]
     Other,
 }
 
@@ -140,25 +122,16 @@ impl From<Trap> for TrapKind {
     }
 }
 
-fn functions(error: &wasmtime::Error) -> Vec<String> {
-    let frames = error.downcast_ref::<WasmBacktrace>().map_or(&[][..], WasmBacktrace::frames);
-    frames
-        .iter()
-        .filter_map(|frame| frame.func_name())
-        .map(|name| printable(name.as_bytes(), limits::QUOTED_BYTES))
-        .collect()
-}
-
 fn in_functions(functions: &[String]) -> String {
     if functions.is_empty() { String::new() } else { format!(", in {}", functions.join(" called by ")) }
 }
 
 fn bad_alloc(ptr: u32) -> &'static str {
     if ptr == 0 {
-        "which says that there is no room for the input"
+        "there is no memory for the input"
     } else if !(ptr as usize).is_multiple_of(inferbus_abi::ALIGNMENT) {
-        "which is not a multiple of 16"
+        "the address is not a multiple of 16"
     } else {
-        "which leaves no room for the input inside its memory"
+        "the input would not fit into its memory"
     }
 }

@@ -1,6 +1,6 @@
-//! What `init` left: the bytes of memory and the values of globals that every message of a rewound plugin starts from.
+//! The state after `init`: the bytes of memory and the values of globals at the start of every message.
 //!
-//! Promises: after [`Image::put_back`] the named bytes of memory are the image's, to the last one.
+//! Guarantees: after [`Image::restore`] the given ranges of memory equal the image.
 
 use std::ops::Range;
 
@@ -8,9 +8,9 @@ use wasmtime::Val;
 
 use crate::limits::REWIND_CHUNK;
 
-/// Taken once per plugin and shared by its lanes.
+/// Taken once per plugin, and shared by its lanes.
 pub(crate) struct Image {
-    /// Memory in pieces of [`REWIND_CHUNK`] bytes; nothing is kept of one that is all zeroes.
+    /// Memory in chunks of [`REWIND_CHUNK`] bytes. `None` is a chunk of zeroes.
     chunks: Box<[Option<Box<[u8]>>]>,
     bytes: usize,
     globals: Box<[Val]>,
@@ -33,11 +33,10 @@ impl Image {
         &self.globals
     }
 
-    /// Makes these bytes of memory what they were; `None` stands for all. The ranges are whole chunks.
+    /// Restores these ranges of memory, or all of it for `None`. The ranges are whole chunks.
     ///
-    /// Of two chunks that are equal only one is read and none written, which leaves a page that nobody wrote to without
-    /// memory of its own.
-    pub(crate) fn put_back(&self, memory: &mut [u8], written: Option<&[Range<usize>]>) {
+    /// Equal chunks are not written, so untouched pages stay without physical memory.
+    pub(crate) fn restore(&self, memory: &mut [u8], written: Option<&[Range<usize>]>) {
         let all = 0..self.bytes;
         for range in written.unwrap_or(std::slice::from_ref(&all)) {
             let chunks = self.chunks.iter().skip(range.start / REWIND_CHUNK);
@@ -57,7 +56,7 @@ impl Image {
 mod tests {
     use super::*;
 
-    /// A memory whose last chunk is shorter than the others.
+    /// A memory with a short last chunk.
     fn memory() -> Vec<u8> {
         let mut memory = vec![0; 5 * REWIND_CHUNK + 100];
         memory[REWIND_CHUNK + 7] = 1;
@@ -66,25 +65,25 @@ mod tests {
     }
 
     #[test]
-    fn every_byte_is_put_back() {
+    fn every_byte_is_restored() {
         let image = Image::of(&memory(), Box::default());
         for at in 0..memory().len() {
             let mut changed = memory();
             changed[at] ^= 0xff;
-            image.put_back(&mut changed, None);
+            image.restore(&mut changed, None);
             assert!(changed == memory(), "byte {at}");
         }
         let mut all = vec![0xff; memory().len()];
-        image.put_back(&mut all, None);
+        image.restore(&mut all, None);
         assert!(all == memory());
     }
 
     #[test]
-    fn what_was_not_written_to_is_left_alone() {
+    fn other_ranges_stay_unchanged() {
         let image = Image::of(&memory(), Box::default());
         let mut all = vec![0xff; memory().len()];
         let written = [REWIND_CHUNK..2 * REWIND_CHUNK, 4 * REWIND_CHUNK..memory().len()];
-        image.put_back(&mut all, Some(&written));
+        image.restore(&mut all, Some(&written));
         for (at, byte) in all.into_iter().enumerate() {
             let then = written.iter().any(|range| range.contains(&at)).then(|| memory()[at]);
             assert_eq!(byte, then.unwrap_or(0xff), "byte {at}");

@@ -1,5 +1,4 @@
-//! Looks at a module without compiling it: is it small enough to compile, valid, and does it have the
-//! contract's imports and exports?
+//! Inspection without compilation: the size of a module, its validity, its imports and its exports.
 
 use std::fmt::Write;
 
@@ -9,20 +8,20 @@ use wasmtime::wasmparser::{
     Validator,
 };
 
-use crate::engine::FEATURES;
+use super::load_fault::LoadFault;
+use crate::host::functions::{self, Grants};
 use crate::limits;
-use crate::load_fault::LoadFault;
-use crate::ring::{self, Grants};
+use crate::settings::FEATURES;
 use crate::text::printable;
 
-/// What a valid plugin is made of.
+/// The facts about a valid plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inspection {
     pub bytes: usize,
     pub functions: u32,
-    /// Bytes of memory that an instance starts with.
+    /// Bytes of memory at the start of an instance.
     pub initial_memory: u64,
-    /// The most that the module itself lets its memory grow to, in bytes.
+    /// The maximum of memory in the module, in bytes.
     pub maximum_memory: Option<u64>,
     pub has_init: bool,
     pub has_start: bool,
@@ -35,7 +34,7 @@ pub enum Import {
     Emit,
 }
 
-/// A function's type as the contract has it, for the check and for the message when it fails.
+/// A function type of the contract, for the check and for its fault.
 struct Signature {
     params: &'static [ValType],
     results: &'static [ValType],
@@ -87,7 +86,7 @@ fn check_kind(wasm: &[u8]) -> Result<(), LoadFault> {
     Ok(())
 }
 
-/// Refuses what would take long to validate or compile, by reading section headers only.
+/// Rejects modules with a long validation or compilation. Reads section headers only.
 fn check_sizes(wasm: &[u8]) -> Result<u32, LoadFault> {
     let mut functions = 0;
     for payload in payloads(wasm) {
@@ -127,7 +126,7 @@ fn check_imports(wasm: &[u8], grants: Grants, types: TypesRef<'_>) -> Result<Vec
         };
         for import in section.into_imports() {
             let import = check_import(import.map_err(invalid)?, grants, types, function)?;
-            // Only functions get past the check, so they are numbered in their order.
+            // The check rejects all other imports, so functions are numbered in order.
             function += 1;
             if !found.contains(&import) {
                 found.push(import);
@@ -144,8 +143,8 @@ fn check_import(
     function: u32,
 ) -> Result<Import, LoadFault> {
     let (import, name, granted, expected) = match (entry.module, entry.name, entry.ty) {
-        (ring::MODULE, ring::LOG, TypeRef::Func(_)) => (Import::Log, ring::LOG, grants.log, LOG),
-        (ring::MODULE, ring::EMIT, TypeRef::Func(_)) => (Import::Emit, ring::EMIT, grants.emit, EMIT),
+        (functions::MODULE, functions::LOG, TypeRef::Func(_)) => (Import::Log, functions::LOG, grants.log, LOG),
+        (functions::MODULE, functions::EMIT, TypeRef::Func(_)) => (Import::Emit, functions::EMIT, grants.emit, EMIT),
         (module, name, _) => {
             let import = printable(format!("{module}.{name}").as_bytes(), limits::QUOTED_BYTES);
             return Err(LoadFault::ForbiddenImport { import });
@@ -160,13 +159,13 @@ fn check_import(
     }
 }
 
-struct Exported {
+struct ContractExports {
     initial: u64,
     maximum: Option<u64>,
     has_init: bool,
 }
 
-fn check_exports(wasm: &[u8], types: TypesRef<'_>) -> Result<Exported, LoadFault> {
+fn check_exports(wasm: &[u8], types: TypesRef<'_>) -> Result<ContractExports, LoadFault> {
     let (mut memory, mut alloc, mut transform, mut init) = (None, None, None, None);
     for payload in payloads(wasm) {
         let Payload::ExportSection(section) = payload.map_err(invalid)? else {
@@ -193,7 +192,7 @@ fn check_exports(wasm: &[u8], types: TypesRef<'_>) -> Result<Exported, LoadFault
     if init.is_some() {
         check_function("init", init, &INIT, types)?;
     }
-    Ok(Exported { initial: memory.initial, maximum: memory.maximum, has_init: init.is_some() })
+    Ok(ContractExports { initial: memory.initial, maximum: memory.maximum, has_init: init.is_some() })
 }
 
 fn check_function(
@@ -210,12 +209,12 @@ fn check_function(
     found.map_or(Ok(()), |found| Err(LoadFault::WrongExport { export, expected: expected.text, found }))
 }
 
-/// The function's own type in words, where it is not the expected one.
+/// The text of the function's type, if it differs from the expected one.
 fn mismatch(types: TypesRef<'_>, function: u32, expected: &Signature) -> Option<String> {
     match &types[types.core_function_at(function)].composite_type.inner {
         CompositeInnerType::Func(ty) if ty.params() == expected.params && ty.results() == expected.results => None,
         CompositeInnerType::Func(ty) => Some(describe(ty)),
-        _ => Some("something else".into()),
+        _ => Some("another kind of function".into()),
     }
 }
 

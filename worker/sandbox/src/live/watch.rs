@@ -1,12 +1,12 @@
-//! Which pages of a live memory its plugin writes to, told by the processor: a page is read-only until the first write.
+//! Tracking of written pages in a live memory, by page protection: a page is read-only until its first write.
 //!
-//! Promises: a page that [`Watch::written`] does not name holds what it held when the watch began. The first write to a
-//! page costs a signal and a system call; later ones, and reads, cost nothing, so that a lane's steady work has none of
-//! either. When the watch ends, all of the memory can be written again.
+//! Guarantees: pages outside of [`Watch::written`] are unchanged since the start of the watch. The first write to a
+//! page costs a signal and a system call. Reads and later writes are free. At the end of the watch all of the memory is
+//! writable again.
 //!
-//! The memory's owner must do two things: [`Watch::open`] what the host itself is about to write, and end the watch before
-//! the memory goes back to Wasmtime.
-#![allow(unsafe_code, reason = "page protection and the signal that tells of it; each use has its argument")]
+//! The owner of the memory must call [`Watch::open`] before the host writes. It must end the watch before it returns
+//! the memory to Wasmtime.
+#![allow(unsafe_code, reason = "page protection and its signal handler; each use has its argument")]
 
 use std::ffi::c_void;
 use std::ops::Range;
@@ -17,30 +17,30 @@ use rustix::mm::{MprotectFlags, mprotect};
 use rustix::process::{Resource, getrlimit};
 use wasmtime::{Memory, Store};
 
+use crate::host::state::HostState;
 use crate::limits::{WATCH_CUTS, WATCH_MESSAGES, WATCH_RANGES, WATCH_SMALL, WATCH_TRIPS, WATCH_TRIPS_PER_SIZE};
-use crate::state::State;
 
 const READ_WRITE: MprotectFlags = MprotectFlags::READ.union(MprotectFlags::WRITE);
 
 /// The watch over one memory.
 pub(crate) struct Watch {
-    pages: Arc<Pages>,
-    /// What [`Watch::written`] said when there had been this many trips.
+    pages: Arc<WatchedPages>,
+    /// The result of [`Watch::written`] at this number of trips.
     ranges: Vec<Range<usize>>,
     trips: u32,
-    /// Put back since it began.
+    /// Rewinds since the start of the watch.
     messages: u32,
 }
 
-/// What the messages of one plugin have written so far, on any lane: where a new watch begins.
+/// The pages written by the messages of one plugin so far, on any lane. A new watch opens them from the start.
 #[derive(Default)]
-pub(crate) struct Learned(Mutex<Vec<u64>>);
+pub(crate) struct LearnedPages(Mutex<Vec<u64>>);
 
-/// How often the memories of this process are cut into one more mapping just now, as far as watches do that.
+/// The number of additional mappings of this process, caused by watches.
 static CUTS: AtomicUsize = AtomicUsize::new(0);
 
-/// One bit per page, set before the page is written to. The signal's handler reads and writes it too.
-struct Pages {
+/// One bit per page, set before the first write to the page. The signal handler uses it, too.
+struct WatchedPages {
     start: usize,
     count: usize,
     size: usize,
@@ -51,39 +51,39 @@ struct Pages {
 }
 
 impl Watch {
-    /// Makes the memory read-only but for what the plugin is known to write. `None` where the system does not let us: then
-    /// every page counts as written.
-    pub(crate) fn begin(store: &mut Store<State>, memory: Memory, learned: &Learned) -> Option<Self> {
+    /// Makes the memory read-only, except for the learned pages. `None` if the system does not permit it; then every
+    /// page counts as written.
+    pub(crate) fn begin(store: &mut Store<HostState>, memory: Memory, learned: &LearnedPages) -> Option<Self> {
         may_watch().then_some(())?;
-        let pages = Arc::new(Pages::closed(memory.data_ptr(&*store) as usize, memory.data_size(&*store))?);
+        let pages = Arc::new(WatchedPages::closed(memory.data_ptr(&*store) as usize, memory.data_size(&*store))?);
         let mut watch = Watch { pages: Arc::clone(&pages), ranges: Vec::new(), trips: 0, messages: 0 };
         let known = learned.ranges(pages.count);
-        // Before the first system call, so that a process with too many cuts pays for none.
+        // Counted before the first system call, so a process at its limit of cuts skips all of them.
         known.iter().all(|_| pages.cut()).then_some(())?;
         pages.protect(0..pages.count, MprotectFlags::READ).then_some(())?;
         for range in known {
             pages.unlock(range).then_some(())?;
         }
         watch.ranges = pages.ranges();
-        notice(store, pages);
+        resume_writes(store, pages);
         Some(watch)
     }
 
-    /// Must come before the host writes there, who must not if the answer is no. What lies beyond the watched pages, because
-    /// memory has grown, is not read-only.
+    /// Call this before the host writes, and do not write if it returns false. Pages beyond the watched ones are
+    /// writable: they exist only after a growth of memory.
     pub(crate) fn open(&self, bytes: Range<usize>) -> bool {
         let pages = &self.pages;
         let end = bytes.end.div_ceil(pages.size).min(pages.count);
         (bytes.start / pages.size..end).all(|page| pages.is_open(page) || pages.trip(page))
     }
 
-    /// Whether what is known may hold far more than messages still write: it only ever grows.
+    /// Whether the learned pages may far exceed the current writes. They only ever grow.
     pub(crate) fn is_stale(&self) -> bool {
         self.messages >= WATCH_MESSAGES && self.ranges.iter().map(Range::len).sum::<usize>() > WATCH_SMALL
     }
 
-    /// Every byte that may have been written to, in whole pages.
-    pub(crate) fn written(&mut self, learned: &Learned) -> &[Range<usize>] {
+    /// The ranges with possible writes, in whole pages.
+    pub(crate) fn written(&mut self, learned: &LearnedPages) -> &[Range<usize>] {
         self.messages = self.messages.saturating_add(1);
         let trips = self.pages.trips.load(Ordering::Relaxed);
         if trips != self.trips {
@@ -98,17 +98,17 @@ impl Watch {
 impl Drop for Watch {
     fn drop(&mut self) {
         let pages = &self.pages;
-        // Wasmtime writes to a memory that it takes back. Opening all of it splits no mapping, and where memory itself could
-        // be refused there is no watch (see `may_watch`), so this does not fail; a process in which it does all the same must
-        // not go on.
+        // Wasmtime writes to a returned memory. Opening all pages does not split a mapping, and `may_watch` excludes
+        // systems with a limit on memory, so this call cannot fail. If it fails regardless, the process must not
+        // continue.
         if !pages.unlock_all() {
             std::process::abort();
         }
     }
 }
 
-/// Elsewhere Wasmtime may learn of a fault by other means than a signal. And with a limit on data, or where the kernel promises
-/// no more memory than it has, making a page writable again could be refused.
+/// Only Linux is known to report these faults by a signal. With a limit on data or with strict overcommit, the kernel
+/// could refuse to make a page writable again.
 fn may_watch() -> bool {
     static MAY: OnceLock<bool> = OnceLock::new();
     *MAY.get_or_init(|| {
@@ -117,13 +117,13 @@ fn may_watch() -> bool {
     })
 }
 
-impl Learned {
-    /// Lets the plugin be learned anew.
+impl LearnedPages {
+    /// Restarts learning.
     pub(crate) fn forget(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn add(&self, pages: &Pages) {
+    fn add(&self, pages: &WatchedPages) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.resize(pages.open.len(), 0);
         for (known, open) in known.iter_mut().zip(&pages.open) {
@@ -131,7 +131,7 @@ impl Learned {
         }
     }
 
-    /// What is known, in few enough ranges that no memory is cut into too many mappings.
+    /// The learned pages, merged into at most [`WATCH_RANGES`] ranges to limit the number of mappings.
     fn ranges(&self, count: usize) -> Vec<Range<usize>> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gap = 1;
@@ -146,8 +146,8 @@ impl Learned {
     }
 }
 
-impl Pages {
-    /// `None` where the memory is not made of whole pages.
+impl WatchedPages {
+    /// `None` if the memory is not made of whole pages.
     fn closed(start: usize, bytes: usize) -> Option<Self> {
         let size = rustix::param::page_size();
         let whole = bytes > 0 && start.is_multiple_of(size) && bytes.is_multiple_of(size);
@@ -160,16 +160,16 @@ impl Pages {
         self.open.get(page / 64).is_some_and(|word| word.load(Ordering::Relaxed) >> (page % 64) & 1 == 1)
     }
 
-    /// The page with this address, where it is one that may not be written to.
+    /// The page of this address, if it is a read-only page of this memory.
     fn closed_at(&self, address: usize) -> Option<usize> {
         let page = address.checked_sub(self.start)? / self.size;
         (page < self.count && !self.is_open(page)).then_some(page)
     }
 
-    /// Opens a page, and the more of its neighbours the more often it happens: a plugin that writes everywhere is not
-    /// stopped at every page, nor may it cut its memory into ever more mappings.
+    /// Opens a page and a block of its neighbours. The block grows with the number of trips, which bounds both the
+    /// stops and the mappings of a plugin with scattered writes.
     ///
-    /// Runs in a signal's handler: it must not allocate, lock or panic.
+    /// Runs in a signal handler: it must not allocate, lock or panic.
     fn trip(&self, page: usize) -> bool {
         let trips = self.trips.fetch_add(1, Ordering::Relaxed);
         let block = 1_usize << (trips / WATCH_TRIPS_PER_SIZE).min(usize::BITS - 1);
@@ -178,7 +178,7 @@ impl Pages {
         (trips < WATCH_TRIPS && self.cut() && self.unlock(few)) || self.unlock_all()
     }
 
-    /// Takes leave to open some pages between closed ones.
+    /// Reserves two cuts, for a range of open pages between closed ones.
     fn cut(&self) -> bool {
         const BOTH_ENDS: usize = 2;
         let allowed = CUTS.fetch_add(BOTH_ENDS, Ordering::Relaxed) < WATCH_CUTS;
@@ -190,7 +190,7 @@ impl Pages {
         allowed
     }
 
-    /// Makes one mapping of it again, and gives its cuts back.
+    /// Makes the memory a single mapping again, and releases its cuts.
     fn unlock_all(&self) -> bool {
         let unlocked = self.unlock(0..self.count);
         if unlocked {
@@ -211,9 +211,9 @@ impl Pages {
 
     fn protect(&self, pages: Range<usize>, how: MprotectFlags) -> bool {
         let start = (self.start + pages.start * self.size) as *mut c_void;
-        // SAFETY: every caller's range lies within `0..self.count`, so these are pages of a memory that its owner keeps alive
-        // as long as the watch, see the module's promise. Changing between read-only and read-write takes no access away from
-        // anybody but writers, who are the guest, whose writes the handler lets through, and the host, which opens first.
+        // SAFETY: every caller's range is within `0..self.count`, so these are pages of the watched memory. Its owner
+        // keeps it alive for the whole watch, see the module's documentation. The change affects only writers. Writes
+        // of the guest are resumed by the handler, and the host opens pages before it writes.
         unsafe { mprotect(start, pages.len() * self.size, how) }.is_ok()
     }
 
@@ -224,7 +224,7 @@ impl Pages {
     }
 }
 
-/// Ranges of the pages for which `is` holds; those with less than `gap` pages between them are one.
+/// The ranges of pages with `is`. Ranges with fewer than `gap` pages between them are merged.
 fn ranges(count: usize, gap: usize, is: impl Fn(usize) -> bool) -> Vec<Range<usize>> {
     let mut ranges: Vec<Range<usize>> = Vec::new();
     for page in (0..count).filter(|&page| is(page)) {
@@ -236,17 +236,17 @@ fn ranges(count: usize, gap: usize, is: impl Fn(usize) -> bool) -> Vec<Range<usi
     ranges
 }
 
-/// Has a write to a closed page open it and go on, whether the guest's own code writes or a host function for it.
-fn notice(store: &mut Store<State>, pages: Arc<Pages>) {
+/// Installs the handler for writes to closed pages, by the guest or by a host function: open the page and resume.
+fn resume_writes(store: &mut Store<HostState>, pages: Arc<WatchedPages>) {
     use wasmtime::unix::StoreExt as _;
     let handler = move |signal, info: *const libc::siginfo_t, _: *const c_void| {
-        // SAFETY: the kernel hands a valid `siginfo_t` to the handler of a SIGSEGV, whose address field is set.
+        // SAFETY: the kernel passes a valid `siginfo_t` to the handler, and SIGSEGV sets its address field.
         let address = || unsafe { (*info).si_addr() } as usize;
         signal == libc::SIGSEGV && pages.closed_at(address()).is_some_and(|page| pages.trip(page))
     };
-    // SAFETY: the handler is async-signal-safe: it reads its arguments and atomics and makes one or two `mprotect` system
-    // calls. It says that it dealt with the signal only where it made a closed page of its own store's memory writable, so
-    // the instruction that comes again goes through.
+    // SAFETY: the handler is async-signal-safe. It reads its arguments and atomics, and makes one or two `mprotect`
+    // system calls. It returns true only after it made a closed page of its store writable, so the retried instruction
+    // succeeds.
     unsafe { store.set_signal_handler(handler) }
 }
 
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ranges_are_joined_over_gaps_that_are_small_enough() {
+    fn ranges_are_merged_over_small_gaps() {
         let open = [1, 2, 5, 9];
         assert_eq!(ranges(10, 1, |page| open.contains(&page)), [1..3, 5..6, 9..10]);
         assert_eq!(ranges(10, 3, |page| open.contains(&page)), [1..6, 9..10]);
@@ -263,8 +263,8 @@ mod tests {
     }
 
     #[test]
-    fn a_new_watch_begins_with_few_pieces_that_hold_all_that_is_known() {
-        let learned = Learned::default();
+    fn a_new_watch_opens_all_learned_pages_in_few_ranges() {
+        let learned = LearnedPages::default();
         // Every second page of 640.
         *learned.0.lock().unwrap() = vec![0x5555_5555_5555_5555; 10];
         let ranges = learned.ranges(640);

@@ -1,12 +1,28 @@
 //! What models run on: ONNX Runtime, or tract where that was built in.
 
+mod convert;
+mod deadline;
+#[cfg(any(test, feature = "fake"))]
+mod fake;
+mod library;
+mod onnx_runtime;
+#[cfg(feature = "tract")]
+mod tract;
+
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 
+pub(crate) use convert::byte_len;
+pub use deadline::stuck_runs;
+#[cfg(feature = "fake")]
+pub use fake::FakeNetwork;
+pub use library::{Runtime, load_runtime};
+pub use onnx_runtime::OnnxNetwork;
 #[cfg(feature = "tract")]
-use crate::TractNetwork;
-use crate::{EngineFault, Network, OnnxNetwork, Options, Provider, Runtime, load_runtime};
+pub use tract::TractNetwork;
+
+use crate::{EngineFault, Network, Options, Provider};
 
 /// Cheap to clone.
 #[derive(Clone, Debug)]

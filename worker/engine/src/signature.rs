@@ -5,8 +5,12 @@
 use std::fmt;
 
 use inferbus_abi::frame::{DataType, Tensor};
+use smallvec::SmallVec;
 
-use crate::{ModelFault, few::Few};
+use crate::ModelFault;
+
+/// One item for each of a model's inputs or outputs. Four fit into the list itself, so most runs allocate no memory for it.
+pub(crate) type Few<T> = SmallVec<[T; 4]>;
 
 /// A model's inputs and outputs, in the model's own order.
 #[derive(Debug, Clone, PartialEq, Eq)]

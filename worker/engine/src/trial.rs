@@ -22,9 +22,10 @@ pub use child::load_child;
 
 use crate::fault::one_line;
 use crate::limits;
-use crate::ort_backend::examine;
+use crate::model_file::examine;
 use crate::{Backend, EngineFault, Options};
-use wire::{Answer, Job};
+pub use wire::TrialReport;
+use wire::{Answer, TrialJob};
 
 /// A program that calls [`load_child`] with the arguments that come after these.
 #[derive(Clone, Debug)]
@@ -57,23 +58,22 @@ impl Default for TrialBounds {
     }
 }
 
-/// What is known of a model that was loaded and run once on zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loaded {
-    /// Bytes of memory of its own: one session, after one run.
-    pub memory: u64,
-}
-
 /// What the environment says of where libraries and devices are.
 const PASSED_ON: [&str; 2] = ["LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"];
 
 impl TrialProcess {
     /// Has the process load this model as [`Backend::load`] would.
-    pub fn load(&self, backend: impl Into<Backend>, bytes: &[u8], options: Options) -> Result<Loaded, EngineFault> {
+    pub fn load(
+        &self,
+        backend: impl Into<Backend>,
+        bytes: &[u8],
+        options: Options,
+    ) -> Result<TrialReport, EngineFault> {
         examine(bytes, &options)?;
         let deadline = Instant::now() + self.bounds.time;
         let no_process = |why: io::Error| EngineFault::NoTrial { why: one_line(&why.to_string()) };
-        let job = Job { memory: self.memory(bytes, &options), processor_time: self.bounds.processor_time, options };
+        let job =
+            TrialJob { memory: self.memory(bytes, &options), processor_time: self.bounds.processor_time, options };
         let mut running = Running::start(self, &backend.into().argument(), &job, bytes).map_err(no_process)?;
         let in_time = running.wait(deadline).map_err(no_process)?;
         let status = running.end().map_err(no_process)?;
@@ -94,7 +94,7 @@ impl TrialProcess {
     }
 
     /// What to make of a process that ended without an answer.
-    fn died(&self, job: &Job, status: ExitStatus, words: &[u8]) -> EngineFault {
+    fn died(&self, job: &TrialJob, status: ExitStatus, words: &[u8]) -> EngineFault {
         let words = one_line(&String::from_utf8_lossy(words));
         let memory = job.memory.unwrap_or(u64::MAX);
         let no_memory = ["memory allocation of", "bad_alloc"].iter().any(|sign| words.contains(sign));
@@ -120,7 +120,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(trial: &TrialProcess, backend: &OsStr, job: &Job, model: &[u8]) -> io::Result<Self> {
+    fn start(trial: &TrialProcess, backend: &OsStr, job: &TrialJob, model: &[u8]) -> io::Result<Self> {
         let mut input = unnamed("model")?;
         input.write_all(model)?;
         input.rewind()?;

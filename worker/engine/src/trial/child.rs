@@ -10,12 +10,10 @@ use rustix::fs::fstat;
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit};
 
-use super::Loaded;
-use super::wire::{Answer, Job};
+use super::wire::{Answer, TrialJob, TrialReport};
 use crate::limits;
-use crate::sharing::can_stack;
 use crate::warm_up::first_run;
-use crate::{Backend, EngineFault, ModelFault, Options};
+use crate::{Backend, EngineFault, ModelFault, Options, can_stack, give_back_memory};
 
 /// The whole of the trial process, with its arguments. Call it first thing in `main`: it wants no other threads, and takes
 /// over standard input and output.
@@ -37,7 +35,7 @@ pub fn load_child(arguments: impl Iterator<Item = String>) -> ExitCode {
 fn answer(arguments: &[String]) -> io::Result<Answer> {
     let stranger = || io::Error::other("this is started by `inferbus` itself, to try a model");
     let (backend, job) = arguments.split_first().ok_or_else(stranger)?;
-    let job = Job::read(job).ok_or_else(stranger)?;
+    let job = TrialJob::read(job).ok_or_else(stranger)?;
     confine(&job)?;
     let bytes = input()?;
     Ok(match load(backend.as_ref(), bytes, job) {
@@ -55,7 +53,7 @@ fn is_out_of_memory(why: &str) -> bool {
 }
 
 /// Gives up what loading one model does not need.
-fn confine(job: &Job) -> io::Result<()> {
+fn confine(job: &TrialJob) -> io::Result<()> {
     // Nobody waits for the answer of a worker that is gone.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // Where memory runs out altogether, this process is the one to end. Not every system has the file.
@@ -95,7 +93,7 @@ fn input() -> io::Result<&'static [u8]> {
 }
 
 /// What a worker does with a model, once.
-fn load(backend: &OsStr, bytes: &[u8], job: Job) -> Result<Loaded, EngineFault> {
+fn load(backend: &OsStr, bytes: &[u8], job: TrialJob) -> Result<TrialReport, EngineFault> {
     let backend = Backend::of_argument(backend)?;
     let before = own_memory();
     // A first run, on a busy machine and behind everybody else, may take longer than those that follow.
@@ -114,12 +112,12 @@ fn load(backend: &OsStr, bytes: &[u8], job: Job) -> Result<Loaded, EngineFault> 
         // Whether it can is for the worker to say; here it only has to survive the question.
         let _ = can_stack(network.signature(), session.as_mut());
     }
-    Ok(Loaded { memory: own_memory().saturating_sub(before) })
+    Ok(TrialReport { memory: own_memory().saturating_sub(before) })
 }
 
 /// Bytes resident that no other process has, once the allocator has given back what nobody uses.
 fn own_memory() -> u64 {
-    crate::heap::give_back_memory();
+    give_back_memory();
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());

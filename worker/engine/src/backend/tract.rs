@@ -13,11 +13,11 @@ use tract_onnx::prelude::{
     Tensor as Value, TractResult, TypedRunnableModel,
 };
 
-use crate::convert::byte_len;
+use super::convert::byte_len;
 use crate::fault::one_line;
-use crate::few::Few;
 use crate::limits::{MAX_PORTS, PLANS};
-use crate::ort_backend::examine;
+use crate::model_file::examine;
+use crate::signature::Few;
 use crate::{Dim, EngineFault, Model, ModelFault, Network, Options, Port, Signature};
 
 /// One ONNX model on tract.

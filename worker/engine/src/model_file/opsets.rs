@@ -1,8 +1,8 @@
 //! Which operator sets a model was written for, as its file says.
 
+use super::protobuf::{Reader, Value};
 use crate::EngineFault;
 use crate::limits::MAX_OPSETS;
-use crate::screen::{Reader, Value};
 
 const MODEL_OPSET: u64 = 8;
 const OPSET_DOMAIN: u64 = 1;
@@ -11,7 +11,7 @@ const OPSET_VERSION: u64 = 2;
 /// Each domain and its version: `ai.onnx 17`.
 pub fn opsets(model: &[u8]) -> Result<Vec<String>, EngineFault> {
     let mut found = Vec::new();
-    let mut reader = Reader { rest: model, at: 0 };
+    let mut reader = Reader::new(model, 0);
     while let Some((field, at, value)) = reader.field()? {
         if let Value::Bytes(bytes) = value
             && field == MODEL_OPSET
@@ -25,7 +25,7 @@ pub fn opsets(model: &[u8]) -> Result<Vec<String>, EngineFault> {
 
 fn opset(bytes: &[u8], at: usize) -> Result<String, EngineFault> {
     let (mut domain, mut version) = (String::new(), 0);
-    let mut reader = Reader { rest: bytes, at };
+    let mut reader = Reader::new(bytes, at);
     while let Some((field, _, value)) = reader.field()? {
         match (field, value) {
             (OPSET_DOMAIN, Value::Bytes(text)) => domain = crate::fault::one_line(&String::from_utf8_lossy(text)),

@@ -5,12 +5,10 @@
 
 use inferbus_abi::frame::{DataType, Shape, Tensor};
 
-use crate::{
-    Dim, Model, Port, Signature,
-    few::Few,
-    limits::MAX_WARM_UP,
-    stack::{Stacks, has_plain_rows},
-};
+use super::stack::{Stacks, has_plain_rows};
+use crate::limits::MAX_WARM_UP;
+use crate::signature::Few;
+use crate::{Dim, Model, Port, Signature};
 
 /// Why messages cannot share a run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

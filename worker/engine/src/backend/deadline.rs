@@ -11,7 +11,7 @@ use std::{ptr, ptr::NonNull, thread};
 
 use ort::{api, sys};
 
-use crate::convert::check;
+use super::convert::check;
 use crate::limits::{STUCK, TICK};
 use crate::{EngineFault, ModelFault, fault::one_line};
 

@@ -7,7 +7,6 @@ use std::{
     ffi::{CString, c_char},
     ptr,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
 };
 
 use inferbus_abi::frame::Tensor;
@@ -20,103 +19,14 @@ use ort::{
     value::{Outlet, ValueType},
 };
 
-use crate::{
-    Dim, EngineFault, Model, ModelFault, Network, Port, Runtime, Signature,
-    convert::{Input, Output, Value, check, data_type},
-    deadline::Timer,
-    fault::one_line,
-    few::Few,
-    limits::{MAX_MODEL, MAX_PORTS, MAX_THREADS, RUN_TIME, SHARED_FROM},
-    screen::{is_ort_format, screen},
-};
-
-/// How the sessions of a network run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Options {
-    /// Threads inside one operator. With one, a run stays on the thread that asked for it.
-    pub threads: usize,
-    /// What one run may take, from its begin to its end.
-    pub time: Duration,
-    /// Whether ONNX Runtime keeps the memory of a run for the next one.
-    pub arena: bool,
-    pub provider: Provider,
-    pub sharing: Sharing,
-    /// Whether messages will share runs, so that a trial tries that, too.
-    pub together: bool,
-    pub allow: Allow,
-}
-
-/// What is taken though nothing here can check it: the operator vouches for where models come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Allow {
-    /// Models in ONNX Runtime's own format.
-    pub ort_format: bool,
-    /// Models with parts compiled for one device.
-    pub ep_context: bool,
-}
-
-/// What ONNX Runtime runs a model on. What that cannot run, the processor does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Provider {
-    Cpu,
-    Cuda,
-    TensorRt,
-    OpenVino,
-}
-
-impl Provider {
-    pub const ALL: [Self; 4] = [Self::Cpu, Self::Cuda, Self::TensorRt, Self::OpenVino];
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Cpu => "cpu",
-            Self::Cuda => "cuda",
-            Self::TensorRt => "tensorrt",
-            Self::OpenVino => "openvino",
-        }
-    }
-
-    pub(crate) fn of_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|provider| provider.name() == name)
-    }
-
-    pub(crate) const fn is_cpu(self) -> bool {
-        matches!(self, Self::Cpu)
-    }
-
-    /// As ONNX Runtime calls it.
-    pub const fn long_name(self) -> &'static str {
-        match self {
-            Self::Cpu => "CPUExecutionProvider",
-            Self::Cuda => "CUDAExecutionProvider",
-            Self::TensorRt => "TensorrtExecutionProvider",
-            Self::OpenVino => "OpenVINOExecutionProvider",
-        }
-    }
-}
-
-/// Whether lanes run one session or have one each.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Sharing {
-    /// What suits the model's size.
-    BySize,
-    One,
-    Each,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            threads: 1,
-            time: RUN_TIME,
-            arena: true,
-            provider: Provider::Cpu,
-            sharing: Sharing::BySize,
-            together: false,
-            allow: Allow::default(),
-        }
-    }
-}
+use super::convert::{Input, Output, Value, check, data_type};
+use super::deadline::Timer;
+use super::library::Runtime;
+use crate::fault::one_line;
+use crate::limits::{MAX_PORTS, SHARED_FROM};
+use crate::model_file::{examine, is_ort_format};
+use crate::signature::Few;
+use crate::{Dim, EngineFault, Model, ModelFault, Network, Options, Port, Provider, Sharing, Signature};
 
 /// One ONNX model on ONNX Runtime.
 pub struct OnnxNetwork {
@@ -170,17 +80,6 @@ impl OnnxNetwork {
         self.label = label.into();
         self
     }
-}
-
-/// What can be refused without ONNX Runtime.
-pub fn examine(bytes: &[u8], options: &Options) -> Result<(), EngineFault> {
-    if !(1..=MAX_THREADS).contains(&options.threads) {
-        return Err(EngineFault::BadThreads { threads: options.threads });
-    }
-    if bytes.len() > MAX_MODEL {
-        return Err(EngineFault::ModelTooLarge { len: bytes.len() });
-    }
-    screen(bytes, options.allow)
 }
 
 impl Network for OnnxNetwork {

@@ -8,7 +8,9 @@ use std::ops::Range;
 
 use inferbus_abi::frame::{DataType, Shape, Tensor};
 
-use crate::{Model, ModelFault, Signature, convert::byte_len, few::Few};
+use crate::backend::byte_len;
+use crate::signature::Few;
+use crate::{Model, ModelFault, Signature};
 
 /// Messages on their way into one run of a model, or into a few where their shapes differ.
 pub struct Stacks<'s> {

@@ -5,8 +5,9 @@
 //! format hide what runs; and shapes that no memory holds have ended processes. Everything else is left to ONNX Runtime to
 //! judge, in a process of its own. The work is linear in the bytes and nests no deeper than protobuf allows.
 
+use super::protobuf::{Reader, Value, last_text};
 use crate::limits::{MAX_ELEMENTS, MAX_NESTING};
-use crate::{Allow, EngineFault, fault::one_line};
+use crate::{Allow, EngineFault};
 
 /// The kinds of messages on the way to a tensor or to a shape, as `onnx.proto` has them.
 #[derive(Clone, Copy, PartialEq)]
@@ -99,7 +100,7 @@ pub(crate) fn is_ort_format(bytes: &[u8]) -> bool {
 }
 
 /// Refuses what must not reach ONNX Runtime.
-pub(crate) fn screen(bytes: &[u8], allow: Allow) -> Result<(), EngineFault> {
+pub(super) fn screen(bytes: &[u8], allow: Allow) -> Result<(), EngineFault> {
     if is_ort_format(bytes) {
         return if allow.ort_format { Ok(()) } else { Err(EngineFault::OrtFormat) };
     }
@@ -110,7 +111,7 @@ pub(crate) fn screen(bytes: &[u8], allow: Allow) -> Result<(), EngineFault> {
 /// The domains of the functions that the model itself brings.
 fn own_domains(bytes: &[u8]) -> Result<Vec<String>, EngineFault> {
     let mut domains = Vec::new();
-    let mut reader = Reader { rest: bytes, at: 0 };
+    let mut reader = Reader::new(bytes, 0);
     while let Some((field, at, value)) = reader.field()? {
         if let (MODEL_FUNCTION, Value::Bytes(function)) = (field, value) {
             domains.push(last_text(function, at, FUNCTION_DOMAIN)?);
@@ -144,7 +145,7 @@ impl Screen {
             Kind::Shape => within(shape(bytes, at)?, &name)?,
             _ => {}
         }
-        let mut reader = Reader { rest: bytes, at };
+        let mut reader = Reader::new(bytes, at);
         while let Some((field, inside, value)) = reader.field()? {
             if kind == Kind::Type && !matches!(field, TYPE_TENSOR | TYPE_DENOTATION) {
                 return Err(EngineFault::NotATensor { port: name });
@@ -170,7 +171,7 @@ impl Screen {
 
 fn tensor(bytes: &[u8], at: usize, name: &str) -> Result<(), EngineFault> {
     let (mut kind, mut raw) = (0, None);
-    let mut reader = Reader { rest: bytes, at };
+    let mut reader = Reader::new(bytes, at);
     while let Some((field, _, value)) = reader.field()? {
         match (field, value) {
             (TENSOR_EXTERNAL_DATA, _) | (TENSOR_DATA_LOCATION, Value::Number(1..)) => {
@@ -214,13 +215,13 @@ fn within(elements: Option<u64>, name: &str) -> Result<(), EngineFault> {
 /// The product of the dimensions in this field, one by one or packed. A negative one is far too large.
 fn dims(bytes: &[u8], at: usize, wanted: u64) -> Result<Option<u64>, EngineFault> {
     let mut product = Some(1_u64);
-    let mut reader = Reader { rest: bytes, at };
+    let mut reader = Reader::new(bytes, at);
     while let Some((field, inside, value)) = reader.field()? {
         match value {
             Value::Number(size) if field == wanted => product = times(product, size),
             Value::Bytes(packed) if field == wanted => {
-                let mut packed = Reader { rest: packed, at: inside };
-                while !packed.rest.is_empty() {
+                let mut packed = Reader::new(packed, inside);
+                while !packed.is_empty() {
                     product = times(product, packed.varint()?);
                 }
             }
@@ -233,10 +234,10 @@ fn dims(bytes: &[u8], at: usize, wanted: u64) -> Result<Option<u64>, EngineFault
 /// The product of the dimensions whose size is given.
 fn shape(bytes: &[u8], at: usize) -> Result<Option<u64>, EngineFault> {
     let mut product = Some(1_u64);
-    let mut reader = Reader { rest: bytes, at };
+    let mut reader = Reader::new(bytes, at);
     while let Some((field, inside, value)) = reader.field()? {
         if let (SHAPE_DIM, Value::Bytes(dim)) = (field, value) {
-            let mut reader = Reader { rest: dim, at: inside };
+            let mut reader = Reader::new(dim, inside);
             while let Some((field, _, value)) = reader.field()? {
                 match value {
                     // Some exporters write -1 where a size is open.
@@ -252,81 +253,6 @@ fn shape(bytes: &[u8], at: usize) -> Result<Option<u64>, EngineFault> {
 /// Nothing is left of a product once it is too large, though a later dimension were zero.
 fn times(product: Option<u64>, size: u64) -> Option<u64> {
     product?.checked_mul(size).filter(|product| *product <= MAX_ELEMENTS && size <= MAX_ELEMENTS)
-}
-
-/// The text in a field: where protobuf finds a field twice, the last one counts.
-fn last_text(bytes: &[u8], at: usize, wanted: u64) -> Result<String, EngineFault> {
-    let mut text = String::new();
-    let mut reader = Reader { rest: bytes, at };
-    while let Some((field, _, value)) = reader.field()? {
-        if let Value::Bytes(bytes) = value
-            && field == wanted
-        {
-            text = one_line(&String::from_utf8_lossy(bytes));
-        }
-    }
-    Ok(text)
-}
-
-pub(crate) enum Value<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-    /// Four or eight bytes; nothing here asks for them.
-    Fixed,
-}
-
-/// Reads protobuf's wire format.
-pub(crate) struct Reader<'a> {
-    pub(crate) rest: &'a [u8],
-    pub(crate) at: usize,
-}
-
-impl<'a> Reader<'a> {
-    /// The next field's number, where its value starts, and the value.
-    pub(crate) fn field(&mut self) -> Result<Option<(u64, usize, Value<'a>)>, EngineFault> {
-        if self.rest.is_empty() {
-            return Ok(None);
-        }
-        let key = self.varint()?;
-        // Protobuf drops what is above 32 bits here, and so must we, or a field could hide from us there.
-        let field = (key & u64::from(u32::MAX)) >> 3;
-        let mut at = self.at;
-        let value = match key & 7 {
-            0 => Value::Number(self.varint()?),
-            1 => self.take(8).map(|_| Value::Fixed)?,
-            2 => {
-                let len = self.varint()?;
-                at = self.at;
-                Value::Bytes(self.take(usize::try_from(len).unwrap_or(usize::MAX))?)
-            }
-            5 => self.take(4).map(|_| Value::Fixed)?,
-            _ => {
-                return Err(EngineFault::NotOnnx { what: "a field of no known kind", at });
-            }
-        };
-        Ok(Some((field, at, value)))
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8], EngineFault> {
-        let cut = EngineFault::NotOnnx { what: "a field that is longer than what is left", at: self.at };
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or(cut)?;
-        self.rest = rest;
-        self.at += len;
-        Ok(taken)
-    }
-
-    fn varint(&mut self) -> Result<u64, EngineFault> {
-        let start = self.at;
-        let mut number = 0;
-        for shift in (0..64).step_by(7) {
-            let &[byte] = self.take(1)? else { break };
-            number |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Ok(number);
-            }
-        }
-        Err(EngineFault::NotOnnx { what: "a number that does not end", at: start })
-    }
 }
 
 #[cfg(test)]

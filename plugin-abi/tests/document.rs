@@ -55,7 +55,7 @@ fn the_versions_and_the_bounds_are_the_codes() {
 
 #[test]
 fn the_c_header_counts_the_data_types_alike() {
-    let header = include_str!("../inferbus.h");
+    let header = include_str!("../sdk/c/inferbus.h");
     let (_, after) = header.split_once("INFERBUS_F32 = 1").expect("the enumeration");
     let (rest, _) = after.split_once('}').expect("its end");
     let names = rest.split(',').map(str::trim).filter(|name| !name.is_empty());

@@ -19,7 +19,7 @@ fn load(wasm: &[u8], grants: Grants, config: &str) -> Result<Plugin, LoadFault> 
 }
 
 fn compiled(name: &str) -> Vec<u8> {
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../plugins/dist").join(name);
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../../plugins/dist").join(name);
     fs::read(&path).unwrap_or_else(|fault| panic!("{}: {fault}; run `make plugins` first", path.display()))
 }
 
@@ -59,7 +59,7 @@ fn refusal(plugin: &Plugin, message: impl AsRef<[u8]>) -> String {
 
 #[test]
 fn the_contracts_wat_plugin_does_what_its_text_says() {
-    let document = include_str!("../../ABI.md");
+    let document = include_str!("../../../ABI.md");
     let (_, after) = document.split_once("```wat").unwrap();
     let (source, _) = after.split_once("```").unwrap();
     let echo = load(&wat::parse_str(source).unwrap(), NO_GRANTS, "").unwrap();

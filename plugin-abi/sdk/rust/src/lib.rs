@@ -59,5 +59,5 @@ pub mod __private {
 
 /// Compiles the Rust plugin of the contract, so that the document stays true.
 #[cfg(doctest)]
-#[doc = include_str!("../../ABI.md")]
+#[doc = include_str!("../../../ABI.md")]
 struct Contract;

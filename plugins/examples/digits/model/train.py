@@ -4,7 +4,7 @@
     heldout.bin     the held-out digits as the camera sends them, one record after another (the format: ../README.md)
     heldout.json    for each record the true label and the prediction of Python's onnxruntime
 
-Run it after `tools/setup training`:  .tools/training/bin/python plugins/digits/model/train.py
+Run it after `tools/setup training`:  .tools/training/bin/python plugins/examples/digits/model/train.py
 The seed is fixed and training uses one thread, so that a second run on the same machine writes the same model.
 """
 

@@ -1,4 +1,4 @@
-//! The digit camera's format, as `plugins/digits/README.md` describes it: read, checked, and scaled to what the model sees.
+//! The digit camera's format, as `plugins/examples/digits/README.md` describes it: read, checked, and scaled to what the model sees.
 
 use crate::SIDE;
 use crate::crc::crc32;

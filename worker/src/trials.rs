@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use inferbus_catalog::Digest;
-use inferbus_engine::{Backend, EngineFault, TrialReport, Options, TrialProcess};
+use inferbus_engine::{Backend, EngineFault, Options, TrialProcess, TrialReport};
 use inferbus_sandbox::folder::{Folder, touch};
 
 use crate::limits;

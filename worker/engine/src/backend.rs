@@ -1,4 +1,4 @@
-//! What models run on: ONNX Runtime, or tract where that was built in.
+//! The runtimes for models: ONNX Runtime, and tract with the feature `tract`.
 
 mod convert;
 mod deadline;
@@ -24,7 +24,7 @@ pub use tract::TractNetwork;
 
 use crate::{EngineFault, Network, Options, Provider};
 
-/// Cheap to clone.
+/// A loaded runtime. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Backend {
     OnnxRuntime(Runtime),
@@ -32,11 +32,11 @@ pub enum Backend {
     Tract,
 }
 
-/// How a trial process is told to use tract: no library has an empty path.
+/// The trial process's argument for tract. No library has an empty path.
 const NO_LIBRARY: &str = "";
 
 impl Backend {
-    /// ONNX Runtime from `library`, or else where it is usually found.
+    /// ONNX Runtime from `library`, or from its usual place.
     pub fn onnx_runtime(library: Option<&Path>) -> Result<Self, EngineFault> {
         load_runtime(library).map(Self::OnnxRuntime)
     }
@@ -51,7 +51,7 @@ impl Backend {
         Err(EngineFault::NoTract)
     }
 
-    /// Loads a model, which is called `label` in the log.
+    /// Loads a model. The log names it `label`.
     pub fn load(
         &self,
         bytes: &[u8],
@@ -73,7 +73,7 @@ impl Backend {
         }
     }
 
-    /// Tells one library from another, also from a newer one at the same place.
+    /// Identifies the library, and distinguishes it from a newer one at the same path.
     pub fn identity(&self) -> String {
         match self {
             Self::OnnxRuntime(runtime) => {

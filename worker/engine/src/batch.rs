@@ -1,4 +1,4 @@
-//! Several messages in one run of a model.
+//! Runs several messages in one run of a model.
 
 mod can_stack;
 mod stack;

@@ -1,9 +1,11 @@
-//! Runs ONNX models: one trait, and behind it ONNX Runtime, or tract where the feature `tract` is on.
+//! Runs ONNX models behind one trait, on ONNX Runtime or, with the feature `tract`, on tract.
 //!
-//! It promises that whoever calls it needs to know tensors and nothing of a runtime: a [`Network`] is one
-//! model, a [`Model`] is one thread's own session of it, and every fault is a sentence for the one who can
-//! mend it. Inputs are read where they lie and outputs are lent where they lie; no tensor is copied on its way.
-//! It must never panic on a bad library, a bad model or a bad tensor, and never know of plugins, catalogs or buses.
+//! Callers handle tensors and never a runtime. A [`Network`] is one model, a [`Model`] is one thread's session of it.
+//! Every fault is a sentence with a remedy.
+//!
+//! Guarantees: tensors are not copied; inputs are read and outputs are lent in place.
+//!
+//! It must never panic on a bad library, model or tensor. It must never depend on plugins, catalogs or NATS.
 
 mod backend;
 mod batch;

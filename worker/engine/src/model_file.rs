@@ -1,4 +1,4 @@
-//! A model's bytes, read before a runtime reads them.
+//! Reads a model's bytes before a runtime does.
 
 mod opsets;
 mod protobuf;
@@ -10,7 +10,7 @@ pub(crate) use screen::is_ort_format;
 use crate::limits::{MAX_MODEL, MAX_THREADS};
 use crate::{EngineFault, Options};
 
-/// What can be refused without ONNX Runtime.
+/// Checks a model and its options without a runtime.
 pub fn examine(bytes: &[u8], options: &Options) -> Result<(), EngineFault> {
     if !(1..=MAX_THREADS).contains(&options.threads) {
         return Err(EngineFault::BadThreads { threads: options.threads });

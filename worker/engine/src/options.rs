@@ -1,4 +1,4 @@
-//! How a model is run: the settings of an entry, for every backend.
+//! The settings of an entry for running its model, for every backend.
 
 use std::time::Duration;
 
@@ -7,20 +7,20 @@ use crate::limits::RUN_TIME;
 /// How the sessions of a network run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Options {
-    /// Threads inside one operator. With one, a run stays on the thread that asked for it.
+    /// Threads inside one operator. With one, a run stays on the calling thread.
     pub threads: usize,
-    /// What one run may take, from its begin to its end.
+    /// The time limit of one run.
     pub time: Duration,
     /// Whether ONNX Runtime keeps the memory of a run for the next one.
     pub arena: bool,
     pub provider: Provider,
     pub sharing: Sharing,
-    /// Whether messages will share runs, so that a trial tries that, too.
+    /// Whether messages will share runs. The trial then tests that, too.
     pub together: bool,
     pub allow: Allow,
 }
 
-/// What is taken though nothing here can check it: the operator vouches for where models come from.
+/// Model formats accepted without a check: the operator vouches for the source of the models.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Allow {
     /// Models in ONNX Runtime's own format.
@@ -29,7 +29,7 @@ pub struct Allow {
     pub ep_context: bool,
 }
 
-/// What ONNX Runtime runs a model on. What that cannot run, the processor does.
+/// ONNX Runtime's execution provider for a model. The processor runs the operators that it lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Provider {
     Cpu,
@@ -58,7 +58,7 @@ impl Provider {
         matches!(self, Self::Cpu)
     }
 
-    /// As ONNX Runtime calls it.
+    /// ONNX Runtime's name for it.
     pub const fn long_name(self) -> &'static str {
         match self {
             Self::Cpu => "CPUExecutionProvider",
@@ -69,10 +69,10 @@ impl Provider {
     }
 }
 
-/// Whether lanes run one session or have one each.
+/// Whether lanes share one session or have one each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Sharing {
-    /// What suits the model's size.
+    /// Depending on the model's size.
     BySize,
     One,
     Each,

@@ -1,7 +1,7 @@
-//! Tensors to ONNX Runtime values and back, without copying numbers.
+//! Converts tensors to ONNX Runtime values and back, without copying numbers.
 //!
-//! It promises that a value never outlives the memory that it was made over, and that whatever is handed to
-//! ONNX Runtime is as long as its shape says. Strings are copied: ONNX Runtime keeps them as C++ objects.
+//! Guarantees: a value never outlives its memory, and its data always has the length of its shape.
+//! Strings are copied, because ONNX Runtime keeps them as C++ objects.
 
 use std::{ffi::c_char, marker::PhantomData, ptr, ptr::NonNull};
 
@@ -19,40 +19,40 @@ use crate::{ModelFault, limits::MAX_RANK};
 /// # Safety
 /// The status must come from ONNX Runtime and not have been released.
 pub(crate) unsafe fn check(status: sys::OrtStatusPtr) -> Result<(), ModelFault> {
-    // SAFETY: handed on to our caller.
+    // SAFETY: the caller's obligation.
     unsafe { ort::Error::result_from_status(status) }.map_err(ModelFault::failed)
 }
 
-/// A value of ONNX Runtime's, released with its owner.
+/// A value of ONNX Runtime, released with its owner.
 pub(crate) struct Value(NonNull<sys::OrtValue>);
 
 impl Value {
-    /// Takes over a value that ONNX Runtime made for us.
+    /// Takes ownership of a value from ONNX Runtime.
     ///
     /// # Safety
-    /// The pointer must be null or own a value that nobody else releases.
+    /// The pointer must be null or own a value without another owner.
     pub(crate) unsafe fn own(value: *mut sys::OrtValue) -> Result<Self, ModelFault> {
-        NonNull::new(value).map(Self).ok_or_else(|| ModelFault::failed("it gave no value and no reason"))
+        NonNull::new(value).map(Self).ok_or_else(|| ModelFault::failed("it returned neither a value nor an error"))
     }
 }
 
 impl Drop for Value {
     fn drop(&mut self) {
-        // SAFETY: we own the value, and this is the only place that releases it.
+        // SAFETY: we own the value and release it only here.
         unsafe { (api().ReleaseValue)(self.0.as_ptr()) }
     }
 }
 
-/// An input, lent to ONNX Runtime for as long as its tensor is lent to us.
+/// An input, lent to ONNX Runtime while we borrow its tensor.
 pub(crate) struct Input<'a> {
     value: Value,
-    /// The numbers, where they did not lie as ONNX Runtime needs them.
+    /// A copy of the numbers if they were not aligned for ONNX Runtime.
     _realigned: Option<Vec<u64>>,
     _borrowed: PhantomData<&'a [u8]>,
 }
 
 impl<'a> Input<'a> {
-    /// The tensor's type must be that of the model's input, which is called `name`.
+    /// The tensor must have the type of the model's input `name`.
     pub(crate) fn new(tensor: &Tensor<'a>, name: &str, memory: &MemoryInfo<'_>) -> Result<Self, ModelFault> {
         let mut dims = [0; MAX_RANK];
         let dims = dimensions(tensor.shape, &mut dims).map_err(|what| ModelFault::bad_data(name, what))?;
@@ -83,9 +83,9 @@ impl<'a> Input<'a> {
         let realigned = (!is_aligned(tensor)).then(|| realign(tensor.data));
         let data = realigned.as_ref().map_or(tensor.data.as_ptr(), |words| words.as_ptr().cast());
         let mut value = ptr::null_mut();
-        // SAFETY: `data` points to `len` bytes, aligned for the type, that live as long as the result: they are
-        // borrowed for 'a or belong to the result itself. ONNX Runtime never writes to an input, whatever the
-        // pointer's type. `dims` is as long as stated, and its elements times their size are `len`.
+        // SAFETY: `data` points to `len` bytes, aligned for the type. They live as long as the result: they are
+        // borrowed for 'a or belong to the result itself. ONNX Runtime never writes to an input, despite the
+        // pointer's type. `dims` has the stated length, and its elements times their size are `len`.
         let value = unsafe {
             check((api().CreateTensorWithDataAsOrtValue)(
                 memory.ptr(),
@@ -103,12 +103,15 @@ impl<'a> Input<'a> {
 
     fn strings(tensor: &Tensor<'a>, name: &str, dims: &[i64]) -> Result<Self, ModelFault> {
         let whole = strings(tensor.data).fold((0, 0), |(count, len), text| (count + 1, len + 4 + text.len()));
-        // Counted before anything is allocated for them: the shape is a stranger's claim.
+        // Counted before any allocation: the shape is untrusted.
         if tensor.shape.elements() != Some(whole.0) || whole.1 != tensor.data.len() {
-            return Err(ModelFault::bad_data(name, "its strings are cut short, not UTF-8, or not as many"));
+            return Err(ModelFault::bad_data(
+                name,
+                "its strings are truncated, not UTF-8, or their number does not match the shape",
+            ));
         }
         let mut value = ptr::null_mut();
-        // SAFETY: the allocator is ONNX Runtime's own and never released; `dims` is as long as stated.
+        // SAFETY: the allocator belongs to ONNX Runtime and is never released; `dims` has the stated length.
         let value = unsafe {
             check((api().CreateTensorAsOrtValue)(
                 Allocator::default().ptr().cast_mut(),
@@ -121,8 +124,8 @@ impl<'a> Input<'a> {
         };
         for (index, text) in strings(tensor.data).enumerate() {
             let mut place: *mut c_char = ptr::null_mut();
-            // SAFETY: the value is a string tensor with more than `index` elements, as counted above; the call
-            // makes room for the text's bytes and says where.
+            // SAFETY: the value is a string tensor with more than `index` elements, as counted above. The call
+            // allocates the text's bytes and returns their address.
             unsafe {
                 check((api().GetResizedStringTensorElementBuffer)(value.0.as_ptr(), index, text.len(), &mut place))?;
                 ptr::copy_nonoverlapping(text.as_ptr(), place.cast(), text.len());
@@ -132,7 +135,7 @@ impl<'a> Input<'a> {
     }
 }
 
-/// An output that was read out of a value, for as long as it keeps that value.
+/// An output in a value, together with that value.
 pub(crate) struct Output {
     value: Value,
     dtype: DataType,
@@ -142,7 +145,7 @@ pub(crate) struct Output {
 }
 
 enum Data {
-    /// So many bytes of the value's.
+    /// Address and number of bytes, owned by the value.
     Lent(NonNull<u8>, usize),
     Own(Vec<u8>),
 }
@@ -162,8 +165,8 @@ impl Output {
 
     pub(crate) fn tensor<'a>(&'a self, name: &'a str) -> Tensor<'a> {
         let data = match &self.data {
-            // SAFETY: ONNX Runtime keeps that many bytes at that place for as long as the value lives, which
-            // `self` owns, and nobody else has the value to write to it.
+            // SAFETY: ONNX Runtime keeps these bytes at this address while the value lives. `self` owns the value,
+            // so there is no other writer.
             Data::Lent(start, len) => unsafe { std::slice::from_raw_parts(start.as_ptr(), *len) },
             Data::Own(data) => data,
         };
@@ -176,10 +179,10 @@ impl Output {
 
     fn find_numbers(&self, len: usize) -> Result<Data, ModelFault> {
         let mut start = ptr::null_mut();
-        // SAFETY: the value is a tensor of numbers, and the place is ours to be written to.
+        // SAFETY: the value is a tensor of numbers, and `start` is ours to write to.
         unsafe { check((api().GetTensorMutableData)(self.value.0.as_ptr(), &mut start)) }?;
         match (NonNull::new(start.cast()), len) {
-            // An empty tensor may lie nowhere.
+            // An empty tensor may have a null address.
             (_, 0) => Ok(Data::Own(Vec::new())),
             (Some(start), len) => Ok(Data::Lent(start, len)),
             (None, _) => Err(ModelFault::failed("an output has no data")),
@@ -191,10 +194,10 @@ impl Output {
             return Ok(Vec::new());
         }
         let mut len = 0;
-        // SAFETY: the value is a string tensor, and the place is ours to be written to.
+        // SAFETY: the value is a string tensor, and `len` is ours to write to.
         unsafe { check((api().GetStringTensorDataLength)(self.value.0.as_ptr(), &mut len)) }?;
         let (mut text, mut starts) = (vec![0_u8; len], vec![0_usize; count]);
-        // SAFETY: both vectors are as long as stated, and these are the lengths that the value asks for.
+        // SAFETY: both vectors have the stated lengths, as the value requires.
         unsafe {
             check((api().GetStringTensorContent)(
                 self.value.0.as_ptr(),
@@ -207,19 +210,20 @@ impl Output {
         let ends = starts.iter().skip(1).copied().chain([len]);
         let each = starts.iter().zip(ends).map(|(&start, end)| text.get(start..end).unwrap_or_default());
         let each = each.map(std::str::from_utf8).collect::<Result<Vec<_>, _>>();
-        each.map(encode_strings).map_err(|_| ModelFault::failed("an output holds a string that is not UTF-8"))
+        each.map(encode_strings)
+            .map_err(|_| ModelFault::failed("an output contains a string in another encoding than UTF-8"))
     }
 }
 
-/// The value's type and dimensions, as the run made them.
+/// The type and dimensions of a run's output.
 fn type_and_shape(value: &Value) -> Result<(DataType, [u64; MAX_RANK], usize), ModelFault> {
     let mut info = ptr::null_mut();
-    // SAFETY: the value lives, and the place is ours to be written to.
+    // SAFETY: the value lives, and `info` is ours to write to.
     unsafe { check((api().GetTensorTypeAndShape)(value.0.as_ptr(), &mut info)) }?;
     let read = || {
         let (mut code, mut rank, mut signed) = (0_i32, 0, [0_i64; MAX_RANK]);
-        // SAFETY: `info` was just made. The type's number is read as a number, which any value of a newer library
-        // fits; it is as wide as the enum. No more dimensions are read than there is room for.
+        // SAFETY: `info` is new. The type is read as a number as wide as the enum, so unknown values of newer
+        // libraries are valid. At most `MAX_RANK` dimensions are read.
         unsafe {
             check((api().GetTensorElementType)(info, (&raw mut code).cast()))?;
             check((api().GetDimensionsCount)(info, &mut rank))?;
@@ -236,7 +240,7 @@ fn type_and_shape(value: &Value) -> Result<(DataType, [u64; MAX_RANK], usize), M
         Ok((dtype, dims, rank))
     };
     let result = read();
-    // SAFETY: `info` is ours, and nothing refers to it any more.
+    // SAFETY: `info` is ours and no longer used.
     unsafe { (api().ReleaseTensorTypeAndShapeInfo)(info) };
     result
 }
@@ -254,9 +258,9 @@ pub(crate) fn byte_len(dtype: DataType, shape: Shape<'_>) -> Option<usize> {
     usize::try_from(bits.div_ceil(8)).ok()
 }
 
-/// Whether ONNX Runtime can read the tensor's elements where they lie.
+/// Whether ONNX Runtime can read the tensor's elements in place.
 fn is_aligned(tensor: &Tensor<'_>) -> bool {
-    // A complex number is two numbers, so nothing needs more than eight bytes.
+    // A complex number is two numbers, so eight bytes suffice for every type.
     let alignment = (tensor.dtype.bits() as usize / 8).clamp(1, align_of::<u64>());
     (tensor.data.as_ptr() as usize).is_multiple_of(alignment)
 }
@@ -270,7 +274,7 @@ fn realign(data: &[u8]) -> Vec<u64> {
     data.chunks(size_of::<u64>()).map(word).collect()
 }
 
-/// Most types have the same number in ONNX and in ONNX Runtime, but not the newest.
+/// The newest types have different numbers in ONNX and in ONNX Runtime.
 pub(crate) const fn runtime_type(dtype: DataType) -> RuntimeType {
     match dtype {
         DataType::F32 => RuntimeType::ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT,
@@ -311,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_type_has_a_number_of_its_own() {
+    fn every_type_has_a_unique_number() {
         for &dtype in DataType::ALL {
             assert_eq!(data_type(runtime_type(dtype) as i32), Some(dtype));
         }

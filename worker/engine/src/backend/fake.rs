@@ -1,6 +1,6 @@
-//! A network without a runtime: it checks its inputs as a real one does and answers with a function.
+//! A network without a runtime, for tests. It checks its inputs like a real network; a function computes the outputs.
 //!
-//! For tests of whoever runs models. It must be as deterministic as the function that it is given.
+//! It must be as deterministic as its function.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::{EngineFault, Model, ModelFault, Network, Signature};
 type Take<'t> = dyn FnMut(&[Tensor<'_>]) + 't;
 type Answer = dyn Fn(&[&Tensor<'_>], &mut Take<'_>) -> Result<(), ModelFault> + Send + Sync;
 
-/// A network whose runs are a function of the inputs, given in the signature's order.
+/// A network on a function. The function receives the inputs in the signature's order.
 #[derive(Clone)]
 pub struct FakeNetwork {
     signature: Arc<Signature>,

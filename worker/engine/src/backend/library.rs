@@ -1,6 +1,6 @@
-//! Loading the ONNX Runtime library: explicitly, before anything else needs it, once per process.
+//! Loads the ONNX Runtime library: explicitly, before its first use, once per process.
 //!
-//! The crate `ort` panics on a library that it cannot use, so every way to fail is tried here first.
+//! The crate `ort` panics on an unusable library, so every possible failure is checked here first.
 
 use std::{
     error::Error,
@@ -17,16 +17,16 @@ use crate::{EngineFault, Provider, fault::one_line, limits::MIN_RUNTIME_MINOR};
 /// The loaded library. Cheap to clone; it stays loaded until the process ends.
 #[derive(Debug, Clone)]
 pub struct Runtime {
-    /// As the library says it, such as `1.31.1`.
+    /// The library's own version, such as `1.31.1`.
     pub version: String,
     pub path: PathBuf,
-    /// The execution providers that the library was built with.
+    /// The execution providers in this build of the library.
     pub providers: Vec<String>,
     pub(crate) environment: Environment,
 }
 
 impl Runtime {
-    /// Whether the library was built with this provider.
+    /// Whether this build of the library has the provider.
     pub fn has(&self, provider: Provider) -> bool {
         self.providers.iter().any(|name| name == provider.long_name())
     }
@@ -41,12 +41,12 @@ impl Runtime {
 /// ONNX Runtime allows one environment per process and cannot be unloaded, so the first success stays.
 static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
-/// The name in the environment by which ONNX Runtime is told not to report on its use.
+/// The environment variable to disable ONNX Runtime's telemetry.
 pub(crate) const TELEMETRY: &str = "ORT_DISABLE_TELEMETRY";
 
-/// Loads the library at `path`, or else the one beside this program, or else the one that the system finds.
+/// Loads the library from `path`, from beside this program, or from the system's search path, in this order.
 ///
-/// A second call gives the same runtime; for another path it is a fault. A failed call may be repeated.
+/// A second call returns the same runtime, or a fault if its path differs. A failed call may be repeated.
 pub fn load_runtime(path: Option<&Path>) -> Result<Runtime, EngineFault> {
     let path = locate(path);
     let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,7 +57,7 @@ pub fn load_runtime(path: Option<&Path>) -> Result<Runtime, EngineFault> {
     }
 }
 
-/// Where to load from. A name without a folder is left to the system unless it lies beside this program.
+/// The path to load. The system resolves a bare name unless the file is beside this program.
 fn locate(path: Option<&Path>) -> PathBuf {
     use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
     let default = PathBuf::from(format!("{DLL_PREFIX}onnxruntime{DLL_SUFFIX}"));
@@ -74,8 +74,8 @@ fn has_folder(path: &Path) -> bool {
 }
 
 fn load(path: PathBuf) -> Result<Runtime, EngineFault> {
-    keep_to_ourselves();
-    // Held until `ort` has loaded it too, so that it is not unloaded and read again in between.
+    disable_telemetry();
+    // Held until `ort` has loaded it too, so that it is not unloaded in between.
     let (_library, version) = probe(&path)?;
     let did_not_start = |why: String| EngineFault::DidNotStart { path: path.clone(), why: one_line(&why) };
     let builder = ort::init_from(&path).map_err(|why| did_not_start(why.to_string()))?;
@@ -90,41 +90,41 @@ fn load(path: PathBuf) -> Result<Runtime, EngineFault> {
     Ok(Runtime { version, path, providers, environment })
 }
 
-/// From 1.29 on, official builds write what they learn of models and machine to a database in the user's home folder, and
-/// send it to their maker. They do so while they start, before `with_telemetry` is heard, but for this name.
-fn keep_to_ourselves() {
+/// Since 1.29, official builds record facts about models and machine in the user's home folder and upload them.
+/// They do so during start-up, before `with_telemetry` takes effect. Only this variable prevents it.
+fn disable_telemetry() {
     if std::env::var_os(TELEMETRY).is_none() {
-        // SAFETY: whatever else reads the environment of this process in Rust shares a lock with this; native code that
-        // reads it is what is about to be loaded. It is done once, when a program starts, under the lock of `LOADED`.
+        // SAFETY: Rust code reads the environment under a lock shared with this call. The only native reader is the
+        // library, and it is not loaded yet. This runs once, at program start, under the lock of `LOADED`.
         unsafe { std::env::set_var(TELEMETRY, "1") };
     }
 }
 
-/// Opens the library and asks for its version and its API, as `ort` will.
+/// Opens the library and queries its version and its API, as `ort` will.
 fn probe(path: &Path) -> Result<(Library, String), EngineFault> {
     if has_folder(path) && !path.exists() {
         return Err(EngineFault::LibraryMissing { path: path.into() });
     }
-    // SAFETY: loading a library runs its initialisers. The operator names the file, as they name this program.
+    // SAFETY: loading a library runs its initialisers. The operator chose the file, as they chose this program.
     let library = unsafe { Library::new(path) }.map_err(|why| unusable(path, &why))?;
-    let stranger = || EngineFault::NotOnnxRuntime { path: path.into() };
+    let not_onnx_runtime = || EngineFault::NotOnnxRuntime { path: path.into() };
     type GetApiBase = unsafe extern "C" fn() -> *const sys::OrtApiBase;
-    // SAFETY: this is the type that every ONNX Runtime gives the one symbol that it exports.
-    let get: Symbol<'_, GetApiBase> = unsafe { library.get("OrtGetApiBase") }.map_err(|_| stranger())?;
-    // SAFETY: the function takes nothing and gives null or a table with the library's own lifetime.
-    let base = unsafe { get().as_ref() }.ok_or_else(stranger)?;
+    // SAFETY: ONNX Runtime exports this symbol with this type in every version.
+    let get: Symbol<'_, GetApiBase> = unsafe { library.get("OrtGetApiBase") }.map_err(|_| not_onnx_runtime())?;
+    // SAFETY: the function has no arguments and returns null or a table with the library's lifetime.
+    let base = unsafe { get().as_ref() }.ok_or_else(not_onnx_runtime)?;
     // SAFETY: the table's functions may be called at any time; the version is a constant C string.
     let version = unsafe { CStr::from_ptr((base.GetVersionString)()) }.to_string_lossy().into_owned();
     let wrong = || EngineFault::WrongVersion { path: path.into(), version: one_line(&version) };
-    // The version is asked first: a library prints a complaint of its own when it lacks an API.
-    // SAFETY: as above; the function gives null for an API that it lacks.
+    // The version is checked first: a library prints a complaint when it lacks an API.
+    // SAFETY: as above; the function returns null for an unknown API.
     if !is_supported(&version) || unsafe { (base.GetApi)(MIN_RUNTIME_MINOR) }.is_null() {
         return Err(wrong());
     }
     Ok((library, version))
 }
 
-/// The loader's own words are the cause of the fault, not its text.
+/// The loader's message is the source of its error, not the error's text.
 fn unusable(path: &Path, why: &libloading::Error) -> EngineFault {
     let cause = why.source().map_or_else(|| why.to_string(), ToString::to_string);
     EngineFault::LibraryUnusable { path: path.into(), why: one_line(&cause) }
@@ -137,7 +137,7 @@ fn is_supported(version: &str) -> bool {
 
 fn providers() -> ort::Result<Vec<String>> {
     let (mut names, mut len) = (std::ptr::null_mut(), 0);
-    // SAFETY: both places are ours to be written to.
+    // SAFETY: `names` and `len` are ours to write to.
     unsafe { ort::Error::result_from_status((ort::api().GetAvailableProviders)(&mut names, &mut len)) }?;
     let mut found = Vec::new();
     for index in 0..usize::try_from(len).unwrap_or(0) {
@@ -145,12 +145,12 @@ fn providers() -> ort::Result<Vec<String>> {
         let name = unsafe { CStr::from_ptr(*names.add(index)) };
         found.push(name.to_string_lossy().into_owned());
     }
-    // SAFETY: these are the pointer and the length that the library gave; nothing refers to them any more.
+    // SAFETY: pointer and length come from the library and are no longer used.
     unsafe { ort::Error::result_from_status((ort::api().ReleaseAvailableProviders)(names, len)) }?;
     Ok(found)
 }
 
-/// ONNX Runtime would write to standard error by itself.
+/// Without a logger, ONNX Runtime writes to standard error.
 fn log(level: LogLevel, _category: &str, _id: &str, location: &str, message: &str) {
     match level {
         LogLevel::Verbose | LogLevel::Info => {
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_version_that_serves_is_the_stated_minimum() {
+    fn the_oldest_supported_version_is_the_stated_minimum() {
         for version in ["1.17.0", "1.31.1", "1.100.0-dev"] {
             assert!(is_supported(version), "{version}");
         }

@@ -1,7 +1,7 @@
 //! Networks and sessions on ONNX Runtime.
 //!
-//! Sessions are made by the crate `ort`; runs go to ONNX Runtime's C API directly, since `ort` describes every
-//! output anew on each run, which costs a tiny model more than its own work.
+//! The crate `ort` creates the sessions. Runs call ONNX Runtime's C API directly: on every run, `ort` queries the type
+//! of each output, and for a tiny model that costs more than the run.
 
 use std::{
     ffi::{CString, c_char},
@@ -31,27 +31,27 @@ use crate::{Dim, EngineFault, Model, ModelFault, Network, Options, Port, Provide
 /// One ONNX model on ONNX Runtime.
 pub struct OnnxNetwork {
     runtime: Runtime,
-    /// Whose it is, for the log.
+    /// The model's name for the log.
     label: Arc<str>,
     options: Options,
     signature: Arc<Signature>,
     sessions: Sessions,
 }
 
-/// Where a lane's session comes from.
+/// The source of a lane's session.
 enum Sessions {
-    /// ONNX Runtime lets several threads run one session, and locks where a provider does not.
+    /// Several threads may run one session. ONNX Runtime locks if a provider requires it.
     One(Arc<Session>),
     Each {
-        /// Kept for the sessions still to come.
+        /// Kept for later sessions.
         bytes: Vec<u8>,
-        /// The session that told the signature, until the first lane takes it.
+        /// The session from loading, until the first lane takes it.
         spare: Mutex<Option<Session>>,
     },
 }
 
 impl OnnxNetwork {
-    /// Checks the model and makes its first session, which is what finds most faults.
+    /// Checks the model and creates its first session. That session reveals most faults.
     pub fn load(runtime: &Runtime, bytes: impl AsRef<[u8]>, options: Options) -> Result<Self, EngineFault> {
         let bytes = bytes.as_ref();
         examine(bytes, &options)?;
@@ -75,7 +75,7 @@ impl OnnxNetwork {
         Ok(Self { runtime, label, options, signature: Arc::new(signature), sessions })
     }
 
-    /// Gives it a name in the log.
+    /// Sets the model's name for the log.
     pub fn named(mut self, label: impl Into<Arc<str>>) -> Self {
         self.label = label.into();
         self
@@ -110,13 +110,13 @@ fn open(runtime: &Runtime, bytes: &[u8], options: Options) -> ort::Result<Sessio
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(options.threads)?
         .with_inter_threads(1)?
-        // Lanes share the processors with each other: a thread that waits must not burn one.
+        // Lanes share the processors, so a waiting thread must not spin.
         .with_intra_op_spinning(false)?
-        // Its plans are kept for every shape ever seen, without a bound, and runs measured no slower without.
+        // It keeps a plan for every shape without a bound, and runs are equally fast without it.
         .with_memory_pattern(false)?
-        // Without this, ONNX Runtime guesses; what was screened must be what is read.
+        // Otherwise ONNX Runtime guesses the format. It must be the screened one.
         .with_config_entry("session.load_model_format", if is_ort_format(bytes) { "ORT" } else { "ONNX" })?;
-    // The processor's own provider is there anyway; it is named only to be set up.
+    // The processor's provider is always present. It is listed only to configure it.
     let processor = CPU::default().with_arena_allocator(false).build().error_on_failure();
     let device = match options.provider {
         Provider::Cpu => None,
@@ -149,7 +149,7 @@ fn port(outlet: &Outlet) -> Result<Port, EngineFault> {
         return Err(no_tensor());
     };
     let dtype = data_type(sys::ONNXTensorElementDataType::from(*ty) as i32).ok_or_else(no_tensor)?;
-    // ONNX Runtime says -1 where the size is open.
+    // ONNX Runtime returns -1 for an open size.
     let dim = |(size, symbol): (&i64, &String)| u64::try_from(*size).map_or(Dim::Symbolic(symbol.clone()), Dim::Fixed);
     let shape = shape.iter().zip(dimension_symbols.iter()).map(dim).collect();
     Ok(Port { name: outlet.name().into(), dtype, shape })
@@ -178,9 +178,9 @@ impl OnnxModel {
         let mut outputs: Few<_> = self.outputs.pointers.iter().map(|_| ptr::null_mut()).collect();
         let Self { session, timer, inputs: input_names, outputs: output_names, .. } = self;
         let ran = timer.time(|options| {
-            // SAFETY: there are as many input values as input names, in the same order, as the signature ordered them,
-            // and as many places for outputs as output names; all of them and the options live until the call returns.
-            // A session may be run by several threads at once.
+            // SAFETY: input values and input names have the same number and order, since the signature ordered them.
+            // There is a place for each output name. All of them and the options live until the call returns.
+            // Several threads may run a session at once.
             unsafe {
                 check((api().Run)(
                     session.ptr().cast_mut(),
@@ -194,8 +194,8 @@ impl OnnxModel {
                 ))
             }
         });
-        // SAFETY: each is null or a value made for us. They are taken over before the fault is looked at, so that
-        // what a failed run did make is released.
+        // SAFETY: each is null or a value for us to own. They are owned before the fault is returned, so that the
+        // outputs of a failed run are released.
         let values = outputs.into_iter().map(|value| unsafe { Value::own(value) });
         let values: Few<_> = values.collect();
         ran?;
@@ -220,13 +220,13 @@ impl Model for OnnxModel {
     }
 }
 
-/// Names as ONNX Runtime wants them on every run.
+/// Names in the form required by ONNX Runtime's run call.
 struct Names {
     pointers: Vec<*const c_char>,
     _owned: Vec<CString>,
 }
 
-// SAFETY: the pointers are to the heap memory of the strings beside them, which move with them and never change.
+// SAFETY: the pointers refer to the heap memory of `_owned`, which moves with them and never changes.
 unsafe impl Send for Names {}
 
 impl Names {

@@ -1,7 +1,6 @@
-//! Networks and sessions on tract, which is written in Rust and needs no library: for machines without ONNX Runtime.
+//! Networks and sessions on tract, for machines without ONNX Runtime. It is written in Rust and needs only this program.
 //!
-//! It plans a model anew for each shape of its inputs, and keeps the last few plans. It cannot be stopped: a run takes as long
-//! as it takes.
+//! It plans a model separately for each shape of its inputs and keeps the latest plans. A run cannot be stopped.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,7 +22,7 @@ use crate::{Dim, EngineFault, Model, ModelFault, Network, Options, Port, Signatu
 /// One ONNX model on tract.
 pub struct TractNetwork(Arc<Shared>);
 
-/// What all sessions of a model have together.
+/// The shared part of a model's sessions.
 struct Shared {
     signature: Signature,
     model: InferenceModel,
@@ -33,12 +32,12 @@ struct Shared {
 type Dims = Few<Few<usize>>;
 type Plan = Arc<TypedRunnableModel>;
 
-/// Plans by the shapes that they are for, the one used last at the end.
+/// Plans with their input shapes, the most recently used one last.
 #[derive(Default)]
 struct Plans(Vec<(Dims, Plan)>);
 
 impl TractNetwork {
-    /// Checks the model; plans it, if its shapes are fixed.
+    /// Checks the model, and plans it if its shapes are fixed.
     pub fn load(bytes: &[u8], options: Options) -> Result<Self, EngineFault> {
         examine(bytes, &options)?;
         if !options.provider.is_cpu() {
@@ -66,16 +65,16 @@ impl Network for TractNetwork {
     }
 }
 
-/// Whatever tract does, in words: it panics on some models and on some inputs.
+/// Runs tract and returns its error or panic as text. It panics on some models and inputs.
 fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(done) => done.map_err(|why| one_line(&format!("{why:#}"))),
-        Err(_) => Err("it panicked; the log says where".into()),
+        Err(_) => Err("it panicked; see the log for the location".into()),
     }
 }
 
 fn read(bytes: &[u8]) -> TractResult<Result<(Signature, InferenceModel), EngineFault>> {
-    // What a model says of the shapes of its outputs is often wrong, and never needed.
+    // Models often declare wrong output shapes, and they are not needed.
     let onnx = tract_onnx::onnx().with_ignore_output_shapes(true);
     let proto = onnx.proto_model_for_read(&mut &*bytes)?;
     let signature = match proto.graph.as_ref().map(signature).transpose() {
@@ -83,7 +82,7 @@ fn read(bytes: &[u8]) -> TractResult<Result<(Signature, InferenceModel), EngineF
         Err(fault) => return Ok(Err(fault)),
     };
     let model = onnx.model_for_proto_model(&proto)?;
-    // tract keeps what it does not know until it would run it.
+    // tract keeps unknown operators until it runs them.
     let unknown = model.nodes().iter().map(|node| node.op.name()).find(|name| name.starts_with(UNKNOWN));
     Ok(match unknown {
         Some(name) => Err(EngineFault::TractRefused(one_line(&format!("{name} is not implemented")))),
@@ -123,7 +122,7 @@ fn port(info: &pb::ValueInfoProto) -> Result<Port, EngineFault> {
     Ok(Port { name: info.name.clone(), dtype, shape })
 }
 
-/// Strings, and what has less or more than a plain number, tract either lacks or cannot be given without unsafe code.
+/// tract lacks strings and the types below a byte, or accepts them only from unsafe code.
 const fn datum_type(dtype: DataType) -> Option<DatumType> {
     Some(match dtype {
         DataType::Bool => DatumType::Bool,
@@ -142,7 +141,7 @@ const fn datum_type(dtype: DataType) -> Option<DatumType> {
     })
 }
 
-/// The shapes of all inputs, if none is open.
+/// The shapes of all inputs if all are fixed.
 fn fixed(signature: &Signature) -> Option<Dims> {
     let size = |dim: &Dim| match dim {
         Dim::Fixed(size) => usize::try_from(*size).ok(),
@@ -152,7 +151,7 @@ fn fixed(signature: &Signature) -> Option<Dims> {
 }
 
 impl Shared {
-    /// The plan for inputs of these shapes. It is made without holding up those who have theirs.
+    /// The plan for inputs of these shapes. Planning does not block other runs.
     fn plan(&self, dims: Dims) -> Result<Plan, String> {
         if let Some(plan) = self.plans().find(&dims) {
             return Ok(plan);
@@ -213,18 +212,18 @@ impl Model for TractModel {
     }
 }
 
-/// A tensor of tract's own with the same elements.
+/// Copies a tensor into one of tract's.
 fn value(tensor: &Tensor<'_>, name: &str) -> Result<TValue, ModelFault> {
     let unfit = |what: &str| ModelFault::bad_data(name, what);
     if byte_len(tensor.dtype, tensor.shape) != Some(tensor.data.len()) {
-        return Err(unfit("not as many bytes as its shape says"));
+        return Err(unfit("its number of bytes does not match its shape"));
     }
     if tensor.dtype == DataType::Bool && tensor.data.iter().any(|&byte| byte > 1) {
         return Err(unfit("a bool is neither 0 nor 1"));
     }
     let dims = tensor.shape.iter().map(usize::try_from).collect::<Result<Few<_>, _>>();
     let dims = dims.map_err(|_| unfit("a dimension is larger than memory"))?;
-    let dtype = datum_type(tensor.dtype).ok_or_else(|| unfit("tract has no such type"))?;
+    let dtype = datum_type(tensor.dtype).ok_or_else(|| unfit("tract does not support its type"))?;
     let made = guarded(|| {
         let mut made = Value::zero_dt(dtype, &dims)?;
         made.as_bytes_mut().copy_from_slice(tensor.data);
@@ -239,7 +238,7 @@ struct Output {
 }
 
 impl Output {
-    /// Of the type that the model says: tract computes with dimensions where ONNX has integers.
+    /// Casts the output to the model's type: tract computes integers of ONNX as dimensions.
     fn read((value, port): (TValue, &Port)) -> TractResult<Self> {
         let value = Value::clone(&value);
         let value = match datum_type(port.dtype) {

@@ -1,7 +1,7 @@
-//! Whether messages may share a run of a model: by what it declares, and by trying it.
+//! Decides whether messages may share a run of a model, by its declaration and by a test run.
 //!
-//! It promises that a model which mixes rows, so that a neighbour would change a message's result, is found where
-//! made-up inputs can show it. It must never be a fault of the model that it cannot be tried on made-up inputs.
+//! Guarantees: it rejects a model if rows of made-up inputs change each other's results.
+//! It must never reject a model for failing on made-up inputs.
 
 use inferbus_abi::frame::{DataType, Shape, Tensor};
 
@@ -13,17 +13,18 @@ use crate::{Dim, Model, Port, Signature};
 /// Why messages cannot share a run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoStack {
-    #[error("the model's {port:?} is {text}: its first dimension is not open, so messages cannot share a run")]
+    #[error("the model's {port:?} is {text}: its first dimension is fixed, so messages cannot share a run")]
     Fixed { port: String, text: String },
-    #[error("the model's {port:?} is {dtype}, which cannot be split by rows")]
+    #[error("the model's {port:?} is {dtype}: this type cannot be split by rows")]
     Type { port: String, dtype: DataType },
     #[error("the model has no inputs to stack")]
     NoInputs,
     #[error(
-        "rows of one run change each other's {output:?}, so a message's result would depend on its neighbours; serve the model without engine.batch"
+        "rows of one run change each other's {output:?}, so a message's result would depend on its neighbours; \
+         serve the model without engine.batch"
     )]
     Mixes { output: String },
-    #[error("two rows in one run do not give two rows of {output:?}")]
+    #[error("two rows in one run do not produce two rows of {output:?}")]
     Rows { output: String },
 }
 
@@ -54,7 +55,7 @@ fn declared(port: &Port) -> Result<(), NoStack> {
     }
     match port.shape.first() {
         Some(Dim::Fixed(_)) => Err(NoStack::Fixed { port: port.name.clone(), text: port.to_string() }),
-        // A model may leave even the rank open.
+        // Even the rank may be open.
         Some(Dim::Symbolic(_)) | None => Ok(()),
     }
 }
@@ -67,7 +68,7 @@ fn together(
 ) -> Result<(), NoStack> {
     let mut stacks = Stacks::new(signature, usize::MAX);
     for sample in samples {
-        // What ran alone fits, and has the shape of the other.
+        // Samples fit: they ran individually, and they have the same shape.
         let _ = stacks.push(&sample.iter().map(Sample::tensor).collect::<Few<_>>());
     }
     let mut verdict = Ok(());
@@ -98,7 +99,7 @@ struct Sample<'p> {
 }
 
 impl<'p> Sample<'p> {
-    /// One for each input; none where an input has no size that could be made up.
+    /// One sample per input; `None` if a size cannot be made up.
     fn all(signature: &'p Signature, seed: u64) -> Option<Vec<Self>> {
         signature.inputs.iter().map(|port| Self::of(port, seed)).collect()
     }
@@ -122,7 +123,7 @@ impl<'p> Sample<'p> {
     }
 }
 
-/// Zero or one for whole numbers, which every table has a place for; something between for others.
+/// Zero or one for integers, a valid index into any table; a number between them for floats.
 fn element(dtype: DataType, state: &mut u64) -> Vec<u8> {
     *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
     let high = *state >> 33;
@@ -130,7 +131,7 @@ fn element(dtype: DataType, state: &mut u64) -> Vec<u8> {
     match dtype {
         DataType::F32 => share.to_le_bytes().to_vec(),
         DataType::F64 => f64::from(share).to_le_bytes().to_vec(),
-        // Halves of either kind: the bits of 0.5 to 1.
+        // 16-bit floats: the bits of 0.5 to 1.
         DataType::F16 => (0x3800 | (high & 0x3ff) as u16).to_le_bytes().to_vec(),
         DataType::Bf16 => (0x3f00 | (high & 0x7f) as u16).to_le_bytes().to_vec(),
         _ => {
@@ -143,7 +144,7 @@ fn element(dtype: DataType, state: &mut u64) -> Vec<u8> {
     }
 }
 
-/// An output that outlives its run.
+/// A copy of an output.
 struct Kept {
     shape: Vec<u64>,
     data: Vec<u8>,
@@ -154,11 +155,11 @@ impl Kept {
         Self { shape: output.shape.iter().collect(), data: output.data.to_vec() }
     }
 
-    /// Whether the numbers are the same but for the order in which a larger run may add up. `scale` is how large they get.
+    /// Whether the numbers are equal, except for the order of additions in a larger run. `scale` is their magnitude.
     fn is_like(&self, output: &Tensor<'_>, scale: f64) -> bool {
-        // No neighbour's share in a result is as small as this.
+        // The influence of a neighbour is larger than this.
         const NEAR: f64 = 1e-3;
-        // Of half floats, whose own steps are not much smaller.
+        // For 16-bit floats: their own steps are not much smaller.
         const NEAR_HALF: f64 = 2e-2;
         if !self.shape.iter().copied().eq(output.shape.iter()) || self.data.len() != output.data.len() {
             return false;
@@ -177,7 +178,7 @@ impl Kept {
     }
 }
 
-/// The floats in a tensor; none of other types.
+/// The floats in a tensor; empty for other types.
 fn numbers(dtype: DataType, data: &[u8]) -> Box<dyn Iterator<Item = f64> + '_> {
     let halves = || data.as_chunks().0.iter().map(|bytes| u16::from_le_bytes(*bytes));
     match dtype {

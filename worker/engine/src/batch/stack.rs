@@ -1,8 +1,8 @@
-//! Several messages in one run: their tensors stacked along the first dimension, and the outputs split again.
+//! Stacks the tensors of several messages along the first dimension for one run, and splits the outputs.
 //!
-//! It promises that messages are stacked only with others of the same shape, that each gets back exactly its own
-//! rows, and that a stack which cannot be run or split says so, so that each message can be run by itself. It must
-//! never decide whether a model may be stacked at all: `sharing.rs` does.
+//! Guarantees: messages share a stack only with the same shape, and each gets exactly its own rows.
+//! If a stack cannot be run or split, it returns a fault, and each message can be run individually.
+//! It must never decide whether a model may be stacked; `can_stack.rs` does.
 
 use std::ops::Range;
 
@@ -12,10 +12,10 @@ use crate::backend::byte_len;
 use crate::signature::Few;
 use crate::{Model, ModelFault, Signature};
 
-/// Messages on their way into one run of a model, or into a few where their shapes differ.
+/// Messages for one run of a model, or for several runs if their shapes differ.
 pub struct Stacks<'s> {
     signature: &'s Signature,
-    /// Bytes of inputs that one stack holds at most, unless a single message has more.
+    /// The most bytes of inputs in one stack. A single message may have more.
     room: usize,
     stacks: Vec<Stack>,
 }
@@ -25,7 +25,7 @@ impl<'s> Stacks<'s> {
         Self { signature, room, stacks: Vec::new() }
     }
 
-    /// Copies a message's tensors onto a stack that they fit, and says which; it is that stack's last member now.
+    /// Copies a message's tensors onto a fitting stack, as its last member, and returns the stack's index.
     pub fn push(&mut self, tensors: &[Tensor<'_>]) -> Result<usize, ModelFault> {
         let ordered = self.signature.order(tensors)?;
         for (tensor, port) in ordered.iter().zip(&self.signature.inputs) {
@@ -33,7 +33,7 @@ impl<'s> Stacks<'s> {
                 let got = tensor.data.len();
                 return Err(ModelFault::bad_data(
                     &port.name,
-                    format_args!("{got} bytes, not those of {}", tensor.shape),
+                    format_args!("{got} bytes do not match {}", tensor.shape),
                 ));
             }
         }
@@ -50,17 +50,17 @@ impl<'s> Stacks<'s> {
         Ok(index)
     }
 
-    /// Of all inputs on all stacks.
+    /// The bytes of all inputs on all stacks.
     pub fn bytes(&self) -> usize {
         self.stacks.iter().map(Stack::bytes).sum()
     }
 
-    /// The stacks, each with how many messages it has.
+    /// The stacks, each with its number of messages.
     pub fn iter(&self) -> impl Iterator<Item = (&Stack, usize)> {
         self.stacks.iter().map(|stack| (stack, stack.members.len()))
     }
 
-    /// Runs a stack, and lends each member's outputs to `each`, in order. Nothing is lent where this is a fault.
+    /// Runs a stack and lends each member's outputs to `each`, in order. After a fault, `each` was not called.
     pub fn run(
         &self,
         stack: &Stack,
@@ -80,7 +80,7 @@ impl<'s> Stacks<'s> {
         split
     }
 
-    /// Runs one member of a stack by itself.
+    /// Runs one member of a stack individually.
     pub fn run_alone(
         &self,
         stack: &Stack,
@@ -92,7 +92,7 @@ impl<'s> Stacks<'s> {
         self.lend(stack, &rows, &mut |inputs| model.run(inputs, take))
     }
 
-    /// The inputs in some rows of a stack.
+    /// Lends the inputs in some rows of a stack.
     fn lend(
         &self,
         stack: &Stack,
@@ -104,7 +104,7 @@ impl<'s> Stacks<'s> {
             .map(|(column, port)| {
                 let shape = Shape::from(&*column.dims);
                 let whole = Tensor { name: &port.name, dtype: column.dtype, shape, data: &column.data };
-                // One that cannot be stacked is its stack's only member, and keeps its own shape.
+                // In a closed stack, the only member keeps its own shape.
                 if stack.open { Cut::of(&whole, stack.rows(), rows) } else { Cut::whole(&whole) }
             })
             .collect();
@@ -115,16 +115,16 @@ impl<'s> Stacks<'s> {
 /// Messages of one shape.
 pub struct Stack {
     columns: Few<Column>,
-    /// Which rows are whose.
+    /// The rows of each member.
     members: Vec<Range<u64>>,
-    /// Whether all inputs have the same number of rows, so that more messages can be put below.
+    /// Whether all inputs have the same number of rows, so that more messages can be appended.
     open: bool,
 }
 
 /// One input of the model, of all members.
 struct Column {
     dtype: DataType,
-    /// As the first member has them.
+    /// The dimensions of the first member.
     dims: Few<u64>,
     data: Vec<u8>,
 }
@@ -175,13 +175,13 @@ struct Cut<'a> {
 }
 
 impl<'a> Cut<'a> {
-    /// Of a tensor that has `all` rows.
+    /// Cuts `rows` out of a tensor with `all` rows.
     fn of(tensor: &Tensor<'a>, all: u64, rows: &Range<u64>) -> Self {
         let mut cut = Self::whole(tensor);
         if let Some(first) = cut.dims.first_mut() {
             *first = rows.end - rows.start;
         }
-        // Every row has the same length, since types smaller than a byte are not stacked.
+        // Every row has the same length: types smaller than a byte are not stacked.
         let row = tensor.data.len() as u64 / all.max(1);
         let place = |row_number: u64| usize::try_from(row * row_number).unwrap_or(usize::MAX);
         cut.data = tensor.data.get(place(rows.start)..place(rows.end)).unwrap_or_default();
@@ -197,12 +197,12 @@ impl<'a> Cut<'a> {
     }
 }
 
-/// Whether rows of this type can be put below one another, byte by byte.
+/// Whether rows of this type can be concatenated as bytes.
 pub(crate) fn has_plain_rows(dtype: DataType) -> bool {
     dtype != DataType::String && dtype.bits().is_multiple_of(8)
 }
 
-/// The first dimension of all inputs, if it is the same and there is something in it.
+/// The first dimension of all inputs, if it is the same and not zero.
 fn common_rows(tensors: &[&Tensor<'_>]) -> Option<u64> {
     let mut all = tensors.iter().map(|tensor| tensor.shape.iter().next().filter(|_| has_plain_rows(tensor.dtype)));
     let first = all.next()??;
@@ -213,7 +213,7 @@ fn all_have_rows(outputs: &[Tensor<'_>], rows: u64) -> Result<(), ModelFault> {
     let whole = |output: &&Tensor<'_>| has_plain_rows(output.dtype) && output.shape.iter().next() == Some(rows);
     match outputs.iter().find(|output| !whole(output)) {
         Some(output) => Err(ModelFault::failed(format_args!(
-            "its output {:?} of shape {} cannot be split into the {rows} rows that went in",
+            "its output {:?} of shape {} cannot be split into the {rows} rows of the input",
             output.name, output.shape
         ))),
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! Which operator sets a model was written for, as its file says.
+//! The operator sets declared in a model's file.
 
 use super::protobuf::{Reader, Value};
 use crate::EngineFault;
@@ -8,7 +8,7 @@ const MODEL_OPSET: u64 = 8;
 const OPSET_DOMAIN: u64 = 1;
 const OPSET_VERSION: u64 = 2;
 
-/// Each domain and its version: `ai.onnx 17`.
+/// Each domain with its version: `ai.onnx 17`.
 pub fn opsets(model: &[u8]) -> Result<Vec<String>, EngineFault> {
     let mut found = Vec::new();
     let mut reader = Reader::new(model, 0);
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_domain_is_told_with_its_version() {
+    fn every_domain_is_listed_with_its_version() {
         let model = b"\x42\x04\x0a\x00\x10\x11\x42\x0e\x0a\x0aai.onnx.ml\x10\x03";
         assert_eq!(opsets(model), Ok(vec!["ai.onnx 17".to_owned(), "ai.onnx.ml 3".to_owned()]));
         assert!(opsets(b"\x42\x7f").is_err());

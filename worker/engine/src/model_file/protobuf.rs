@@ -5,11 +5,11 @@ use crate::{EngineFault, fault::one_line};
 pub(super) enum Value<'a> {
     Number(u64),
     Bytes(&'a [u8]),
-    /// Four or eight bytes; nothing here asks for them.
+    /// Four or eight bytes, never needed here.
     Fixed,
 }
 
-/// Reads protobuf's wire format.
+/// One message, read from front to back.
 pub(super) struct Reader<'a> {
     rest: &'a [u8],
     at: usize,
@@ -25,13 +25,13 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
-    /// The next field's number, where its value starts, and the value.
+    /// The next field's number, the start of its value, and the value.
     pub(super) fn field(&mut self) -> Result<Option<(u64, usize, Value<'a>)>, EngineFault> {
         if self.rest.is_empty() {
             return Ok(None);
         }
         let key = self.varint()?;
-        // Protobuf drops what is above 32 bits here, and so must we, or a field could hide from us there.
+        // Protobuf drops the bits above the 32nd. So must we, or a field could hide behind them.
         let field = (key & u64::from(u32::MAX)) >> 3;
         let mut at = self.at;
         let value = match key & 7 {
@@ -44,14 +44,14 @@ impl<'a> Reader<'a> {
             }
             5 => self.take(4).map(|_| Value::Fixed)?,
             _ => {
-                return Err(EngineFault::NotOnnx { what: "a field of no known kind", at });
+                return Err(EngineFault::NotOnnx { what: "a field of an unknown kind", at });
             }
         };
         Ok(Some((field, at, value)))
     }
 
     fn take(&mut self, len: usize) -> Result<&'a [u8], EngineFault> {
-        let cut = EngineFault::NotOnnx { what: "a field that is longer than what is left", at: self.at };
+        let cut = EngineFault::NotOnnx { what: "a field longer than the rest of the file", at: self.at };
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(cut)?;
         self.rest = rest;
         self.at += len;
@@ -68,11 +68,11 @@ impl<'a> Reader<'a> {
                 return Ok(number);
             }
         }
-        Err(EngineFault::NotOnnx { what: "a number that does not end", at: start })
+        Err(EngineFault::NotOnnx { what: "a number without an end", at: start })
     }
 }
 
-/// The text in a field: where protobuf finds a field twice, the last one counts.
+/// The text in a field. In protobuf, the last of repeated fields counts.
 pub(super) fn last_text(bytes: &[u8], at: usize, wanted: u64) -> Result<String, EngineFault> {
     let mut text = String::new();
     let mut reader = Reader::new(bytes, at);

@@ -1,15 +1,18 @@
-//! Reads a model's bytes before ONNX Runtime does, for what must not reach it.
+//! Rejects models that are dangerous for ONNX Runtime:
 //!
-//! Tensors with external data make it read files, or even memory, that the model names; the crate `ort` panics on some
-//! inputs that are not tensors; operators that ONNX Runtime does not ship, parts compiled for a device and its own file
-//! format hide what runs; and shapes that no memory holds have ended processes. Everything else is left to ONNX Runtime to
-//! judge, in a process of its own. The work is linear in the bytes and nests no deeper than protobuf allows.
+//! - external data: it makes ONNX Runtime read files, or even memory, at the model's choice;
+//! - inputs and outputs other than tensors: the crate `ort` panics on some of them;
+//! - custom operators, parts compiled for a device and ONNX Runtime's own format: their content cannot be checked;
+//! - absurd shapes: they have crashed processes.
+//!
+//! ONNX Runtime judges everything else, in the trial process. The work is linear in the bytes, and its recursion is as
+//! deep as protobuf allows.
 
 use super::protobuf::{Reader, Value, last_text};
 use crate::limits::{MAX_ELEMENTS, MAX_NESTING};
 use crate::{Allow, EngineFault};
 
-/// The kinds of messages on the way to a tensor or to a shape, as `onnx.proto` has them.
+/// The message types of `onnx.proto` that lead to a tensor or to a shape.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
     Model,
@@ -23,7 +26,7 @@ enum Kind {
     Tensor,
     Port,
     Type,
-    /// A value inside a graph, which may be of any type.
+    /// A value inside a graph, of any type.
     Value,
     ValueType,
     TensorType,
@@ -31,7 +34,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// The kind of message that this field of this kind holds, if it leads anywhere.
+    /// The kind of message in this field, if it leads to a tensor or a shape.
     fn child(self, field: u64) -> Option<Self> {
         Some(match (self, field) {
             (Self::Model, 7) => Self::MainGraph,
@@ -55,7 +58,7 @@ impl Kind {
         })
     }
 
-    /// The field of this kind that holds its name.
+    /// The field with this kind's name.
     const fn name_field(self) -> Option<u64> {
         match self {
             Self::Port | Self::Value => Some(1),
@@ -80,10 +83,10 @@ const DIM_VALUE: u64 = 1;
 const TYPE_TENSOR: u64 = 1;
 const TYPE_DENOTATION: u64 = 6;
 
-/// What ONNX Runtime's own format has in its bytes 4 to 8.
+/// Bytes 4 to 8 of ONNX Runtime's own format.
 const ORT_FORMAT: &[u8] = b"ORTM";
 
-/// The domains whose operators every ONNX Runtime ships.
+/// The operator domains of every ONNX Runtime.
 const SHIPPED: [&str; 7] = [
     "",
     "ai.onnx",
@@ -94,12 +97,12 @@ const SHIPPED: [&str; 7] = [
     "com.microsoft.nchwc",
 ];
 
-/// Whether ONNX Runtime would take it for a file of its own format.
+/// Whether ONNX Runtime would recognise its own format.
 pub(crate) fn is_ort_format(bytes: &[u8]) -> bool {
     bytes.get(4..8) == Some(ORT_FORMAT)
 }
 
-/// Refuses what must not reach ONNX Runtime.
+/// Rejects a dangerous model.
 pub(super) fn screen(bytes: &[u8], allow: Allow) -> Result<(), EngineFault> {
     if is_ort_format(bytes) {
         return if allow.ort_format { Ok(()) } else { Err(EngineFault::OrtFormat) };
@@ -108,7 +111,7 @@ pub(super) fn screen(bytes: &[u8], allow: Allow) -> Result<(), EngineFault> {
     screen.message(Kind::Model, bytes, 0, "", 0)
 }
 
-/// The domains of the functions that the model itself brings.
+/// The domains of the model's own functions.
 fn own_domains(bytes: &[u8]) -> Result<Vec<String>, EngineFault> {
     let mut domains = Vec::new();
     let mut reader = Reader::new(bytes, 0);
@@ -129,7 +132,7 @@ struct Screen {
 }
 
 impl Screen {
-    /// One message at byte `at` of the file, inside the value called `outer` if it is a value's type.
+    /// Screens one message at byte `at` of the file. If it is a value's type, `outer` is the value's name.
     fn message(&self, kind: Kind, bytes: &[u8], at: usize, outer: &str, depth: usize) -> Result<(), EngineFault> {
         if depth > MAX_NESTING {
             return Err(EngineFault::TooDeep);
@@ -192,7 +195,7 @@ fn tensor(bytes: &[u8], at: usize, name: &str) -> Result<(), EngineFault> {
     }
 }
 
-/// The bytes of one element of this type of `onnx.proto`, where it takes whole bytes.
+/// The bytes of one element of this type of `onnx.proto`, unless it is smaller than a byte.
 const fn element_bytes(kind: u64) -> Option<u64> {
     Some(match kind {
         2 | 3 | 9 => 1,
@@ -204,7 +207,7 @@ const fn element_bytes(kind: u64) -> Option<u64> {
     })
 }
 
-/// Refuses a number of elements that does not fit a `u64`, or that nothing here can have.
+/// Rejects an absurd number of elements.
 fn within(elements: Option<u64>, name: &str) -> Result<(), EngineFault> {
     match elements {
         Some(0..=MAX_ELEMENTS) => Ok(()),
@@ -212,7 +215,7 @@ fn within(elements: Option<u64>, name: &str) -> Result<(), EngineFault> {
     }
 }
 
-/// The product of the dimensions in this field, one by one or packed. A negative one is far too large.
+/// The product of the dimensions in this field, single or packed. A negative dimension reads as a huge one.
 fn dims(bytes: &[u8], at: usize, wanted: u64) -> Result<Option<u64>, EngineFault> {
     let mut product = Some(1_u64);
     let mut reader = Reader::new(bytes, at);
@@ -231,7 +234,7 @@ fn dims(bytes: &[u8], at: usize, wanted: u64) -> Result<Option<u64>, EngineFault
     Ok(product)
 }
 
-/// The product of the dimensions whose size is given.
+/// The product of the fixed dimensions.
 fn shape(bytes: &[u8], at: usize) -> Result<Option<u64>, EngineFault> {
     let mut product = Some(1_u64);
     let mut reader = Reader::new(bytes, at);
@@ -240,7 +243,7 @@ fn shape(bytes: &[u8], at: usize) -> Result<Option<u64>, EngineFault> {
             let mut reader = Reader::new(dim, inside);
             while let Some((field, _, value)) = reader.field()? {
                 match value {
-                    // Some exporters write -1 where a size is open.
+                    // Some exporters write -1 for an open size.
                     Value::Number(size) if field == DIM_VALUE && size != u64::MAX => product = times(product, size),
                     _ => {}
                 }
@@ -250,7 +253,7 @@ fn shape(bytes: &[u8], at: usize) -> Result<Option<u64>, EngineFault> {
     Ok(product)
 }
 
-/// Nothing is left of a product once it is too large, though a later dimension were zero.
+/// `None` once the product is too large, even before a later dimension of zero.
 fn times(product: Option<u64>, size: u64) -> Option<u64> {
     product?.checked_mul(size).filter(|product| *product <= MAX_ELEMENTS && size <= MAX_ELEMENTS)
 }
@@ -329,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn graphs_that_nest_for_ever_are_refused() {
+    fn graphs_with_deep_nesting_are_rejected() {
         let mut graph = Vec::new();
         for _ in 0..MAX_NESTING {
             graph = wrap(1, &wrap(5, &wrap(6, &graph)));
@@ -338,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shape_that_nothing_can_have_is_refused_wherever_it_is() {
+    fn an_absurd_shape_is_rejected_in_every_place() {
         let absurd = |name: &str| Err(EngineFault::AbsurdShape { name: name.into() });
         // 2^21 twice, and once -2.
         let large = [0x08, 0x80, 0x80, 0x80, 0x01].repeat(2);
@@ -362,7 +365,7 @@ mod tests {
     }
 
     #[test]
-    fn data_must_be_as_long_as_its_shape_says() {
+    fn data_must_have_the_length_of_its_shape() {
         let tensor = |len| [&[0x08, 2, 0x10, 1][..], &wrap(9, &vec![0; len])].concat();
         assert_eq!(screen(&wrap(7, &wrap(5, &tensor(8)))), Ok(()));
         let refused = EngineFault::WrongLength { tensor: String::new(), found: 7, expected: 8 };
@@ -370,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn only_operators_that_the_runtime_or_the_model_brings_are_taken() {
+    fn only_operators_of_the_runtime_or_the_model_are_accepted() {
         let node = |domain: &[u8]| wrap(1, &[wrap(4, b"Spell"), wrap(7, domain)].concat());
         let refused = EngineFault::UnknownDomain { operator: "Spell".into(), domain: "my.ops".into() };
         assert_eq!(screen(&wrap(7, &node(b"my.ops"))), Err(refused));
@@ -382,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn what_hides_what_runs_is_taken_only_where_it_is_allowed() {
+    fn opaque_models_need_an_allowance() {
         let context = wrap(7, &wrap(1, &[wrap(4, b"EPContext"), wrap(7, b"com.microsoft")].concat()));
         assert_eq!(screen(&context), Err(EngineFault::EpContext));
         let allow = Allow { ep_context: true, ..Allow::default() };
@@ -393,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_protobuf_is_refused_with_the_place() {
+    fn broken_protobuf_is_rejected_with_its_position() {
         let at = |bytes: &[u8]| match screen(bytes) {
             Err(EngineFault::NotOnnx { at, .. }) => Some(at),
             _ => None,

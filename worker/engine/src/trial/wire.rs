@@ -1,10 +1,10 @@
-//! What the parent and the trial process say to each other: a job as arguments one way, an answer of one line the other.
+//! The protocol of the worker and the trial process: a job as arguments, and an answer of one line.
 
 use std::time::Duration;
 
 use crate::{Allow, Options, Provider, Sharing};
 
-/// What the process is to do with the model on its input, and what it may use.
+/// The options for loading the model on standard input, and the bounds.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TrialJob {
     /// Bytes of address space.
@@ -49,20 +49,20 @@ impl TrialJob {
     }
 }
 
-/// What is known of a model that was loaded and run once on zeros.
+/// The facts about a model, loaded and run once on zeros.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrialReport {
-    /// Bytes of memory of its own: one session, after one run.
+    /// Bytes of memory for one session, after one run.
     pub memory: u64,
 }
 
-/// What came of a job.
+/// The outcome of a job.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     Fine(TrialReport),
-    /// In ONNX Runtime's words.
+    /// A message from ONNX Runtime.
     Refused(String),
-    /// In our own.
+    /// A message from the engine.
     Fault(String),
     OutOfMemory,
 }
@@ -77,7 +77,7 @@ impl Answer {
         }
     }
 
-    /// What a whole line says.
+    /// Reads a complete line.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         let line = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
         match line.split_once(' ')? {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_answer_is_one() {
+    fn only_a_complete_line_is_an_answer() {
         for answer in [
             Answer::Fine(TrialReport { memory: 5 }),
             Answer::Refused("no such operator".into()),

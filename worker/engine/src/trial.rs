@@ -2,7 +2,8 @@
 //!
 //! The process loads the model and runs it once on zeros.
 //!
-//! Guarantees: for any model, the caller gets a report or a fault within [`TrialBounds::time`], and the process has ended.
+//! Guarantees: for any model, the caller gets a report or a fault within [`TrialBounds::time`].
+//! The process has then ended.
 
 mod child;
 mod wire;

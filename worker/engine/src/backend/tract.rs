@@ -1,4 +1,4 @@
-//! Networks and sessions on tract, for machines without ONNX Runtime. It is written in Rust and needs only this program.
+//! Networks and sessions on tract, for machines without ONNX Runtime: it is pure Rust, without a library.
 //!
 //! It plans a model separately for each shape of its inputs and keeps the latest plans. A run cannot be stopped.
 

@@ -104,7 +104,7 @@ fn an_element_of_another_kind_is_named() {
 #[test]
 fn the_order_of_the_keys_means_nothing() {
     let sorted =
-        br#"{"id":"7","inputs":[{"data":[[1],[2]],"datatype":"INT16","name":"x","parameters":{"b":[]},"shape":[2,1]}]}"#;
+        br#"{"inputs":[{"data":[[1],[2]],"datatype":"INT16","name":"x","parameters":{"b":[{}]},"shape":[2,1]}]}"#;
     assert_eq!(decoded(JSON, sorted), Ok((DataType::I16, vec![2, 1], vec![1, 0, 2, 0])));
     let wrong = br#"{"inputs":[{"data":[[1],[99999]],"datatype":"INT16","name":"x","shape":[2,1]}]}"#;
     assert!(decoded(JSON, wrong).unwrap_err().contains("element 1: 99999 is out of the range of INT16"));

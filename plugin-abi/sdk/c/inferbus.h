@@ -1,23 +1,25 @@
-/* The plugin contract, version 1, for C: what ABI.md says, as declarations. One file, no library, no other header of ours.
+/* The plugin contract, version 1 (ABI.md), for C: a single header without a library.
  *
- * Include it in exactly one source file. Memory is never freed: the worker puts it back after every message. */
+ * Include it in exactly one source file. Memory is never freed: the worker restores it after every message. */
 #ifndef INFERBUS_H
 #define INFERBUS_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* ---- What a plugin defines ---- */
+/* ---- Exports ---- */
 
 #define INFERBUS_EXPORT(name) __attribute__((export_name(name)))
 
 /* INFERBUS_TRANSFORM(input, len) { ...; return inferbus_output(bytes, count); } */
-#define INFERBUS_TRANSFORM(input, len) INFERBUS_EXPORT("transform") int64_t inferbus_transform(uint8_t *input, uint32_t len)
+#define INFERBUS_TRANSFORM(input, len) \
+    INFERBUS_EXPORT("transform") int64_t inferbus_transform(uint8_t *input, uint32_t len)
 
-/* INFERBUS_INIT(config, len) { ...; return 0; }   Anything but 0 refuses the config. */
-#define INFERBUS_INIT(config, len) INFERBUS_EXPORT("init") int32_t inferbus_init(const char *config, uint32_t len)
+/* INFERBUS_INIT(config, len) { ...; return 0; }   Any value but 0 rejects the config. */
+#define INFERBUS_INIT(config, len) \
+    INFERBUS_EXPORT("init") int32_t inferbus_init(const char *config, uint32_t len)
 
-/* ---- What a plugin may import, each with the entry's grant ---- */
+/* ---- Imports; each needs its grant in the entry ---- */
 
 enum { INFERBUS_ERROR, INFERBUS_WARN, INFERBUS_INFO, INFERBUS_DEBUG, INFERBUS_TRACE };
 
@@ -35,7 +37,7 @@ int32_t inferbus_emit(const char *topic, uint32_t topic_len, const void *payload
 extern uint8_t __heap_base;
 static uintptr_t inferbus_used;
 
-/* Room for len bytes at a multiple of 16, or a null pointer. */
+/* Allocates len bytes at a multiple of 16. Returns a null pointer if memory is exhausted. */
 INFERBUS_EXPORT("alloc") void *inferbus_alloc(uint32_t len) {
     uint64_t start = inferbus_used ? inferbus_used : (uintptr_t)&__heap_base;
     start = (start + INFERBUS_ALIGNMENT - 1) / INFERBUS_ALIGNMENT * INFERBUS_ALIGNMENT;
@@ -50,7 +52,7 @@ INFERBUS_EXPORT("alloc") void *inferbus_alloc(uint32_t len) {
     return (void *)(uintptr_t)start;
 }
 
-/* ---- What transform returns ---- */
+/* ---- Return values of transform ---- */
 
 #define INFERBUS_NOTHING ((int64_t)0)
 
@@ -64,7 +66,7 @@ static inline uint32_t inferbus_length(const char *text) {
     return len;
 }
 
-/* The message is wrong; the text, which ends with a zero byte, says why. */
+/* Rejects the message. The text is the reason and ends with a zero byte. */
 static inline int64_t inferbus_refuse(const char *text) {
     return inferbus_output(text, inferbus_length(text)) | INT64_MIN;
 }
@@ -72,10 +74,10 @@ static inline int64_t inferbus_refuse(const char *text) {
 /* ---- The tensor frame ---- */
 
 enum {
-    INFERBUS_F32 = 1, INFERBUS_U8, INFERBUS_I8, INFERBUS_U16, INFERBUS_I16, INFERBUS_I32, INFERBUS_I64, INFERBUS_STRING,
-    INFERBUS_BOOL, INFERBUS_F16, INFERBUS_F64, INFERBUS_U32, INFERBUS_U64, INFERBUS_COMPLEX64, INFERBUS_COMPLEX128,
-    INFERBUS_BF16, INFERBUS_F8E4M3FN, INFERBUS_F8E4M3FNUZ, INFERBUS_F8E5M2, INFERBUS_F8E5M2FNUZ, INFERBUS_U4, INFERBUS_I4,
-    INFERBUS_F4E2M1, INFERBUS_F8E8M0, INFERBUS_U2, INFERBUS_I2
+    INFERBUS_F32 = 1, INFERBUS_U8, INFERBUS_I8, INFERBUS_U16, INFERBUS_I16, INFERBUS_I32, INFERBUS_I64,
+    INFERBUS_STRING, INFERBUS_BOOL, INFERBUS_F16, INFERBUS_F64, INFERBUS_U32, INFERBUS_U64, INFERBUS_COMPLEX64,
+    INFERBUS_COMPLEX128, INFERBUS_BF16, INFERBUS_F8E4M3FN, INFERBUS_F8E4M3FNUZ, INFERBUS_F8E5M2, INFERBUS_F8E5M2FNUZ,
+    INFERBUS_U4, INFERBUS_I4, INFERBUS_F4E2M1, INFERBUS_F8E8M0, INFERBUS_U2, INFERBUS_I2
 };
 
 static inline uint64_t inferbus_round_up(uint64_t number, uint64_t multiple) {
@@ -87,10 +89,10 @@ static inline uint8_t *inferbus_put(uint8_t *place, uint64_t number, uint32_t by
     return place;
 }
 
-/* A frame of one tensor. Fill the data that it returns with data_len bytes, then return *result from transform.
- * A null pointer means that there is no memory for it. */
-static inline void *inferbus_tensor(uint8_t type, const char *name, uint8_t rank, const uint64_t *shape, uint32_t data_len,
-                                    int64_t *result) {
+/* Allocates a frame of one tensor and returns its data. Write data_len bytes there, then return *result from transform.
+ * Returns a null pointer if memory is exhausted. */
+static inline void *inferbus_tensor(uint8_t type, const char *name, uint8_t rank, const uint64_t *shape,
+                                    uint32_t data_len, int64_t *result) {
     uint32_t name_len = inferbus_length(name);
     uint64_t data_at = inferbus_round_up(16 + 8 * (uint64_t)rank + name_len, 16);
     uint64_t len = inferbus_round_up(data_at + data_len, 8);

@@ -1,19 +1,19 @@
-//! The Rust types that a tensor's elements can have.
+//! The Rust types of tensor elements.
 
 use crate::DataType;
 use crate::boundary;
 use inferbus_abi::frame::{encode_strings, strings};
 use std::borrow::Cow;
 
-/// A type of elements: numbers, `bool` or `String`. Rust has no type for the other ones; they cross as a `Frame`'s bytes.
+/// An element type: numbers, `bool` or `String`. The other types of ONNX are only available as bytes of a `Frame`.
 pub trait Element: Clone {
     const DTYPE: DataType;
     fn to_data(elements: &[Self]) -> Cow<'_, [u8]>;
-    /// `data` comes from a decoded frame, so its length and its content are right.
+    /// `data` must come from a decoded frame, with valid length and content.
     fn from_data(data: &[u8]) -> Vec<Self>;
 }
 
-/// A type of elements that lie in a frame as they lie in memory.
+/// An element type with the same layout in a frame and in memory.
 pub trait Number: Element + boundary::Plain {}
 
 impl<T: Element + boundary::Plain> Number for T {}

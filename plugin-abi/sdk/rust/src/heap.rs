@@ -1,9 +1,13 @@
-//! The guest's heap: a pointer that moves on, within the memory that the module begins with for as long as that lasts.
+//! The plugin's heap: a bump allocator that starts in the module's initial memory.
 //!
-//! Nothing outlives a message, so what is freed is not collected, but for the last block: a vector that grows stays in its place.
-//! A general allocator never uses the memory that a module begins with, and grows it at the first allocation of every message. The
-//! worker cannot shrink a memory, only replace its instance, and that makes a small call three times as dear. A plugin that
-//! frees and allocates more than its memory limit in one message turns the feature `heap` off, and has Rust's allocator back.
+//! Memory does not outlive a message, so freed memory is not reused, except for the last block.
+//! A growing vector stays in place.
+//!
+//! Rust's own allocator never uses the initial memory and grows it at the first allocation of every message. The worker
+//! cannot shrink a memory. It must replace the instance, and a small call then costs three times as much.
+//!
+//! If a plugin frees and allocates more than its memory limit in one message, turn off the feature `heap`. It then uses
+//! Rust's allocator.
 
 use std::alloc::{GlobalAlloc, Layout};
 use std::arch::wasm32::{memory_grow, memory_size};
@@ -14,16 +18,16 @@ const PAGE: usize = 64 << 10;
 #[global_allocator]
 static HEAP: Heap = Heap { top: AtomicUsize::new(0), used: AtomicUsize::new(0) };
 
-/// Guests have one thread, so relaxed order is all there is.
+/// Plugins have one thread, so relaxed order suffices.
 struct Heap {
     /// The first free address; zero before the first allocation.
     top: AtomicUsize,
-    /// Where memory begins that was never given away, and that is therefore all zeros; zero before the first allocation.
+    /// The start of never allocated memory, all zeros; zero before the first allocation.
     used: AtomicUsize,
 }
 
 unsafe extern "C" {
-    /// Where the linker says that data and stack end.
+    /// The end of data and stack, set by the linker.
     static __heap_base: u8;
 }
 
@@ -35,7 +39,7 @@ impl Heap {
         }
     }
 
-    /// Moves the top to `end`, with memory beneath it. False if there is none to be had.
+    /// Moves the top to `end` and grows memory if needed. False if memory is exhausted.
     fn reach(&self, end: usize) -> bool {
         let missing = end.div_ceil(PAGE).saturating_sub(memory_size(0));
         let reached = missing == 0 || memory_grow(0, missing) != usize::MAX;
@@ -47,8 +51,8 @@ impl Heap {
     }
 }
 
-// SAFETY: blocks lie one after another above `__heap_base`, where the linker puts nothing, and below the memory's end. A block is
-// given away again only after it was the last one and was freed, so no two live blocks overlap. Sizes are checked for overflow.
+// SAFETY: blocks follow each other between `__heap_base` and the end of memory, and the linker places nothing there.
+// Only the last block is reused, after it was freed, so live blocks never overlap. Sizes are checked for overflow.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         let start = self.top().checked_next_multiple_of(layout.align());
@@ -58,15 +62,15 @@ unsafe impl GlobalAlloc for Heap {
         }
     }
 
-    /// A large block of zeros costs nothing where nobody has written yet.
+    /// Only writes zeros over used memory, so a large block is cheap in fresh memory.
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         let used = self.used.load(Relaxed);
-        // SAFETY: the caller's promise is `alloc`'s own.
+        // SAFETY: the caller fulfils the contract of `alloc`.
         let block = unsafe { self.alloc(layout) };
         let dirty = used.saturating_sub(block.addr()).min(layout.size());
         if !block.is_null() {
-            // SAFETY: this is the beginning of a block that was just given away. Beyond it lies memory that never was: it is
-            // above the linker's data and stack, so that a module begins with zeros there, as it does in pages that it grows by.
+            // SAFETY: these bytes are inside the new block. The bytes after them were never allocated. Those are above
+            // the linker's data and stack, so they are zeros: in the initial memory, and in grown pages.
             unsafe { block.write_bytes(0, dirty) };
         }
         block
@@ -83,10 +87,10 @@ unsafe impl GlobalAlloc for Heap {
         if is_last && block.addr().checked_add(new_size).is_some_and(|end| self.reach(end)) {
             return block;
         }
-        // SAFETY: the caller promises that `new_size` does not overflow at this alignment.
+        // SAFETY: the caller guarantees that `new_size` does not overflow at this alignment.
         let moved = unsafe { self.alloc(Layout::from_size_align_unchecked(new_size, layout.align())) };
         if !moved.is_null() {
-            // SAFETY: both blocks are live and hold that many bytes, and live blocks do not overlap.
+            // SAFETY: both blocks are live and large enough, and live blocks do not overlap.
             unsafe { std::ptr::copy_nonoverlapping(block, moved, layout.size().min(new_size)) };
         }
         moved

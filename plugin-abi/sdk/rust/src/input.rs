@@ -1,13 +1,13 @@
-//! What a plugin's function can take.
+//! The arguments of a plugin's functions.
 
 use crate::{Element, Frame, Tensor};
 
-/// A type that a message, or the config, can be read as. Where it cannot, the message is refused with the reason.
+/// A type decoded from a message or a config. On failure the message is rejected with the reason.
 ///
-/// The bytes are there for as long as the call lasts and longer, so a type may borrow them.
+/// The bytes outlive the call, so a type may borrow them.
 #[diagnostic::on_unimplemented(
     message = "a plugin's function cannot take `{Self}`",
-    note = "it can take `&[u8]`, `Vec<u8>`, `&str`, `String`, `Frame`, `Tensor<f32>` and what implements `FromInput`"
+    note = "it can take `&[u8]`, `Vec<u8>`, `&str`, `String`, `Frame`, `Tensor<f32>` and types with `FromInput`"
 )]
 pub trait FromInput: Sized {
     fn from_input(input: &'static [u8]) -> Result<Self, String>;
@@ -44,7 +44,7 @@ impl FromInput for Frame<'static> {
     }
 }
 
-/// The one tensor of a frame that has no other.
+/// The only tensor of a frame.
 impl<T: Element> FromInput for Tensor<T> {
     fn from_input(input: &'static [u8]) -> Result<Self, String> {
         let frame = Frame::from_input(input)?;

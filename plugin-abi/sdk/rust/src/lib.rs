@@ -1,6 +1,7 @@
-//! Write an Inferbus plugin as a typed function and nothing else.
+//! Write an Inferbus plugin as one typed function.
 //!
-//! A `pre` plugin turns a message's payload into the model's inputs, a `post` plugin the model's outputs into the result:
+//! A `pre` plugin turns a message's payload into the model's inputs.
+//! A `post` plugin turns the model's outputs into the result:
 //!
 //! ```
 //! use inferbus_plugin::Tensor;
@@ -16,48 +17,57 @@
 //! # fn main() {}
 //! ```
 //!
-//! - The argument is anything that implements [`FromInput`]: `&[u8]`, `&str`, a [`Tensor`] or a whole [`Frame`] of tensors.
-//! - What is returned is anything that implements [`IntoOutput`]: bytes, text, tensors; `Option` filters, `Result` refuses.
-//! - [`macro@init`] takes the entry's config, [`log!`] writes a log line, [`emit`] sends a message beside the result.
+//! - The argument implements [`FromInput`]: `&[u8]`, `&str`, a [`Tensor`] or a whole [`Frame`] of tensors.
+//! - The return value implements [`IntoOutput`]: bytes, text or tensors. `Option` filters, `Result` rejects messages.
+//! - [`macro@init`] receives the entry's config, [`log!`] writes a log line, [`emit`] sends an extra message.
 //!
-//! Compile it as a `cdylib` for `wasm32-unknown-unknown`. What the functions are on the wire is told in `ABI.md`.
+//! Compile it as a `cdylib` for `wasm32-unknown-unknown`. `ABI.md` in the crate `inferbus-abi` specifies the exports.
 //!
-//! Memory: the heap begins in what is left of the module's first pages (feature `heap`, on by default). A call that stays within them
-//! is cheapest; a plugin for large payloads asks the linker for more, with `-Clink-arg=--initial-memory=262144` for example.
+//! # Memory
 //!
-//! A large tensor is best written where the worker reads it: [`Output::tensor`] has the elements written there and copies nothing.
+//! The heap starts in the free rest of the module's initial memory (feature `heap`, on by default). Calls within the
+//! initial memory are cheapest. For large payloads, request more, for example with
+//! `-Clink-arg=--initial-memory=262144`.
 //!
-//! It promises that a plugin imports nothing that it does not use. Three things use `log`, which needs that grant: [`log!`],
-//! an [`macro@init`] (a refused config is explained by a log line), and the feature `panic-log`, which is on by default: a
-//! panic writes its message before it traps. Without any of them a plugin needs no grant, and a panic is a bare trap.
+//! For a large tensor, use [`Output::tensor`]: it writes the elements in place and avoids a copy.
+//!
+//! # Grants
+//!
+//! A plugin only imports the host functions it uses. Three features use `log` and need its grant:
+//!
+//! - [`log!`];
+//! - [`macro@init`], to log the reason for a rejected config;
+//! - the feature `panic-log`, on by default: a panic logs its message before it traps.
+//!
+//! Without them a plugin does not need any grant, and a panic is a bare trap.
 
 mod boundary;
 mod element;
 #[cfg(all(target_family = "wasm", feature = "heap"))]
 mod heap;
+mod host_functions;
 mod input;
 mod output;
-mod ring;
 mod run;
 mod tensor;
 
 pub use element::{Element, Number};
+pub use host_functions::{Level, emit};
 pub use inferbus_abi::frame::{DataType, Frame, FrameFault, Shape, Tensor as TensorView};
 pub use inferbus_plugin_macros::{init, transform};
 pub use input::FromInput;
 pub use output::{InitOutput, IntoOutput, Output};
-pub use ring::{Level, emit};
 pub use tensor::Tensor;
 
-/// What the macros write calls of; not for authors.
+/// For the macros' generated code only.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::boundary::alloc;
-    pub use crate::ring::log;
+    pub use crate::host_functions::log;
     pub use crate::run::{init, transform};
 }
 
-/// Compiles the Rust plugin of the contract, so that the document stays true.
+/// Compiles the Rust example of the contract.
 #[cfg(doctest)]
 #[doc = include_str!("../../../ABI.md")]
 struct Contract;

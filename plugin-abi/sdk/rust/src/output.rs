@@ -1,24 +1,24 @@
-//! What a plugin's functions can return.
+//! The return values of a plugin's functions.
 
 use crate::{Element, Number, Tensor, TensorView, boundary};
 use inferbus_abi::{ALIGNMENT, frame};
 use std::borrow::Cow;
 use std::fmt::Display;
 
-/// A type that can be a plugin's answer: bytes, nothing, or a refusal with its reason.
+/// A plugin's answer: bytes, no result, or a rejection with its reason.
 #[diagnostic::on_unimplemented(
     message = "a plugin's function cannot return `{Self}`",
-    note = "it can return `Vec<u8>`, `String`, `Tensor<f32>`, tuples and vectors of tensors, `()` for no result, `Option` and `Result` \
-            of these, and what implements `IntoOutput`"
+    note = "it can return `Vec<u8>`, `String`, `Tensor<f32>`, tuples and vectors of tensors, `()` for no result, \
+            `Option` and `Result` of these, and types with `IntoOutput`"
 )]
 pub trait IntoOutput {
     fn into_output(self) -> Result<Option<Output>, String>;
 }
 
-/// A type that `init` can return.
+/// A return type of `init`.
 #[diagnostic::on_unimplemented(
     message = "an init function cannot return `{Self}`",
-    note = "it returns nothing, or a `Result<(), E>` whose error can be shown"
+    note = "it returns `()`, or a `Result<(), E>` with a displayable error"
 )]
 pub trait InitOutput {
     fn into_result(self) -> Result<(), String>;
@@ -36,23 +36,23 @@ impl<E: Display> InitOutput for Result<(), E> {
     }
 }
 
-/// The bytes of an answer, where they lie.
+/// The bytes of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     bytes: Vec<u8>,
-    /// The answer's first byte: an aligned answer may start later than its vector.
+    /// The offset of the answer in `bytes`, for alignment.
     start: usize,
 }
 
 impl Output {
-    /// Zeros, at an address that suits a frame.
+    /// Zeros, aligned for a frame.
     fn aligned(len: usize) -> Self {
         let bytes = vec![0; len + ALIGNMENT - 1];
         let address = bytes.as_ptr().addr();
         Self { start: address.next_multiple_of(ALIGNMENT) - address, bytes }
     }
 
-    /// One tensor, whose elements `fill` writes where the worker will read them. Before that they are zeros.
+    /// One tensor. `fill` overwrites its zeros in place, so the elements are not copied.
     ///
     /// ```
     /// # use inferbus_plugin::Output;
@@ -132,7 +132,7 @@ macro_rules! bytes {
 
 bytes!(Vec<u8>, &[u8], String, &str);
 
-/// A tensor whose element type is not known at compile time.
+/// A tensor of any element type.
 trait AnyTensor {
     fn data(&self) -> Cow<'_, [u8]>;
     fn view<'a>(&'a self, data: &'a [u8]) -> TensorView<'a>;

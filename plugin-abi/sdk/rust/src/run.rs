@@ -1,9 +1,9 @@
-//! What the exports do: read the input, call the author's function, hand over what it returned.
+//! The exports: decode the input, call the author's function, encode its return value.
 
 use crate::boundary;
 use crate::{FromInput, InitOutput, IntoOutput, Level};
 
-/// What `init` answers when the config is taken and when it is not.
+/// The return values of `init`.
 const ACCEPTED: i32 = 0;
 const REFUSED: i32 = 1;
 
@@ -18,14 +18,14 @@ pub fn transform<I: FromInput, O: IntoOutput>(ptr: *const u8, len: usize, functi
     })
 }
 
-/// Runs the author's function on the entry's config. Why it was refused is said by a log line, as the contract has it.
+/// Runs the author's function on the entry's config. The reason for a rejection is logged, as the contract requires.
 pub fn init<I: FromInput, O: InitOutput>(ptr: *const u8, len: usize, function: impl FnOnce(I) -> O) -> i32 {
     report_panics();
     let input = I::from_input(boundary::received(ptr, len));
     match input.and_then(|input| function(input).into_result()) {
         Ok(()) => ACCEPTED,
         Err(message) => {
-            crate::ring::log(Level::Error, &message);
+            crate::host_functions::log(Level::Error, &message);
             REFUSED
         }
     }
@@ -33,7 +33,7 @@ pub fn init<I: FromInput, O: InitOutput>(ptr: *const u8, len: usize, function: i
 
 #[cfg(all(target_family = "wasm", feature = "panic-log"))]
 fn report_panics() {
-    std::panic::set_hook(Box::new(|panic| crate::ring::log(Level::Error, &panic.to_string())));
+    std::panic::set_hook(Box::new(|panic| crate::host_functions::log(Level::Error, &panic.to_string())));
 }
 
 #[cfg(not(all(target_family = "wasm", feature = "panic-log")))]

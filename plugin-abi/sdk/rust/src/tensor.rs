@@ -1,4 +1,4 @@
-//! A tensor of a Rust type: what authors compute with.
+//! A typed tensor, for an author's computations.
 
 use crate::{Element, TensorView};
 
@@ -11,7 +11,7 @@ pub struct Tensor<T> {
 }
 
 impl<T: Element> Tensor<T> {
-    /// The shape must have room for exactly these elements; a message whose tensors disagree is refused.
+    /// The shape must match the number of elements, or the message is rejected.
     pub fn new(name: impl Into<String>, shape: impl Into<Vec<u64>>, elements: impl Into<Vec<T>>) -> Self {
         Self { name: name.into(), shape: shape.into(), elements: elements.into() }
     }

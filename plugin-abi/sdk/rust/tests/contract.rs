@@ -1,6 +1,6 @@
-//! Plugins as their authors make them, in the real sandbox: the contract's own example, and what the SDK compiles to.
+//! Real plugins in the real sandbox: the contract's own example, and plugins made with the SDK.
 //!
-//! The compiled plugins come from plugins/dist, where `make plugins` puts them.
+//! `make plugins` compiles them into plugins/dist.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's helper may panic as its tests do")]
 
@@ -23,7 +23,7 @@ fn compiled(name: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|fault| panic!("{}: {fault}; run `make plugins` first", path.display()))
 }
 
-/// What came of one message: the output or the fault, the emits, and the log as `level text`.
+/// The outcome of one message: the output or the fault, the emits, and the log as `level text`.
 struct Outcome {
     output: Result<Option<Vec<u8>>, Fault>,
     emits: Vec<Emit>,
@@ -58,7 +58,7 @@ fn refusal(plugin: &Plugin, message: impl AsRef<[u8]>) -> String {
 }
 
 #[test]
-fn the_contracts_wat_plugin_does_what_its_text_says() {
+fn the_contracts_wat_plugin_behaves_as_described() {
     let document = include_str!("../../../ABI.md");
     let (_, after) = document.split_once("```wat").unwrap();
     let (source, _) = after.split_once("```").unwrap();
@@ -96,9 +96,9 @@ fn logits(values: [f32; 10]) -> Vec<u8> {
 }
 
 #[test]
-fn a_pre_makes_the_models_input_or_says_why_not() {
+fn a_pre_makes_the_models_input_or_a_refusal() {
     let pre = load(&compiled("digits-pre-1.0.0.wasm"), LOG, "").unwrap();
-    assert_eq!(pre.inspection().imports, [Import::Log], "it emits nothing, so it imports no emit");
+    assert_eq!(pre.inspection().imports, [Import::Log], "it never emits, so it does not import emit");
     let outcome = send(&pre, image(51, 0, CRC_OF_51));
     assert_eq!(pixels(&outcome), [0.2; 64]);
     assert!(outcome.log.is_empty());
@@ -117,12 +117,12 @@ fn the_next_pre_reads_inverted_images_and_logs() {
 }
 
 #[test]
-fn a_pres_frame_lies_where_the_model_can_use_it() {
+fn a_pres_frame_is_aligned_for_the_model() {
     let pre = load(&compiled("digits-pre-1.0.0.wasm"), LOG, "").unwrap();
     let message = image(51, 0, CRC_OF_51);
     let mut lane = pre.instance();
     let reply = lane.call(message.len(), &mut |room| room.copy_from_slice(&message), &mut |_| {}).unwrap();
-    // Memory itself starts at a page, so an address of the host is aligned as the guest's is.
+    // Memory starts at a page, so host addresses have the alignment of the plugin's.
     assert!(reply.output.unwrap().as_ptr().addr().is_multiple_of(16));
 }
 
@@ -139,7 +139,7 @@ fn a_post_makes_the_result() {
 }
 
 #[test]
-fn a_refused_config_says_why_in_the_log() {
+fn the_log_has_the_reason_for_a_rejected_config() {
     let fault = load(&compiled("digits-post-1.1.0.wasm"), LOG, r#"{"threshold":2}"#).map(drop).unwrap_err();
     let LoadFault::Init { fault: Fault::InitRefused { code: 1 }, last_words } = fault else {
         panic!("{fault:?}");
@@ -153,7 +153,7 @@ fn the_sdk_answers_filters_and_refuses() {
     let probe = load(&compiled("probe.wasm"), LOG_AND_EMIT, "").unwrap();
     assert_eq!(send(&probe, "answer yes").text(), "yes");
     assert_eq!(send(&probe, "answer ").output, Ok(Some(Vec::new())), "an empty result is a result");
-    assert_eq!(send(&probe, "zeros-again").output, Ok(Some(vec![0; 2000])), "memory that was used before is zeros too");
+    assert_eq!(send(&probe, "zeros-again").output, Ok(Some(vec![0; 2000])), "used memory is zeros, too");
     assert_eq!(send(&probe, "nothing").output, Ok(None));
     assert_eq!(refusal(&probe, "refuse not today"), "not today");
     assert_eq!(refusal(&probe, b"\xff"), "the input is not UTF-8 text: byte 0 is wrong");
@@ -179,7 +179,7 @@ fn a_panic_leaves_its_message_and_traps() {
 }
 
 #[test]
-fn whatever_a_plugin_does_to_itself_ends_with_its_message() {
+fn a_plugins_misbehaviour_ends_with_its_message() {
     let probe = load(&compiled("probe.wasm"), LOG_AND_EMIT, "").unwrap();
     let Bounds { memory, time, output, .. } = Bounds::default();
     assert_eq!(send(&probe, "spin").output, Err(Fault::OutOfTime { limit: time }));
@@ -190,5 +190,5 @@ fn whatever_a_plugin_does_to_itself_ends_with_its_message() {
     );
     assert!(send(&probe, "recurse").output.is_err());
     assert_eq!(send(&probe, "count").text(), "1");
-    assert_eq!(send(&probe, "count").text(), "1", "the message before left nothing behind");
+    assert_eq!(send(&probe, "count").text(), "1", "messages do not share state");
 }

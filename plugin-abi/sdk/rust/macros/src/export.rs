@@ -1,4 +1,4 @@
-//! What both attributes do: check the function, keep it as it is, and write the exports that call it.
+//! Both attributes: check the function, keep it unchanged, and generate the exports that call it.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
@@ -12,12 +12,12 @@ pub(crate) struct Export {
 }
 
 pub(crate) const TRANSFORM: Export =
-    Export { name: "transform", argument: "what it transforms, for example `payload: &[u8]`", write: write_transform };
+    Export { name: "transform", argument: "the input, for example `payload: &[u8]`", write: write_transform };
 
 pub(crate) const INIT: Export =
     Export { name: "init", argument: "the config, for example `config: &str`", write: write_init };
 
-/// The function and its exports, or the reason why not, as a compile error.
+/// The function and its exports, or a compile error with the reason.
 pub(crate) fn expand(export: &Export, arguments: TokenStream, function: TokenStream) -> TokenStream {
     match checked(export, arguments, function) {
         Ok(function) => {
@@ -31,16 +31,16 @@ pub(crate) fn expand(export: &Export, arguments: TokenStream, function: TokenStr
 fn checked(export: &Export, arguments: TokenStream, function: TokenStream) -> Result<ItemFn> {
     let name = export.name;
     if !arguments.is_empty() {
-        return Err(Error::new_spanned(arguments, format!("#[{name}] takes no arguments")));
+        return Err(Error::new_spanned(arguments, format!("#[{name}] does not take arguments")));
     }
     let item = function.clone();
     let function: ItemFn =
-        parse2(function).map_err(|_| Error::new_spanned(item, format!("#[{name}] goes on a function")))?;
+        parse2(function).map_err(|_| Error::new_spanned(item, format!("#[{name}] must be on a function")))?;
     let signature = &function.sig;
     if let Some(token) = &signature.asyncness {
         return Err(Error::new_spanned(
             token,
-            format!("#[{name}]: a plugin has nothing to wait for, so the function cannot be async"),
+            format!("#[{name}]: a plugin cannot wait, so the function cannot be async"),
         ));
     }
     if let Some(token) = &signature.unsafety {
@@ -59,7 +59,7 @@ fn checked(export: &Export, arguments: TokenStream, function: TokenStream) -> Re
     match signature.inputs.iter().collect::<Vec<_>>().as_slice() {
         [FnArg::Typed(_)] => Ok(function),
         [FnArg::Receiver(receiver)] => {
-            Err(Error::new_spanned(receiver, format!("#[{name}] goes on a free function, not on a method")))
+            Err(Error::new_spanned(receiver, format!("#[{name}] must be on a free function, not on a method")))
         }
         _ => {
             let place: &dyn ToTokens = if signature.inputs.is_empty() { &signature.ident } else { &signature.inputs };
@@ -71,7 +71,7 @@ fn checked(export: &Export, arguments: TokenStream, function: TokenStream) -> Re
     }
 }
 
-// Off WebAssembly the exports are compiled but not exported: an author's own tests then check their types too.
+// On native targets the exports are compiled but not exported, so that an author's tests check their types.
 
 fn write_transform(function: &syn::Ident) -> TokenStream {
     quote! {
@@ -112,10 +112,9 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_a_transform_is_refused_in_words() {
+    fn an_unsuitable_function_is_rejected_with_an_explanation() {
         let none = TokenStream::new;
-        let one =
-            "#[transform]: the function takes exactly one argument, what it transforms, for example `payload: &[u8]`";
+        let one = "#[transform]: the function takes exactly one argument, the input, for example `payload: &[u8]`";
         assert_eq!(
             refusal(
                 quote!(fast),
@@ -123,7 +122,7 @@ mod tests {
                     fn f(payload: &[u8]) {}
                 )
             ),
-            "#[transform] takes no arguments"
+            "#[transform] does not take arguments"
         );
         assert_eq!(
             refusal(
@@ -132,7 +131,7 @@ mod tests {
                     struct Plugin;
                 )
             ),
-            "#[transform] goes on a function"
+            "#[transform] must be on a function"
         );
         assert_eq!(
             refusal(
@@ -159,7 +158,7 @@ mod tests {
                     fn f(&self) {}
                 )
             ),
-            "#[transform] goes on a free function, not on a method"
+            "#[transform] must be on a free function, not on a method"
         );
         assert!(
             refusal(

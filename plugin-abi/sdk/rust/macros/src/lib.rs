@@ -1,6 +1,6 @@
-//! The attributes `#[transform]` and `#[init]`: they put the contract's exports beside a typed function.
+//! The attributes `#[transform]` and `#[init]`: they add the contract's exports to a typed function.
 //!
-//! They promise that a function which cannot be one is refused where it stands, in words. Use them through `inferbus_plugin`.
+//! Guarantees: an unsuitable function is a compile error with an explanation. Use them through `inferbus_plugin`.
 
 #![forbid(unsafe_code)]
 
@@ -8,18 +8,18 @@ mod export;
 
 use proc_macro::TokenStream;
 
-/// Makes a function the plugin's `transform`: it is called once for every message.
+/// Makes a function the plugin's `transform`. The worker calls it once for every message.
 ///
-/// Its argument is anything that implements `FromInput`, what it returns anything that implements `IntoOutput`.
+/// Its argument implements `FromInput`, and its return value implements `IntoOutput`.
 #[proc_macro_attribute]
 pub fn transform(arguments: TokenStream, function: TokenStream) -> TokenStream {
     export::expand(&export::TRANSFORM, arguments.into(), function.into()).into()
 }
 
-/// Makes a function the plugin's `init`: it is called once, before the first message, with the entry's config.
+/// Makes a function the plugin's `init`. The worker calls it with the entry's config, before the first message.
 ///
-/// Its argument is anything that implements `FromInput`, usually `&str`: the config as JSON, or nothing where the entry has none.
-/// It returns nothing or a `Result`; an error keeps the plugin from being loaded.
+/// Its argument implements `FromInput`, usually `&str`: the config as JSON, or empty for an entry without a config.
+/// It returns `()` or a `Result`. An error prevents loading the plugin.
 #[proc_macro_attribute]
 pub fn init(arguments: TokenStream, function: TokenStream) -> TokenStream {
     export::expand(&export::INIT, arguments.into(), function.into()).into()

@@ -1,8 +1,8 @@
-//! What a plugin may ask of its worker, where its entry grants it: a log line and an extra message.
+//! The worker's functions for plugins, each with a grant in the entry: a log line and an extra message.
 
 use crate::boundary;
 
-/// How much a log line matters. Under these numbers it crosses to the worker.
+/// The level of a log line, with the numbers of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Level {
@@ -27,12 +27,9 @@ pub fn log(level: Level, text: &str) {
 
 /// Sends a message beside the result, under the route's output subject, if the whole message succeeds.
 ///
-/// The topic is one or more tokens between dots. The worker ends the call if it is not, or if there are too many messages.
+/// The topic is one or more tokens, separated by dots. The worker ends the call for a bad topic or too many messages.
 pub fn emit(topic: &str, payload: impl AsRef<[u8]>) {
     let answer = boundary::emit(topic, payload.as_ref());
-    // Other answers are reserved, so a plugin that goes on after one would not know what it did.
-    assert!(
-        answer == 0,
-        "the worker answered {answer} to an emit, which this SDK does not know: build with a newer one"
-    );
+    // Other return values are reserved: a plugin must not continue after an unknown one.
+    assert!(answer == 0, "the worker answered {answer} to an emit, unknown to this SDK: build with a newer SDK");
 }

@@ -1,7 +1,7 @@
-"""Trains the digit classifier on scikit-learn's bundled digits and writes the model and the held-out split beside this file.
+"""Trains the digit classifier on scikit-learn's digits and writes the model and the held-out split beside this file.
 
     digits.onnx     input `pixels` f32 [batch, 64] in 0..1, output `logits` f32 [batch, 10]
-    heldout.bin     the held-out digits as the camera sends them, one record after another (the format: ../README.md)
+    heldout.bin     the held-out digits in the camera's format, one record after another (the format: ../README.md)
     heldout.json    for each record the true label and the prediction of Python's onnxruntime
 
 Run it after `tools/setup training`:  .tools/training/bin/python plugins/examples/digits/model/train.py
@@ -10,7 +10,7 @@ The seed is fixed and training uses one thread, so that a second run on the same
 
 import os
 
-# Sums in another order would give other weights.
+# The order of sums changes the weights.
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import json
@@ -58,7 +58,7 @@ def train(pixels, labels):
 
 
 def export(network):
-    """The network as Gemm and Relu nodes; the last layer's logits are the output, softmax is the post plugin's work."""
+    """The network as Gemm and Relu nodes. It returns the last layer's logits; the post plugin applies the softmax."""
     nodes, weights, flow = [], [], "pixels"
     for layer, (matrix, bias) in enumerate(zip(network.coefs_, network.intercepts_)):
         last = layer == len(network.coefs_) - 1
@@ -75,8 +75,10 @@ def export(network):
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 10])],
         weights,
     )
-    model = helper.make_model(graph, producer_name="inferbus", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
-    helper.set_model_props(model, {"task": "digit classification", "data": "scikit-learn load_digits", "seed": str(SEED)})
+    opsets = [helper.make_opsetid("", OPSET)]
+    model = helper.make_model(graph, producer_name="inferbus", opset_imports=opsets, ir_version=IR_VERSION)
+    properties = {"task": "digit classification", "data": "scikit-learn load_digits", "seed": str(SEED)}
+    helper.set_model_props(model, properties)
     onnx.checker.check_model(model, full_check=True)
     return model.SerializeToString(deterministic=True)
 
@@ -88,7 +90,7 @@ def record(sequence, pixels):
 
 
 def predict(model, pixels):
-    """One image at a time, as a worker without batching sees them."""
+    """One image at a time, like a worker without batching."""
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     logits = [session.run(["logits"], {"pixels": to_input(image[np.newaxis])})[0] for image in pixels]
     return np.concatenate(logits).argmax(axis=1)
@@ -100,11 +102,12 @@ def main():
     predictions = predict(model, test_pixels)
     accuracy = float((predictions == labels).mean())
     if accuracy < REQUIRED_ACCURACY:
-        sys.exit(f"train: accuracy {accuracy:.4f} on the held-out split is below {REQUIRED_ACCURACY}: nothing was written.")
+        sys.exit(f"train: accuracy {accuracy:.4f} on the held-out split is below {REQUIRED_ACCURACY}: nothing written")
     records = [record(sequence, image) for sequence, image in enumerate(test_pixels)]
     (HERE / "digits.onnx").write_bytes(model)
     (HERE / "heldout.bin").write_bytes(b"".join(records))
-    summary = {"records": len(records), "record_bytes": len(records[0]), "labels": labels.tolist(), "predictions": predictions.tolist()}
+    results = {"labels": labels.tolist(), "predictions": predictions.tolist()}
+    summary = {"records": len(records), "record_bytes": len(records[0]), **results}
     (HERE / "heldout.json").write_text(json.dumps(summary) + "\n")
     print(f"train: accuracy {accuracy:.4f} on {len(records)} held-out digits; digits.onnx has {len(model):,} bytes")
 

@@ -1,4 +1,4 @@
-//! Turns the model's logits into the result: the likeliest digit and its probability.
+//! Turns the model's logits into the result: the most likely digit and its probability.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_result_is_the_likeliest_digit() {
+    fn the_result_is_the_most_likely_digit() {
         let mut logits = [0.0f32; 10];
         logits[7] = 10.0;
         let logits = Tensor::new("logits", [1, 10], logits);

@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-/// What the entry may set.
+/// The keys of the config.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Config {
-    /// From this probability on, a result is certain.
+    /// The lowest probability of a certain result.
     pub(crate) threshold: f32,
 }
 
@@ -17,7 +17,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// An entry without a config gives no text at all.
+    /// Without a config in the entry, the text is empty.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() {
             return Ok(Self::default());
@@ -35,14 +35,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_config_sets_the_threshold_and_none_leaves_the_default() {
+    fn a_config_sets_the_threshold_and_0_8_is_the_default() {
         assert_eq!(Config::parse(r#"{"threshold":0.95}"#), Ok(Config { threshold: 0.95 }));
         assert_eq!(Config::parse(""), Ok(Config { threshold: 0.8 }));
         assert_eq!(Config::parse("{}"), Ok(Config { threshold: 0.8 }));
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn anything_else_is_rejected() {
         for (text, message) in [
             (r#"{"treshold":0.8}"#, "unknown field `treshold`, expected `threshold`"),
             (r#"{"threshold":1.5}"#, "threshold is 1.5, it must lie between 0 and 1"),

@@ -1,4 +1,4 @@
-//! Turns the model's logits into the result. New in 1.1.0: the next three digits, and whether the first is certain enough.
+//! Turns the model's logits into the result. New in 1.1.0: the next three digits, and whether the first one is certain.
 
 #![forbid(unsafe_code)]
 
@@ -16,7 +16,7 @@ static CONFIG: OnceLock<Config> = OnceLock::new();
 #[inferbus_plugin::init]
 fn configure(config: &str) -> Result<(), String> {
     let config = Config::parse(config)?;
-    CONFIG.set(config).map_err(|_| "the config was already given".into())
+    CONFIG.set(config).map_err(|_| "the config is already set".into())
 }
 
 #[inferbus_plugin::transform]
@@ -42,9 +42,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_result_has_alternatives_and_says_whether_it_is_certain() {
+    fn the_result_has_alternatives_and_its_certainty() {
         let guesses = ranked(&[0.0, 2.0, 0.0, 1.0, 0.0, 0.0, 0.0, 9.0, 0.0, 3.0]).unwrap();
-        let rest = r#""alternatives":[{"label":9,"confidence":0.0025},{"label":1,"confidence":0.0009},{"label":3,"confidence":0.0003}]"#;
+        let others = [(9, "0.0025"), (1, "0.0009"), (3, "0.0003")];
+        let others = others.map(|(label, confidence)| format!(r#"{{"label":{label},"confidence":{confidence}}}"#));
+        let rest = format!(r#""alternatives":[{}]"#, others.join(","));
         let expected =
             |certain| format!(r#"{{"model":"digits","label":7,"confidence":0.9956,"certain":{certain},{rest}}}"#);
         assert_eq!(json(&guesses, &Config { threshold: 0.8 }), expected(true));

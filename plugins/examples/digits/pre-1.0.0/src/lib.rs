@@ -1,4 +1,4 @@
-//! Turns an image of the digit camera into the model's input: eight by eight brightnesses between 0 and 1.
+//! Turns an image of the digit camera into the model's input: 8 × 8 brightness values from 0 to 1.
 
 #![forbid(unsafe_code)]
 
@@ -34,7 +34,7 @@ mod tests {
     }
 
     #[test]
-    fn an_inverted_image_is_left_to_the_next_version() {
+    fn an_inverted_image_needs_the_next_version() {
         let mut image = IMAGES[..IMAGE].to_vec();
         image[5] = 1;
         assert!(pixels(&image).unwrap_err().contains("1.1.0"));

@@ -1,5 +1,5 @@
-//! Turns an image of the digit camera into the model's input. New in 1.1.0: inverted images are turned back, and every image
-//! writes a log line.
+//! Turns an image of the digit camera into the model's input. New in 1.1.0: it also reads inverted images, and it logs
+//! every image.
 
 #![forbid(unsafe_code)]
 

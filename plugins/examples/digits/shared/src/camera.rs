@@ -1,4 +1,5 @@
-//! The digit camera's format, as `plugins/examples/digits/README.md` describes it: read, checked, and scaled to what the model sees.
+//! Decodes and checks the digit camera's format (see `plugins/examples/digits/README.md`), and scales images for the
+//! model.
 
 use crate::SIDE;
 use crate::crc::crc32;
@@ -10,22 +11,22 @@ const VERSION: u8 = 1;
 const INVERTED: u8 = 1;
 const SIZES: RangeInclusive<usize> = 8..=64;
 
-// A cell of the model's square is at least one pixel.
+// A cell of the model's square covers at least one pixel.
 const _: () = assert!(*SIZES.start() >= SIDE);
 
-/// One image of the camera, checked.
+/// A checked image of the camera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Image<'a> {
     pub width: usize,
     pub height: usize,
-    /// Counts the camera's images; starts again after 65,535.
+    /// Counts the camera's images; restarts after 65,535.
     pub sequence: u16,
-    /// Dark on light, while the model was trained on light on dark.
+    /// Dark on light. The model was trained on light on dark.
     pub inverted: bool,
     pixels: &'a [u8],
 }
 
-/// Why a payload is not an image of the camera.
+/// A payload is not an image of the camera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageFault {
     HeaderCut { found: usize },
@@ -68,7 +69,7 @@ impl fmt::Display for ImageFault {
 impl std::error::Error for ImageFault {}
 
 impl<'a> Image<'a> {
-    /// Checks everything that can be checked, the pixels' checksum included.
+    /// Decodes an image and checks all of it, including the checksum of the pixels.
     pub fn parse(payload: &'a [u8]) -> Result<Self, ImageFault> {
         let (header, pixels) = payload.split_first_chunk().ok_or(ImageFault::HeaderCut { found: payload.len() })?;
         let [m0, m1, m2, m3, version, flags, w0, w1, h0, h1, s0, s1, c0, c1, c2, c3] = *header;
@@ -96,8 +97,8 @@ impl<'a> Image<'a> {
         Ok(Self { width, height, sequence: u16::from_le_bytes([s0, s1]), inverted: flags & INVERTED != 0, pixels })
     }
 
-    /// What the model sees: a square of cells between 0 and 1, each the mean of the pixels under it. Eight by eight pixels
-    /// come through exactly.
+    /// The model's input: a square of cells from 0 to 1, each the mean of its pixels. Images of 8 × 8 pixels are kept
+    /// exactly.
     #[must_use]
     pub fn cells(&self) -> Vec<f32> {
         (0..SIDE * SIDE).map(|cell| self.mean(cell % SIDE, cell / SIDE) / f32::from(u8::MAX)).collect()
@@ -113,12 +114,12 @@ impl<'a> Image<'a> {
                         .sum::<u32>()
             })
             .sum();
-        // Both numbers are below 2^24, so that neither loses a digit.
+        // Both numbers are below 2^24, so the conversions are exact.
         sum as f32 / (self.width * self.height) as f32
     }
 }
 
-/// The pixels along one side that lie under one cell, each with the part of it that does, in eighths of a pixel.
+/// The pixels covered by one cell along one side, each with its covered part in eighths of a pixel.
 fn covered<T>(cell: usize, extent: usize, along: impl Iterator<Item = T>) -> impl Iterator<Item = (u32, T)> {
     let (start, end) = (cell * extent, (cell + 1) * extent);
     let (first, last) = (start / SIDE, end.div_ceil(SIDE));
@@ -141,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_by_eight_pixels_come_through_exactly() {
+    fn eight_by_eight_pixels_are_kept_exactly() {
         let pixels: Vec<u8> = (0..64).map(|pixel| pixel * 4).collect();
         let payload = payload(8, 8, &pixels);
         let image = Image::parse(&payload).unwrap();
@@ -160,8 +161,8 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_is_the_mean_of_what_it_covers() {
-        // Twelve columns: a cell covers one and a half. The first pixel is white, the second half under cell 0, half under 1.
+    fn a_cell_is_the_mean_of_its_pixels() {
+        // Twelve columns: a cell covers one and a half. Cell 0 has the first pixel and half of the second one.
         let mut pixels = [0; 12 * 8];
         (pixels[0], pixels[1]) = (255, 255);
         let payload = payload(12, 8, &pixels);

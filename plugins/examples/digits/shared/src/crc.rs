@@ -2,10 +2,10 @@
 
 const POLYNOMIAL: u32 = 0xedb8_8320;
 
-/// Bytes that are taken at once: bit by bit, the checksum would be most of what a picture costs.
+/// Bytes per step. Bit by bit, the checksum would dominate the cost of an image.
 const STEP: usize = 8;
 
-/// What a byte does to the checksum with so many more bytes of its step after it.
+/// The effect of a byte on the checksum, by the number of bytes after it in its step.
 static EFFECTS: [[u32; 256]; STEP] = effects();
 
 #[must_use]
@@ -45,7 +45,7 @@ mod tests {
     use super::crc32;
 
     #[test]
-    fn it_is_zlibs() {
+    fn it_is_the_checksum_of_zlib() {
         assert_eq!(crc32(b""), 0);
         assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
         assert_eq!(crc32(b"The quick brown fox jumps over the lazy dog"), 0x414f_a339);

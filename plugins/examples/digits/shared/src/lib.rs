@@ -1,6 +1,6 @@
-//! What every version of the digit plugins agrees on: the camera's format and the meaning of the model's answer.
+//! The common code of all versions of the digit plugins: the camera's format and the meaning of the model's answer.
 //!
-//! It must never depend on the SDK: it is plain arithmetic on bytes and numbers.
+//! It must never depend on the SDK.
 
 #![forbid(unsafe_code)]
 
@@ -12,5 +12,5 @@ pub use camera::{Image, ImageFault};
 pub use crc::crc32;
 pub use scores::{CLASSES, Guess, ScoresFault, ranked};
 
-/// The model sees a square of this many cells a side.
+/// The model's input is a square with this many cells per side.
 pub const SIDE: usize = 8;

@@ -1,18 +1,18 @@
-//! What the model's answer means: its ten logits as probabilities, the likeliest digit first.
+//! Decodes the model's answer: its ten logits as probabilities, the most likely digit first.
 
 use std::fmt;
 
 /// The digits 0 to 9.
 pub const CLASSES: usize = 10;
 
-/// A digit and how likely it is.
+/// A digit and its probability.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Guess {
     pub label: usize,
     pub confidence: f32,
 }
 
-/// Why an answer cannot be read. It is the model that does not fit, never the message.
+/// An answer cannot be decoded. The model is at fault, never the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScoresFault {
     Count { found: usize },
@@ -32,20 +32,20 @@ impl fmt::Display for ScoresFault {
 
 impl std::error::Error for ScoresFault {}
 
-/// All digits by the softmax of their logits, the likeliest first; where two are equal, the smaller digit first.
+/// All digits by the softmax of their logits, the most likely first. Of equal ones, the smaller digit comes first.
 pub fn ranked(logits: &[f32]) -> Result<[Guess; CLASSES], ScoresFault> {
     let logits: &[f32; CLASSES] = logits.try_into().map_err(|_| ScoresFault::Count { found: logits.len() })?;
     if let Some(label) = logits.iter().position(|logit| !logit.is_finite()) {
         return Err(ScoresFault::NotFinite { label });
     }
-    // Counted from the largest, so that no exponential overflows.
+    // Relative to the largest, so that exponentials cannot overflow.
     let largest = logits.iter().copied().fold(f32::MIN, f32::max);
     let weights = logits.map(|logit| (logit - largest).exp());
     let total: f32 = weights.iter().sum();
     let mut label = 0..;
     let mut guesses =
         weights.map(|weight| Guess { label: label.next().unwrap_or_default(), confidence: weight / total });
-    // By logits, because two different ones can have the same rounded probability.
+    // By logits, because different logits can have the same rounded probability.
     guesses.sort_by(|a, b| logit_of(logits, b).total_cmp(&logit_of(logits, a)));
     Ok(guesses)
 }
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_likeliest_comes_first_and_all_add_up_to_one() {
+    fn the_most_likely_comes_first_and_all_add_up_to_one() {
         let guesses = ranked(&[0.0, 1.0, 5.0, -2.0, 5.0, 0.5, 0.0, 0.0, 0.0, 3.0]).unwrap();
         let labels: Vec<_> = guesses.iter().map(|guess| guess.label).collect();
         assert_eq!(labels, [2, 4, 9, 1, 5, 0, 6, 7, 8, 3]);
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn another_models_answer_is_refused() {
+    fn another_models_answer_is_rejected() {
         assert_eq!(ranked(&[0.0; 3]), Err(ScoresFault::Count { found: 3 }));
         let mut logits = [0.0; CLASSES];
         logits[4] = f32::NAN;

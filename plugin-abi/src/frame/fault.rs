@@ -32,12 +32,8 @@ impl fmt::Display for FrameFault {
         use FrameFault as F;
         match *self {
             F::NotAFrame { found } => {
-                write!(
-                    f,
-                    "not a tensor frame: it starts with \"{}\" instead of \"{}\"",
-                    found.escape_ascii(),
-                    MAGIC.escape_ascii()
-                )
+                let (found, magic) = (found.escape_ascii(), MAGIC.escape_ascii());
+                write!(f, "not a tensor frame: it starts with \"{found}\" instead of \"{magic}\"")
             }
             F::Truncated { at, needed } => {
                 write!(f, "the frame ends too early: {needed} more bytes are needed at byte {at}")

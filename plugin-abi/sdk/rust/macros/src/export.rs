@@ -107,99 +107,32 @@ fn write_init(function: &syn::Ident) -> TokenStream {
 mod tests {
     use super::*;
 
-    fn refusal(arguments: TokenStream, function: TokenStream) -> String {
+    fn rejection(arguments: &str, function: &str) -> String {
+        let (arguments, function) = (arguments.parse().unwrap(), function.parse().unwrap());
         checked(&TRANSFORM, arguments, function).map(|_| ()).unwrap_err().to_string()
     }
 
     #[test]
     fn an_unsuitable_function_is_rejected_with_an_explanation() {
-        let none = TokenStream::new;
-        let one = "#[transform]: the function takes exactly one argument, the input, for example `payload: &[u8]`";
-        assert_eq!(
-            refusal(
-                quote!(fast),
-                quote!(
-                    fn f(payload: &[u8]) {}
-                )
-            ),
-            "#[transform] does not take arguments"
-        );
-        assert_eq!(
-            refusal(
-                none(),
-                quote!(
-                    struct Plugin;
-                )
-            ),
-            "#[transform] must be on a function"
-        );
-        assert_eq!(
-            refusal(
-                none(),
-                quote!(
-                    fn f() {}
-                )
-            ),
-            one
-        );
-        assert_eq!(
-            refusal(
-                none(),
-                quote!(
-                    fn f(a: &[u8], b: &[u8]) {}
-                )
-            ),
-            one
-        );
-        assert_eq!(
-            refusal(
-                none(),
-                quote!(
-                    fn f(&self) {}
-                )
-            ),
-            "#[transform] must be on a free function, not on a method"
-        );
-        assert!(
-            refusal(
-                none(),
-                quote!(
-                    async fn f(payload: &[u8]) {}
-                )
-            )
-            .contains("cannot be async")
-        );
-        assert!(
-            refusal(
-                none(),
-                quote!(
-                    unsafe fn f(payload: &[u8]) {}
-                )
-            )
-            .contains("cannot be unsafe")
-        );
-        assert!(
-            refusal(
-                none(),
-                quote!(
-                    fn f<T>(payload: T) {}
-                )
-            )
-            .contains("cannot be generic")
-        );
-        assert!(
-            refusal(
-                none(),
-                quote!(
-                    fn f<const N: usize>(payload: [u8; N]) {}
-                )
-            )
-            .contains("cannot be generic")
-        );
+        let one = "the function takes exactly one argument, the input, for example `payload: &[u8]`";
+        for (arguments, function, expected) in [
+            ("fast", "fn f(payload: &[u8]) {}", "#[transform] does not take arguments"),
+            ("", "struct Plugin;", "#[transform] must be on a function"),
+            ("", "fn f() {}", one),
+            ("", "fn f(a: &[u8], b: &[u8]) {}", one),
+            ("", "fn f(&self) {}", "#[transform] must be on a free function, not on a method"),
+            ("", "async fn f(payload: &[u8]) {}", "cannot be async"),
+            ("", "unsafe fn f(payload: &[u8]) {}", "cannot be unsafe"),
+            ("", "fn f<T>(payload: T) {}", "cannot be generic"),
+            ("", "fn f<const N: usize>(payload: [u8; N]) {}", "cannot be generic"),
+        ] {
+            let rejection = rejection(arguments, function);
+            assert!(rejection.contains(expected), "{function}: {rejection}");
+        }
     }
 
     #[test]
-    fn a_refusal_becomes_a_compile_error() {
+    fn a_rejection_becomes_a_compile_error() {
         let expanded = expand(
             &INIT,
             TokenStream::new(),

@@ -46,7 +46,7 @@ pub fn can_stack(signature: &Signature, model: &mut dyn Model) -> Result<(), NoS
         }
         alone.push(outputs);
     }
-    together(signature, model, &samples, &alone)
+    compare_stacked(signature, model, &samples, &alone)
 }
 
 fn declared(port: &Port) -> Result<(), NoStack> {
@@ -60,7 +60,8 @@ fn declared(port: &Port) -> Result<(), NoStack> {
     }
 }
 
-fn together(
+/// Runs all samples in one stack and compares the outputs with those of the individual runs.
+fn compare_stacked(
     signature: &Signature,
     model: &mut dyn Model,
     samples: &[Vec<Sample<'_>>],

@@ -21,12 +21,12 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 pub use child::load_child;
+pub use wire::TrialReport;
 
 use crate::fault::one_line;
 use crate::limits;
 use crate::model_file::examine;
 use crate::{Backend, EngineFault, Options};
-pub use wire::TrialReport;
 use wire::{Answer, TrialJob};
 
 /// A program that calls [`load_child`] with all further arguments.

@@ -20,3 +20,8 @@ pub use returned::Returned;
 ///
 /// Sixteen bytes hold the widest ONNX element (`complex128`), so tensors can be used in place.
 pub const ALIGNMENT: usize = 16;
+
+/// Runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -71,3 +71,8 @@ pub mod __private {
 #[cfg(doctest)]
 #[doc = include_str!("../../../ABI.md")]
 struct Contract;
+
+/// Compiles the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -26,7 +26,7 @@ setup-tests: setup ## Bring what only the tests need: Python clients, models, an
 	@tools/setup python conformance nats-cli
 
 .PHONY: plugins
-plugins: setup ## Compile the stock plugins into plugins/dist/
+plugins: setup ## Compile the plugins into plugins/dist/
 	@tools/build-plugins
 
 .PHONY: build

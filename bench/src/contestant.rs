@@ -48,7 +48,7 @@ pub async fn status(server: &str) -> anyhow::Result<Value> {
 }
 
 pub async fn push(server: &str, version: &str, activate: bool) -> anyhow::Result<()> {
-    let folder = root().join(format!("plugins/digits/bundle-{version}"));
+    let folder = root().join(format!("plugins/examples/digits/bundle-{version}"));
     let mut push = inferbus()?;
     push.arg("push").arg(folder).args(activate.then_some("--activate")).env("NATS_URL", server).stdout(Stdio::null());
     anyhow::ensure!(push.status().await?.success(), "version {version} cannot be pushed");
@@ -71,7 +71,7 @@ impl Contestant {
 
     pub async fn python(server: &str) -> anyhow::Result<Self> {
         let python = root().join(".tools/venv/bin/python");
-        let model = root().join("plugins/digits/model/digits.onnx");
+        let model = root().join("plugins/examples/digits/model/digits.onnx");
         let mut command = Command::new(&python);
         command.arg(root().join("bench/peers/one_file_worker.py")).args([server, "peer.digits"]).arg(model);
         // Threads of numpy's own would wait in a loop, which counts.

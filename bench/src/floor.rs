@@ -20,7 +20,7 @@ const CALLS: usize = 500;
 
 /// Of the model, and of pre and post together.
 pub fn measure() -> anyhow::Result<[Figure; 2]> {
-    let model = std::fs::read(root().join("plugins/digits/model/digits.onnx"))?;
+    let model = std::fs::read(root().join("plugins/examples/digits/model/digits.onnx"))?;
     let mut session = bare::session(&bare::runtime()?, &model)?;
     let payload = Load::pictures()?.into_iter().next().context("no held-out picture")?.0;
     let cells = Image::parse(&payload)?.cells();

@@ -35,7 +35,7 @@ impl Load {
 
     /// The held-out pictures, enlarged, and the label of each.
     pub fn pictures() -> anyhow::Result<Vec<(Bytes, u64)>> {
-        let folder = root().join("plugins/digits/model");
+        let folder = root().join("plugins/examples/digits/model");
         let records = std::fs::read(folder.join("heldout.bin"))?;
         let answers: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("heldout.json"))?)?;
         let predictions = answers["predictions"].as_array().context("heldout.json has no predictions")?;

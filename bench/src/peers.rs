@@ -58,7 +58,7 @@ impl Job {
             ensure!(result["label"].as_u64() == Some(labels[number % labels.len()]), "a wrong label: {result}");
             Ok(())
         };
-        let folder = root().join("plugins/digits/bundle-1.0.0");
+        let folder = root().join("plugins/examples/digits/bundle-1.0.0");
         let (workload, model) = ("tiny".into(), "digits".into());
         Ok(Self { workload, model, folder, in_flight: IN_FLIGHT, payloads, extra: 0, check: Box::new(check) })
     }

@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn the_model_sees_what_it_saw_before() {
-        let records = include_bytes!("../../plugins/digits/model/heldout.bin");
+        let records = include_bytes!("../../plugins/examples/digits/model/heldout.bin");
         for record in records.chunks(RECORD) {
             let large = enlarged(record).unwrap();
             assert_eq!(large.len(), 784);

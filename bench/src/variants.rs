@@ -19,7 +19,7 @@ const PUTS_AT_ONCE: usize = 128;
 pub async fn push(catalog: &Catalog, model: &str, version: &str, text: &str, activate: bool) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let write = |name: &str, bytes: Vec<u8>| std::fs::write(folder.path().join(name), bytes);
-    let network = root().join("plugins/digits/model/digits.onnx");
+    let network = root().join("plugins/examples/digits/model/digits.onnx");
     let network = std::fs::read(&network).with_context(|| network.display().to_string())?;
     write("model.onnx", [network, wrap(DOC_STRING, text.as_bytes())].concat())?;
     for stage in ["pre", "post"] {

@@ -50,7 +50,7 @@ const fn digits(name: &'static str, folder: &'static str) -> Kind {
 }
 
 pub static KINDS: [Kind; 6] = [
-    digits("tiny", "plugins/digits/bundle-1.0.0"),
+    digits("tiny", "plugins/examples/digits/bundle-1.0.0"),
     Kind {
         name: "audio",
         folder: "bench/workloads/audio",
@@ -114,7 +114,7 @@ impl Kind {
 
     /// Where the module in Python finds the network.
     pub fn python_folder(&self) -> PathBuf {
-        if self.name == "tiny" { root().join("plugins/digits/model") } else { self.folder() }
+        if self.name == "tiny" { root().join("plugins/examples/digits/model") } else { self.folder() }
     }
 
     pub fn fans_out(&self) -> bool {

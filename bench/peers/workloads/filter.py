@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from workloads.common import digit_odds, session
 
-# Of DOUBTFUL in plugins/bench/shared/src/doubt.rs.
+# Of DOUBTFUL in plugins/fixtures/bench/shared/src/doubt.rs.
 DOUBTFUL = 0.97
 
 

@@ -1,7 +1,7 @@
-//! What the first load of a model costs: through bare `ort`, through the engine, and with the process that tries it first.
+//! Measures the first load of a model: with bare `ort`, with the engine, and with the trial process.
 //!
-//! `cargo run -p inferbus-engine --example first_load`, with `ORT_DYLIB_PATH` set to the library. All three take turns; each
-//! figure is the median.
+//! `cargo run -p inferbus-engine --example first_load`, with `ORT_DYLIB_PATH` set to the library.
+//! All three take turns; each figure is the median.
 
 #[path = "../tests/common/author.rs"]
 mod author;
@@ -62,7 +62,7 @@ fn compare(runtime: &Runtime, trial: &TrialProcess, bytes: &[u8]) -> Outcome<()>
     }
     let [bare, engine, first] = rounds.map(median);
     println!(
-        "{:9.3} MB   ort {bare:8.2} ms   engine {engine:8.2} ms   ratio {:.3}   trial {first:8.2} ms, which says {:.1} MB",
+        "{:9.3} MB   ort {bare:8.2} ms   engine {engine:8.2} ms   ratio {:.3}   trial {first:8.2} ms, reports {:.1} MB",
         bytes.len() as f64 / 1e6,
         engine / bare,
         memory as f64 / 1e6

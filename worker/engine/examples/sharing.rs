@@ -1,8 +1,9 @@
-//! What it costs that lanes share one session, and what memory it saves.
+//! Measures the cost in time, and the saving in memory, of one session for all lanes.
 //!
-//! `cargo run -p inferbus-engine --example sharing`, with `ORT_DYLIB_PATH` set to the library. `speed`: two threads run a
-//! small model at the same time, on one session and on one each, taking turns in many short rounds. `memory LANES one|each
-//! VERSIONS FILE`: what a process of its own has resident after a model was loaded and run on every lane.
+//! `cargo run -p inferbus-engine --example sharing`, with `ORT_DYLIB_PATH` set to the library.
+//!
+//! - Speed: two threads run a small model at the same time, on one session or on two, alternating in short rounds.
+//! - `memory LANES one|each VERSIONS FILE`: the resident memory of a fresh process after a run on every lane.
 
 #![allow(clippy::expect_used, reason = "an example that measures")]
 
@@ -39,7 +40,7 @@ fn all(runtime: &Runtime) -> Outcome<()> {
     }
     let file = std::env::temp_dir().join(format!("sharing-{}.onnx", std::process::id()));
     std::fs::write(&file, author::weighty(WIDTH, PRODUCTS))?;
-    // Every figure from a process of its own, so that none inherits memory from another.
+    // One process per figure, so that none inherits memory.
     for (lanes, sharing, versions) in [
         ("1", "one", "1"),
         ("4", "one", "1"),
@@ -48,15 +49,15 @@ fn all(runtime: &Runtime) -> Outcome<()> {
         ("1", "one", "2"),
         ("4", "one", "2"),
     ] {
-        let mut alone = Command::new(std::env::current_exe()?);
-        let told = alone.args(["memory", lanes, sharing, versions]).arg(&file).output()?;
-        print!("{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+        let mut measurement = Command::new(std::env::current_exe()?);
+        let printed = measurement.args(["memory", lanes, sharing, versions]).arg(&file).output()?;
+        print!("{}{}", String::from_utf8_lossy(&printed.stdout), String::from_utf8_lossy(&printed.stderr));
     }
     std::fs::remove_file(&file)?;
     Ok(())
 }
 
-/// Two threads at once, in µs per run.
+/// Times two concurrent threads, in µs per run.
 fn speed(runtime: &Runtime, width: usize, products: usize) -> Outcome<()> {
     let bytes = author::weighty(width, products);
     let load = |sharing| OnnxNetwork::load(runtime, &bytes, Options { sharing, ..Options::default() });
@@ -81,7 +82,7 @@ fn speed(runtime: &Runtime, width: usize, products: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// Microseconds of a run, of the slower of two threads that begin together.
+/// Microseconds per run on the slower of two threads with a common start.
 fn together(pair: &mut [Box<dyn Model>; 2], input: &[u8], width: usize, runs: usize) -> f64 {
     let begin = Barrier::new(2);
     let one = |model: &mut Box<dyn Model>| {
@@ -130,7 +131,7 @@ fn memory(runtime: &Runtime, lanes: usize, sharing: &str, versions: usize, file:
     Ok(())
 }
 
-/// Kilobytes resident, once the allocator has given back what nobody uses.
+/// Resident kilobytes, after the allocator has released unused memory.
 fn resident() -> Outcome<u64> {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {

@@ -5,7 +5,7 @@ mod common;
 use std::{path::PathBuf, time::Duration};
 
 use common::{author, bytes, runtime};
-use inferbus_engine::{EngineFault, Loaded, Options, TrialBounds, TrialProcess};
+use inferbus_engine::{EngineFault, Options, TrialBounds, TrialProcess, TrialReport};
 
 fn trial() -> TrialProcess {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_inferbus-load-model"));
@@ -17,7 +17,7 @@ fn script(script: &str) -> TrialProcess {
     TrialProcess { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()], ..trial() }
 }
 
-fn tried(trial: &TrialProcess, bytes: &[u8]) -> Result<Loaded, EngineFault> {
+fn tried(trial: &TrialProcess, bytes: &[u8]) -> Result<TrialReport, EngineFault> {
     trial.load(&runtime(), bytes, Options::default())
 }
 

@@ -55,7 +55,7 @@ impl Fleet {
 
     /// `inferbus push FOLDER [--activate]`
     pub async fn push(&self, version: &str, activate: bool) -> anyhow::Result<()> {
-        let folder = root().join(format!("plugins/digits/bundle-{version}"));
+        let folder = root().join(format!("plugins/examples/digits/bundle-{version}"));
         let mut push = self.inferbus()?;
         push.arg("push").arg(&folder).arg("--force");
         if activate {

@@ -84,7 +84,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     fleet.push(SECOND, false).await?;
     fleet.workers(2).await?;
     let client = fleet.client().await?;
-    let pictures = camera::load(&fleet::root().join("plugins/digits/model/heldout.bin"))?;
+    let pictures = camera::load(&fleet::root().join("plugins/examples/digits/model/heldout.bin"))?;
     let mut show = Show {
         camera: Camera::new(pictures, arguments.rate),
         screen: Screen::new(arguments.rate),

@@ -16,7 +16,7 @@ use crate::cli::Format;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  inferbus check plugins/digits/bundle-1.0.0\n  inferbus check ./defect-1.3.0 --sample frame.bin"
+    after_help = "Examples:\n  inferbus check plugins/examples/digits/bundle-1.0.0\n  inferbus check ./defect-1.3.0 --sample frame.bin"
 )]
 pub struct Arguments {
     /// Folder with a bundle.toml

@@ -17,7 +17,7 @@ use super::{load_model, local, push, stop};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  inferbus dev plugins/digits/bundle-1.0.0\n  inferbus dev --store ./state --port 4222\n\nThe server is `nats-server` from INFERBUS_NATS_SERVER or the PATH."
+    after_help = "Examples:\n  inferbus dev plugins/examples/digits/bundle-1.0.0\n  inferbus dev --store ./state --port 4222\n\nThe server is `nats-server` from INFERBUS_NATS_SERVER or the PATH."
 )]
 pub struct Arguments {
     /// Bundles to push and activate at start

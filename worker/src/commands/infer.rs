@@ -18,7 +18,7 @@ use crate::exit::NotFound;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  inferbus infer plugins/digits/bundle-1.0.0 image.dcam     # on disk, no bus\n  inferbus infer digits image.dcam                          # on the bus\n  cat image.dcam | inferbus infer digits -\n\nThe result goes to standard output as it is; who made it goes to standard error."
+    after_help = "Examples:\n  inferbus infer plugins/examples/digits/bundle-1.0.0 image.dcam     # on disk, no bus\n  inferbus infer digits image.dcam                                   # on the bus\n  cat image.dcam | inferbus infer digits -\n\nThe result goes to standard output as it is; who made it goes to standard error."
 )]
 pub struct Arguments {
     /// A folder with a bundle.toml, or the name of a model on the bus

@@ -13,7 +13,7 @@ use super::print::say;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  inferbus push plugins/digits/bundle-1.0.0 --activate\n  inferbus push ./defect-1.3.0          # then: nats kv put models defect 1.3.0\n\nA push that was cut off is resumed by pushing again: what is stored already is not sent twice."
+    after_help = "Examples:\n  inferbus push plugins/examples/digits/bundle-1.0.0 --activate\n  inferbus push ./defect-1.3.0          # then: nats kv put models defect 1.3.0\n\nA push that was cut off is resumed by pushing again: what is stored already is not sent twice."
 )]
 pub struct Arguments {
     /// Folder with a bundle.toml

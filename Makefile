@@ -68,7 +68,7 @@ lint: ## Run clippy, with warnings as errors
 	@cd bench/peers/guests && cargo metadata $(CARGO_LOCKED) --format-version 1 > /dev/null
 
 .PHONY: walls
-walls: ## Check which part may import which
+walls: ## Check which part may import which, and that no modules import each other in circles
 	@tools/walls --self-test
 	@tools/walls
 

@@ -62,10 +62,15 @@ fmt-check: ## Check the formatting of all code
 	@cd plugins && cargo fmt --all --check
 
 .PHONY: lint
-lint: ## Run clippy, with warnings as errors
+lint: prose ## Run clippy with warnings as errors, and check the prose
 	@cargo clippy $(CARGO_LOCKED) --workspace --all-targets -- -D warnings
 	@cd plugins && cargo clippy $(CARGO_LOCKED) --all-targets -- -D warnings
 	@cd bench/peers/guests && cargo metadata $(CARGO_LOCKED) --format-version 1 > /dev/null
+
+.PHONY: prose
+prose: ## Check documents, comments, help texts and messages for the habits that CONTRIBUTING.md rules out
+	@tools/prose --self-test
+	@tools/prose --numbers
 
 .PHONY: walls
 walls: ## Check which part may import which, and that no modules import each other in circles

@@ -16,11 +16,15 @@ from typing import Callable, Iterable
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def parser(documentation: str) -> argparse.ArgumentParser:
+def parser(documentation: str, with_paths: bool = True) -> argparse.ArgumentParser:
     """The arguments of every tool of this folder."""
-    made = argparse.ArgumentParser(description=documentation, formatter_class=argparse.RawDescriptionHelpFormatter)
+    layout = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser(description=documentation, formatter_class=layout)
+    if with_paths:
+        made.add_argument("paths", nargs="*", metavar="PATH", help="check only this file or folder, relative to the root")
     made.add_argument("--root", type=Path, default=ROOT, help="check another checkout with the rules of this one")
-    made.add_argument("--self-test", action="store_true", help="plant violations in a copy and require each to be found")
+    self_test_help = "plant violations in a copy and require each to be found"
+    made.add_argument("--self-test", action="store_true", help=self_test_help)
     return made
 
 
@@ -32,6 +36,13 @@ def tracked_files(root: Path) -> list[Path]:
         return sorted(path for path in root.rglob("*") if path.is_file())
     paths = (root / name for name in done.stdout.split("\0") if name)
     return sorted({path for path in paths if path.is_file() and not path.is_symlink()})
+
+
+def chosen_files(root: Path, paths: list[str]) -> list[Path]:
+    """The files at these paths, relative to the root: files or folders. All files without paths."""
+    folders = [root / path for path in paths]
+    files = tracked_files(root)
+    return [file for file in files if not paths or any(file == one or one in file.parents for one in folders)]
 
 
 def finish(tool: str, root: Path, found: Iterable[str], success: str) -> None:
@@ -90,7 +101,7 @@ class Exemptions:
 
 @dataclass
 class Plant:
-    """A planted violation: a small tree of files and a fragment of the expected report. Without a fragment, no report."""
+    """A planted violation: a small tree of files and a fragment of the expected report. `None` expects no report."""
 
     name: str
     files: dict[str, str]

@@ -12,9 +12,9 @@ from checks import cargo
 from checks.base import Plant
 from checks.modules import Crate, Import, Module, read_crate
 
-# Module path without suffix: reason. The module and its children may import each other; nothing else may join their circle.
+# Module path without suffix: reason. The module and its children may import each other. No other file may join.
 EXCEPTIONS = {
-    "worker/sandbox/src/machine_code": "only this module and its children may construct `MachineCode`: its field is private",
+    "worker/sandbox/src/machine_code": "its private field allows only its children to construct machine code",
 }
 # The workspaces with crates of the project. Fuzz targets are one file each.
 WORKSPACES = (".", "plugins", "bench/peers/guests")
@@ -79,7 +79,7 @@ def circles_of(name: str, imports: list[Import], root: Path, needed: set[str]) -
             chain = shortest_circle(file, component, edges)
             chains.setdefault(frozenset(chain), chain)
         first = min(component, key=depth)
-        head = f"{first}:1: {len(component)} files of {name} import each other in circles; the shortest through each file:"
+        head = f"{first}:1: {len(component)} files of {name} import each other in circles; the shortest circles are:"
         yield "\n".join([head, *(line for chain in chains.values() for line in describe(chain, edges))])
 
 
@@ -90,8 +90,8 @@ def depth(file: Path) -> tuple[int, Path]:
 
 def exception_of(found: Import, root: Path) -> str | None:
     for module in EXCEPTIONS:
-        inside = [root / f"{module}.rs" == file or (root / module) in file.parents for file in (found.importer, found.file)]
-        if all(inside):
+        both = (found.importer, found.file)
+        if all(file == root / f"{module}.rs" or root / module in file.parents for file in both):
             return module
     return None
 
@@ -187,7 +187,11 @@ PLANTS = [
     ),
     Plant(
         "a parent that re-exports its child and uses the name",
-        planted(lib="mod a;", a="mod b;\npub use b::B;\nfn f() -> B {}\npub struct A;", a__b="use super::A;\npub struct B;"),
+        planted(
+            lib="mod a;",
+            a="mod b;\npub use b::B;\nfn f() -> B {}\npub struct A;",
+            a__b="use super::A;\npub struct B;",
+        ),
         check_circles,
         "a → b → a",
     ),

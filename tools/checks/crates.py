@@ -146,15 +146,17 @@ def self_test() -> None:
     """Plants dependencies in copies of cargo's answers, and manifests and sources in a temporary folder."""
     from tempfile import TemporaryDirectory
 
-    workspace = cargo.metadata(ROOT, "--filter-platform", cargo.host_platform())
+    workspace = with_pipeline(cargo.metadata(ROOT, "--filter-platform", cargo.host_platform()))
     with TemporaryDirectory() as folder:
         copy = Path(folder)
-        pipeline = with_pipeline(workspace)
+        edges = {
+            "inferbus-catalog must never reach wasmtime": ("inferbus-catalog", "wasmtime"),
+            "inferbus-abi must never reach tokio": ("inferbus-abi", "async-nats"),
+            "inferbus-engine must never reach inferbus-catalog:": ("inferbus-engine", "inferbus-catalog"),
+            "inferbus-pipeline must never reach tokio": ("inferbus-pipeline", "axum"),
+        }
         planted = {
-            "reach wasmtime": check_dependencies(with_edge(workspace, "inferbus-catalog", "wasmtime")),
-            "inferbus-abi must never reach tokio": check_dependencies(with_edge(workspace, "inferbus-abi", "async-nats")),
-            "reach inferbus-catalog:": check_dependencies(with_edge(workspace, "inferbus-engine", "inferbus-catalog")),
-            "inferbus-pipeline must never reach tokio": check_dependencies(with_edge(pipeline, "inferbus-pipeline", "axum")),
+            **{expected: check_dependencies(with_edge(workspace, *edge)) for expected, edge in edges.items()},
             "is missing": check_unsafe(unsafe_crate(copy)),
             "depends on inferbus-catalog": check_plugin_manifests(stray_plugin(copy), copy),
         }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Iterable
 
-from checks.base import ROOT, Exemptions, Plant, tracked_files
+from checks.base import ROOT, Exemptions, Plant, chosen_files
 from checks.texts import texts_of
 
 EXCEPTIONS = ROOT / "tools" / "prose-exceptions.txt"
@@ -58,7 +58,14 @@ PATTERNS = {name: re.compile(pattern.replace(" ", r"\s+")) for name, (pattern, _
 RELATIVE = re.compile(r"\b(that|which|who|what|where)\b", re.I)
 WORD = re.compile(r"[A-Za-z]+")
 # The most relative words per 100 words that each group may have.
-GOALS = {"README": 1.0, "ARCHITECTURE": 2.3, "other documents": None, "code comments": 2.5, "code strings": None, "rest": None}
+GOALS = {
+    "README": 1.0,
+    "ARCHITECTURE": 2.3,
+    "other documents": None,
+    "code comments": 2.5,
+    "code strings": None,
+    "rest": None,
+}
 COMMENTS = ("doc comment", "comment", "help text")
 
 
@@ -88,13 +95,10 @@ def group_of(path: str, kind: str) -> str:
     return "rest"
 
 
-def read(root: Path, exemptions: Exemptions, only: list[str] = []) -> Report:
-    """Reads all files of a checkout, or those of `only`: files and folders relative to the root."""
+def read(root: Path, exemptions: Exemptions, paths: list[str]) -> Report:
     report = Report()
-    for file in tracked_files(root):
-        path = str(file.relative_to(root))
-        if not only or any(path == chosen or path.startswith(chosen.rstrip("/") + "/") for chosen in only):
-            read_file(file, path, exemptions, report)
+    for file in chosen_files(root, paths):
+        read_file(file, str(file.relative_to(root)), exemptions, report)
     return report
 
 
@@ -134,17 +138,17 @@ def numbers(report: Report) -> Iterable[str]:
 
 def check_prose(root: Path) -> list[str]:
     exemptions = Exemptions(root / "tools" / EXCEPTIONS.name)
-    report = read(root, exemptions)
+    report = read(root, exemptions, [])
     return [*report.violations, *exemptions.complaints(), *exceeded(report)]
 
 
 def plants() -> list[Plant]:
     made = []
     for name, (_, sentence, _) in HABITS.items():
-        wrapped = sentence.replace(" ", "\n/// ")
+        code = "/// " + sentence.replace(" ", "\n/// ") + "\nfn f() {}"
         made += [
             Plant(f"`{name}` in Markdown", {"a.md": sentence}, check_prose, f"a.md:1: document: {name}"),
-            Plant(f"`{name}` across lines", {"a.rs": f"/// {wrapped}\nfn f() {{}}"}, check_prose, f"doc comment: {name}"),
+            Plant(f"`{name}` across lines", {"a.rs": code}, check_prose, f"doc comment: {name}"),
         ]
     says = "the worker says why"
     error = f'#[derive(Error)]\nenum Fault {{\n    #[error("{says} {{0}}")]\n    A(u8),\n}}\n'
@@ -157,7 +161,7 @@ def plants() -> list[Plant]:
         Plant("a log message", {"a.rs": log}, check_prose, "a.rs:2: log message: say for report"),
         Plant("a help text", {"a.rs": arguments}, check_prose, "a.rs:3: help text: say for report"),
         Plant("a string of two lines", {"a.rs": continued}, check_prose, "string: say for report"),
-        Plant("a comment of one line", {"a.rs": f"fn f() {{}} // {says}"}, check_prose, "a.rs:1: comment: say for report"),
+        Plant("a comment", {"a.rs": f"fn f() {{}} // {says}"}, check_prose, "a.rs:1: comment: say for report"),
         Plant("a docstring", {"a.py": f'"""{says}"""\n'}, check_prose, "a.py:1: docstring: say for report"),
         Plant("a Python comment", {"a.py": f"# {says}\n"}, check_prose, "a.py:1: comment: say for report"),
         Plant("a comment of a manifest", {"Cargo.toml": f"# {says}\n"}, check_prose, "comment: say for report"),

@@ -1,6 +1,6 @@
 """The module tree of a Rust crate, and the files from which each file imports.
 
-Paths are resolved as rustc does it, as far as the text allows: through child modules, `use` aliases, re-exports and globs.
+Paths are resolved as by rustc, as far as the text allows: through child modules, `use` aliases, re-exports and globs.
 `mod x;` is not an import. `pub use x::…` of a descendant is one only if the file's own code uses the name.
 Code under `#[cfg(test)]` is ignored.
 """
@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Optional, Tuple
 
 from checks.rust import Source, closing, spaces
 
 NAME = r"(?:r#)?[A-Za-z_]\w*"
 MODULE = re.compile(rf"\bmod\s+({NAME})\s*([;{{])")
-PATH_ATTRIBUTE = re.compile(r'#\s*\[\s*path\s*=\s*"([^"]+)"\s*\]\s*(?:#\s*\[[^\]]*\]\s*)*(?:pub\b(?:\s*\([^)]*\))?\s*)?$')
+PATH_ATTRIBUTE = re.compile(
+    r'#\s*\[\s*path\s*=\s*"([^"]+)"\s*\]\s*(?:#\s*\[[^\]]*\]\s*)*(?:pub\b(?:\s*\([^)]*\))?\s*)?$'
+)
 USE = re.compile(r"(?P<pub>\bpub\b(?:\s*\([^)]*\))?\s*)?\buse\s+(?P<tree>(?:::)?[\w{*#][^;]*);")
 USE_TOKEN = re.compile(rf"{NAME}|::|[{{}},*]")
 INLINE = re.compile(rf"(?<![\w:.])({NAME})((?:\s*::\s*{NAME})+)")
@@ -58,6 +61,10 @@ class Module:
 
     def all(self) -> list[Module]:
         return [self] + [module for child in self.children.values() for module in child.all()]
+
+
+# A module and the name of an item in it, or None for the module itself.
+Definition = Tuple[Module, Optional[str]]
 
 
 @dataclass(frozen=True)
@@ -165,8 +172,8 @@ class Crate:
         exported = [(name, module) for module in root.all() for name in module.definitions if "!" not in name]
         self.macros = {name: module for name, module in exported if f"macro_rules! {name}" in module.code}
 
-    def resolve(self, module: Module, path: list[str], seen: frozenset = frozenset()) -> tuple[Module, str | None] | None:
-        """The module that defines a path, and the item's name in it, or None as the name for the module itself."""
+    def resolve(self, module: Module, path: list[str], seen: frozenset = frozenset()) -> Definition | None:
+        """The definition of a path. None if it is in another crate."""
         key = (id(module), tuple(path))
         if key in seen or not path:
             return None
@@ -183,7 +190,7 @@ class Crate:
         return (here, None) if here is not None else None
 
     def first(self, module: Module, path: list[str], seen: frozenset) -> tuple[Module | None, list[str]]:
-        """Where a path begins, and what is left of it."""
+        """The first module of a path, and the remaining names."""
         here, rest = module, path
         if path[0] == "crate":
             return module.root, path[1:]
@@ -197,8 +204,8 @@ class Crate:
             return module, path
         return None, []
 
-    def step(self, module: Module, name: str, seen: frozenset) -> tuple[Module, str | None] | None:
-        """One name inside a module. None if it comes from another crate."""
+    def step(self, module: Module, name: str, seen: frozenset) -> Definition | None:
+        """The definition of one name inside a module. None if it is in another crate."""
         if name in module.children:
             return module.children[name], None
         alias = module.alias(name)

@@ -76,7 +76,12 @@ def worker(**files: str) -> dict[str, str]:
 PLANTS = [
     Plant(
         "an import from a higher floor",
-        worker(lib="mod app;\nmod lanes;", app="pub struct App;", lanes="mod lane;", lanes__lane="use crate::app::App;"),
+        worker(
+            lib="mod app;\nmod lanes;",
+            app="pub struct App;",
+            lanes="mod lane;",
+            lanes__lane="use crate::app::App;",
+        ),
         check_rooms,
         "`lanes` imports from `app`, a higher floor",
     ),

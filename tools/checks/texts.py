@@ -1,4 +1,4 @@
-"""Finds the prose in a file: Markdown, comments, docstrings, help texts, error texts, log messages, other string literals.
+"""Finds the prose in a file: Markdown, comments, docstrings, help texts, error texts, log messages, other strings.
 
 Code in prose counts as one unknown word: fenced blocks, inline code, link targets and `{placeholders}` are masked.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from checks.rust import Source, item_end
 
 MASK = "¤"
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 CONFIGURATION = (".toml", ".yml", ".yaml", ".sh", ".conf")
 LOG_MACRO = re.compile(r"\b(?:trace|debug|info|warn|error|event)!\s*\([^;{}]*$")
 CLAP_DERIVE = re.compile(r"#\s*\[\s*derive\s*\([^)]*\b(?:Args|Parser|Subcommand|ValueEnum)\b[^)]*\)\s*\]")
@@ -134,7 +135,7 @@ def python(text: str) -> list[Text]:
             found.append(Text("comment", line, words))
         last_line = line
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node):
             first = node.body[0].value
             lines = text.split("\n")[first.lineno - 1 : first.end_lineno]
             found.append(Text("docstring", first.lineno, "\n".join(lines)))

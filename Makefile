@@ -62,15 +62,24 @@ fmt-check: ## Check the formatting of all code
 	@cd plugins && cargo fmt --all --check
 
 .PHONY: lint
-lint: prose ## Run clippy with warnings as errors, and check the prose
+lint: prose lengths doc ## Run clippy, rustdoc and the checks of texts and dependencies, with warnings as errors
 	@cargo clippy $(CARGO_LOCKED) --workspace --all-targets -- -D warnings
 	@cd plugins && cargo clippy $(CARGO_LOCKED) --all-targets -- -D warnings
 	@cd bench/peers/guests && cargo metadata $(CARGO_LOCKED) --format-version 1 > /dev/null
+
+.PHONY: doc
+doc: ## Build the documentation of all crates, with warnings as errors
+	@RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_LOCKED) --workspace --no-deps
 
 .PHONY: prose
 prose: ## Check documents, comments, help texts and messages for the habits that CONTRIBUTING.md rules out
 	@tools/prose --self-test
 	@tools/prose --numbers
+
+.PHONY: lengths
+lengths: ## Check the length of lines, functions and files
+	@tools/lint-lines --self-test
+	@tools/lint-lines
 
 .PHONY: walls
 walls: ## Check which part may import which, and that no modules import each other in circles

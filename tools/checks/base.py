@@ -21,7 +21,8 @@ def parser(documentation: str, with_paths: bool = True) -> argparse.ArgumentPars
     layout = argparse.RawDescriptionHelpFormatter
     made = argparse.ArgumentParser(description=documentation, formatter_class=layout)
     if with_paths:
-        made.add_argument("paths", nargs="*", metavar="PATH", help="check only this file or folder, relative to the root")
+        paths_help = "check only this file or folder, relative to the root"
+        made.add_argument("paths", nargs="*", metavar="PATH", help=paths_help)
     made.add_argument("--root", type=Path, default=ROOT, help="check another checkout with the rules of this one")
     self_test_help = "plant violations in a copy and require each to be found"
     made.add_argument("--self-test", action="store_true", help=self_test_help)

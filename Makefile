@@ -66,6 +66,12 @@ lint: prose lengths doc ## Run clippy, rustdoc and the checks of texts and depen
 	@cargo clippy $(CARGO_LOCKED) --workspace --all-targets -- -D warnings
 	@cd plugins && cargo clippy $(CARGO_LOCKED) --all-targets -- -D warnings
 	@cd bench/peers/guests && cargo metadata $(CARGO_LOCKED) --format-version 1 > /dev/null
+	@tools/deny --optional
+
+.PHONY: deny
+deny: ## Check licences, banned crates, sources and advisories of dependencies; builds cargo-deny first
+	@tools/setup deny
+	@tools/deny
 
 .PHONY: doc
 doc: ## Build the documentation of all crates, with warnings as errors

@@ -26,7 +26,12 @@ CRATE_WALLS = {
         ("wasmtime", "ort"),
         "operators edit entries without an engine",
     ),
-    "inferbus-sandbox": (("inferbus-abi",), ("async-nats", "ort"), "the security boundary is audited and fuzzed alone"),
+    "inferbus-private-dir": ((), HOST_CRATES, "it is audited with the sandbox"),
+    "inferbus-sandbox": (
+        ("inferbus-abi", "inferbus-private-dir"),
+        ("async-nats", "ort"),
+        "the security boundary is audited and fuzzed alone",
+    ),
     "inferbus-open-inference": (("inferbus-abi",), HOST_CRATES, "it reads untrusted bytes and is fuzzed alone"),
     "inferbus-engine": (
         ("inferbus-abi",),
@@ -39,6 +44,7 @@ CRATE_WALLS = {
             "inferbus-catalog-document",
             "inferbus-engine",
             "inferbus-open-inference",
+            "inferbus-private-dir",
             "inferbus-sandbox",
         ),
         ("async-nats", "tokio"),
@@ -46,7 +52,7 @@ CRATE_WALLS = {
     ),
 }
 # Crates of the table that may be absent from the workspace.
-PLANNED = {"inferbus-catalog-document", "inferbus-pipeline"}
+PLANNED = {"inferbus-catalog-document", "inferbus-pipeline", "inferbus-private-dir"}
 # Plugins may use only these folders of the repository, and no crate of the host.
 PLUGIN_HOMES = ("plugin-abi", "plugins")
 PLUGIN_REASON = "plugins prove that the SDK suffices"

@@ -62,11 +62,12 @@ fmt-check: ## Check the formatting of all code
 	@cd plugins && cargo fmt --all --check
 
 .PHONY: lint
-lint: prose lengths doc ## Run clippy, rustdoc and the checks of texts and dependencies, with warnings as errors
+lint: prose lengths ## Run clippy, rustdoc and the checks of texts and dependencies, with warnings as errors
 	@cargo clippy $(CARGO_LOCKED) --workspace --all-targets -- -D warnings
 	@cd plugins && cargo clippy $(CARGO_LOCKED) --all-targets -- -D warnings
 	@cd bench/peers/guests && cargo metadata $(CARGO_LOCKED) --format-version 1 > /dev/null
 	@tools/deny --optional
+	@$(MAKE) doc
 
 .PHONY: deny
 deny: ## Check licences, banned crates, sources and advisories of dependencies; builds cargo-deny first

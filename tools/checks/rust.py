@@ -56,11 +56,10 @@ class Source:
     def code(self) -> str:
         """The text with comments, strings and characters replaced by spaces. Quotes of strings stay."""
         parts, last = [], 0
-        for outer, _, start, end, kind in self._scan:
-            parts.append(self.text[last:outer])
-            keep = start if kind == "string" else outer
-            parts.append(self.text[outer:keep] + spaces(self.text[keep:end]))
-            last = end
+        for outer, outer_end, start, end, kind in self._scan:
+            first, last_masked = (start, end) if kind == "string" else (outer, outer_end)
+            parts.append(self.text[last:first] + spaces(self.text[first:last_masked]))
+            last = last_masked
         parts.append(self.text[last:])
         return "".join(parts)
 

@@ -38,6 +38,11 @@ CRATE_WALLS = {
         ("wasmtime", "async-nats"),
         "runtimes are interchangeable, and tests run without a server",
     ),
+    "inferbus-loadgen": (
+        ("inferbus-abi", "inferbus-open-inference"),
+        ("wasmtime", "ort"),
+        "it measures a worker from outside",
+    ),
     "inferbus-pipeline": (
         (
             "inferbus-abi",
@@ -52,7 +57,7 @@ CRATE_WALLS = {
     ),
 }
 # Crates of the table that may be absent from the workspace.
-PLANNED = {"inferbus-catalog-document", "inferbus-pipeline", "inferbus-private-dir"}
+PLANNED = {"inferbus-catalog-document", "inferbus-loadgen", "inferbus-pipeline", "inferbus-private-dir"}
 # Plugins may use only these folders of the repository, and no crate of the host.
 PLUGIN_HOMES = ("plugin-abi", "plugins")
 PLUGIN_REASON = "plugins prove that the SDK suffices"

@@ -42,7 +42,8 @@ def run(command: list, failure: str, env: dict | None = None, cwd: Path | None =
     except OSError as fault:
         raise Problem(f"{failure} ({fault})")
     if done.returncode != 0:
-        raise Problem(f"{failure} ({last_error(done.stdout)})")
+        killed = f"{words[0]} was killed by signal {-done.returncode}"
+        raise Problem(f"{failure} ({killed if done.returncode < 0 else last_error(done.stdout)})")
     return done.stdout
 
 

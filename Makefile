@@ -1,5 +1,5 @@
-# Every command of the project. `make` alone lists them.
-# The tools that Inferbus needs beside Rust come into .tools/ (see tools/setup); .tools/env tells the programs where they are.
+# All commands of the project. `make` without a target lists them.
+# tools/setup downloads the tools besides Rust into .tools/, and writes their locations to .tools/env.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -7,7 +7,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 WITH_TOOLS := . .tools/env &&
-# Cargo.lock decides the versions, so that a second run needs no network.
+# Cargo.lock fixes the versions, so a second run works offline.
 CARGO_LOCKED := --locked
 FUZZ_SECONDS ?= 60
 # All files of tests/tests that begin with `chaos_`.
@@ -18,11 +18,11 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## Bring nats-server, ONNX Runtime and a WebAssembly compiler into .tools/
+setup: ## Download nats-server, ONNX Runtime and a WebAssembly compiler into .tools/
 	@tools/setup
 
 .PHONY: setup-tests
-setup-tests: setup ## Bring what only the tests need: Python clients, models, and the nats command where Go is present
+setup-tests: setup ## Download the tools of the tests: Python clients, models, and the nats command if Go is present
 	@tools/setup python conformance nats-cli
 
 .PHONY: plugins
@@ -44,11 +44,11 @@ test: setup-tests plugins ## Run the whole test suite
 	@$(WITH_TOOLS) cargo test $(CARGO_LOCKED) --workspace
 
 .PHONY: test-tract
-test-tract: setup-tests plugins ## Build tract in, which takes ten minutes, and run the conformance test on it
+test-tract: setup-tests plugins ## Run the conformance test on the tract engine; compiling it takes ten minutes
 	@$(WITH_TOOLS) cargo test $(CARGO_LOCKED) --workspace --features inferbus-tests/tract --test conformance
 
 .PHONY: chaos
-chaos: setup ## Kill, cut, freeze and fill up what streams' routes stand on, for hours; INFERBUS_SEED repeats a run
+chaos: setup ## Run the chaos tests of streams for hours: kills, cuts, freezes, full disks; INFERBUS_SEED repeats a run
 	@$(WITH_TOOLS) INFERBUS_CHAOS=long cargo test $(CARGO_LOCKED) --workspace --no-fail-fast $(CHAOS_TESTS) -- --test-threads 2
 
 .PHONY: fmt
@@ -62,38 +62,59 @@ fmt-check: ## Check the formatting of all code
 	@cd plugins && cargo fmt --all --check
 
 .PHONY: lint
-lint: ## Run clippy, with warnings as errors
+lint: prose lengths ## Run clippy, rustdoc and the checks of texts and dependencies, with warnings as errors
 	@cargo clippy $(CARGO_LOCKED) --workspace --all-targets -- -D warnings
 	@cd plugins && cargo clippy $(CARGO_LOCKED) --all-targets -- -D warnings
 	@cd bench/peers/guests && cargo metadata $(CARGO_LOCKED) --format-version 1 > /dev/null
+	@tools/deny --optional
+	@$(MAKE) doc
+
+.PHONY: deny
+deny: ## Check licences, banned crates, sources and advisories of dependencies; builds cargo-deny first
+	@tools/setup deny
+	@tools/deny
+
+.PHONY: doc
+doc: ## Build the documentation of all crates, with warnings as errors
+	@RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_LOCKED) --workspace --no-deps
+
+.PHONY: prose
+prose: ## Check documents, comments, help texts and messages for the habits that CONTRIBUTING.md rules out
+	@tools/prose --self-test
+	@tools/prose --numbers
+
+.PHONY: lengths
+lengths: ## Check the length of lines, functions and files
+	@tools/lint-lines --self-test
+	@tools/lint-lines
 
 .PHONY: walls
-walls: ## Check which part may import which
+walls: ## Check which part may import which, and that no modules import each other in circles
 	@tools/walls --self-test
 	@tools/walls
 
 .PHONY: fuzz
-fuzz: setup ## Fuzz every target for FUZZ_SECONDS each (60 unless told)
+fuzz: setup ## Fuzz every target for FUZZ_SECONDS each (default 60)
 	@tools/setup fuzz
 	@$(WITH_TOOLS) tools/fuzz $(FUZZ_SECONDS)
 
 .PHONY: bench
-bench: setup-tests plugins ## Measure the worker against one file of Python, a bare echo and itself without a sandbox
+bench: setup-tests plugins ## Compare the worker with a Python worker, a bare echo, and a worker without a sandbox
 	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
 	@$(WITH_TOOLS) target/debug/inferbus-bench
 
 .PHONY: bench-peers
-bench-peers: setup-tests plugins ## Measure the worker and its sandbox beside what a user would pick instead
+bench-peers: setup-tests plugins ## Compare the worker and its sandbox with other products
 	@tools/setup peers
 	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
 	@$(WITH_TOOLS) target/debug/inferbus-bench peers
 
 .PHONY: bench-parts
-bench-parts: setup ## Measure each hot function by itself, with criterion
+bench-parts: setup ## Measure each hot function separately, with criterion
 	@$(WITH_TOOLS) cargo bench $(CARGO_LOCKED) --profile dev --workspace --bench parts
 
 .PHONY: bench-full
-bench-full: setup-tests plugins ## Measure all of that for longer, and how costs grow with sizes and numbers
+bench-full: setup-tests plugins ## Run all benchmarks at length, and measure the growth of costs with sizes and numbers
 	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
 	@$(WITH_TOOLS) target/debug/inferbus-bench full
 
@@ -102,14 +123,14 @@ guard: setup guard-program ## Count the instructions of the hot functions and co
 	@$(WITH_TOOLS) target/debug/inferbus-bench-hot guard
 
 .PHONY: guard-accept
-guard-accept: setup guard-program ## Make what the hot functions take now the baseline
+guard-accept: setup guard-program ## Make the current instruction counts the baseline
 	@$(WITH_TOOLS) target/debug/inferbus-bench-hot accept
 
-# Units of code that are compiled at once decide what is inlined, so this does not depend on the surroundings.
+# The compilation units decide the inlining. This setting fixes them, so the counts are comparable.
 .PHONY: guard-program
 guard-program:
 	@$(WITH_TOOLS) CARGO_INCREMENTAL=1 cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench --bin inferbus-bench-hot
 
 .PHONY: clean
-clean: ## Remove everything that was built or downloaded
+clean: ## Remove all build results and downloads
 	@rm -rf target plugins/target plugins/dist .tools

@@ -5,8 +5,8 @@
 #     nsc generate config --mem-resolver --sys-account SYS --config-file resolver.conf
 #     nsc generate creds --account WORKERS --name worker > worker.creds
 #
-# The server configuration is roles.conf with resolver.conf in the place of accounts.conf. Adapt the same names; the comments
-# of accounts.conf apply here too. Only the holder of the operator key can add an import to an account.
+# The server configuration is roles.conf with resolver.conf in the place of accounts.conf. Adapt the same names; the
+# comments of accounts.conf apply here too. Only the holder of the operator key can add an import to an account.
 set -euo pipefail
 
 account() { nsc add account --name "$1"; }

@@ -129,7 +129,7 @@ enum Command {
         /// With few planes, in a minute
         #[arg(long)]
         short: bool,
-        /// Measure nothing; print what follows from what was measured for other sizes, as docs/scale.md has it
+        /// Measure nothing; print what follows from what was measured for other sizes, as docs/explanation/scale.md has it
         #[arg(long)]
         table: bool,
     },

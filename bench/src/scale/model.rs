@@ -1,4 +1,4 @@
-//! What a deployment asks of its parts, from what was measured of small ones. docs/scale.md says what each formula means.
+//! What a deployment asks of its parts, from what was measured of small ones. docs/explanation/scale.md says what each formula means.
 
 use inferbus_catalog::limits::RECONCILE;
 

@@ -1,4 +1,4 @@
-//! The table of docs/scale.md, made by the formulas of `model.rs`.
+//! The table of docs/explanation/scale.md, made by the formulas of `model.rs`.
 
 use std::fmt::Write as _;
 
@@ -112,9 +112,9 @@ mod tests {
 
     #[test]
     fn the_page_has_the_table_that_the_formulas_give() {
-        let page = std::fs::read_to_string(crate::root().join("docs/scale.md")).unwrap();
+        let page = std::fs::read_to_string(crate::root().join("docs/explanation/scale.md")).unwrap();
         let missing: Vec<String> =
             text().lines().filter(|line| !page.lines().any(|other| other == *line)).map(ToOwned::to_owned).collect();
-        assert!(missing.is_empty(), "put what `inferbus-bench scale --table` prints into docs/scale.md: {missing:#?}");
+        assert!(missing.is_empty(), "put what `inferbus-bench scale --table` prints into docs/explanation/scale.md: {missing:#?}");
     }
 }

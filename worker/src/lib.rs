@@ -8,7 +8,6 @@
 pub mod admin;
 pub mod app;
 pub mod artifact_cache;
-pub mod bench;
 pub mod budget;
 pub mod bundle;
 pub mod bus;

@@ -1,13 +1,13 @@
-//! What requests carry, and what is expected back: files, or made-up bytes.
+//! Payloads and expected answers, from files or random bytes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::dice::Dice;
-use super::fault::BenchFault;
+use crate::fault::BenchFault;
 use crate::limits;
+use crate::random::Random;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Payload {
@@ -15,8 +15,8 @@ pub struct Payload {
     pub bytes: Bytes,
 }
 
-/// The payloads of one target: a file, or all files of a folder in the order of their names. A folder that has one of the
-/// target's name gives the target that one's.
+/// The payloads of one target: a file, or all files of a folder sorted by name. A subfolder named after the target
+/// takes precedence.
 pub fn read(path: &Path, target: &str) -> Result<Vec<Payload>, BenchFault> {
     let folder = path.join(target);
     let path = if folder.is_dir() { &folder } else { path };
@@ -24,7 +24,7 @@ pub fn read(path: &Path, target: &str) -> Result<Vec<Payload>, BenchFault> {
     if files.is_empty() {
         return Err(BenchFault::NoPayloads(path.to_owned()));
     }
-    let mut left = limits::BENCH_PAYLOAD_BYTES;
+    let mut left = limits::PAYLOAD_BYTES;
     files
         .into_iter()
         .map(|file| {
@@ -46,7 +46,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>, BenchFault> {
         if path.is_file() {
             files.push(path);
         }
-        if files.len() > limits::BENCH_PAYLOADS {
+        if files.len() > limits::PAYLOADS {
             return Err(BenchFault::TooManyPayloads);
         }
     }
@@ -58,12 +58,12 @@ fn name(file: &Path) -> String {
     file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Bytes of chance, the same for the same seed.
+/// Random bytes by seed.
 pub fn random(len: usize, seed: u64) -> Vec<Payload> {
-    let mut dice = Dice::new(seed);
-    let count = (limits::BENCH_PAYLOAD_BYTES / len.max(1)).clamp(1, limits::BENCH_RANDOM);
+    let mut random = Random::new(seed);
+    let count = (limits::PAYLOAD_BYTES / len.max(1)).clamp(1, limits::RANDOM);
     let payload = |number| {
-        let numbers = std::iter::repeat_with(|| dice.number().to_le_bytes()).take(len.div_ceil(8));
+        let numbers = std::iter::repeat_with(|| random.next_u64().to_le_bytes()).take(len.div_ceil(8));
         let mut bytes: Vec<u8> = numbers.flatten().collect();
         bytes.truncate(len);
         Payload { name: format!("random-{number}"), bytes: bytes.into() }
@@ -71,7 +71,8 @@ pub fn random(len: usize, seed: u64) -> Vec<Payload> {
     (1..=count).map(payload).collect()
 }
 
-/// What is expected for each payload of a target: of a file the same for all, of a folder the file of the payload's name.
+/// The expected answer to each payload of a target. A file applies to all payloads; a folder holds one file per payload
+/// name.
 pub fn expected(path: &Path, target: &str, payloads: &[Payload]) -> Result<Vec<Bytes>, BenchFault> {
     let answers = read(path, target)?;
     if !path.is_dir() {
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn files_come_in_the_order_of_names_and_a_models_folder_goes_first() {
+    fn files_are_sorted_by_name_and_a_models_folder_takes_precedence() {
         let payloads = folder(&[("e", "5"), ("b", "2"), ("d", "4"), ("a", "1"), ("other/f", "6"), ("c", "3")]);
         let names = |target| {
             let read = read(payloads.path(), target).expect("payloads");
@@ -117,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expected_is_found_by_name_or_is_the_same_for_all() {
+    fn expected_answers_are_found_by_name_or_apply_to_all() {
         let payloads = read(folder(&[("a", "1"), ("b", "2")]).path(), "digits").expect("payloads");
         let answers = folder(&[("b", "two"), ("a", "one"), ("aa", "of another payload"), ("c", "more")]);
         assert_eq!(expected(answers.path(), "digits", &payloads).expect("answers"), ["one", "two"]);
@@ -128,20 +129,20 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_too_much_together_are_refused() {
+    fn files_above_the_total_size_are_rejected() {
         let large = folder(&[("a", "1"), ("b", "")]);
         let file = fs::File::options().write(true).open(large.path().join("b")).expect("a file");
-        // A hole, which takes no room.
-        file.set_len(limits::BENCH_PAYLOAD_BYTES as u64).expect("a size");
+        // A sparse file.
+        file.set_len(limits::PAYLOAD_BYTES as u64).expect("a size");
         assert!(matches!(read(large.path(), "digits"), Err(BenchFault::TooManyPayloads)));
     }
 
     #[test]
-    fn chance_repeats_and_has_the_length_asked_for() {
+    fn random_payloads_repeat_and_have_the_requested_length() {
         let payloads = random(13, 5);
         assert_eq!(payloads, random(13, 5));
         assert_ne!(payloads, random(13, 6));
-        assert!(payloads.len() == limits::BENCH_RANDOM && payloads.iter().all(|payload| payload.bytes.len() == 13));
+        assert!(payloads.len() == limits::RANDOM && payloads.iter().all(|payload| payload.bytes.len() == 13));
         assert_ne!(payloads[0].bytes, payloads[1].bytes);
     }
 }

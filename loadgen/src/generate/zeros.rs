@@ -1,13 +1,13 @@
-//! A frame of zeros for a model that takes tensors, by what the workers say of its inputs.
+//! A frame of zeros for a tensor model, from the metadata of its inputs.
 
 use async_nats::Client;
 use inferbus_abi::frame::{self, DataType, Shape, Tensor};
 use serde::Deserialize;
 
-use super::fault::BenchFault;
 use super::payload::Payload;
+use crate::fault::BenchFault;
 
-/// As much as a bench needs of a model's metadata.
+/// The used part of a model's metadata.
 #[derive(Deserialize)]
 struct Metadata {
     inputs: Vec<Input>,
@@ -26,23 +26,23 @@ struct Parameters {
     pre: bool,
 }
 
-/// Asks for the model's inputs on `<subject>.metadata`; each open dimension becomes 1.
-pub async fn ask(client: &Client, subject: &str, model: &str) -> Result<Payload, BenchFault> {
+/// Requests the model's inputs on `<subject>.metadata`. Open dimensions become 1; no input exceeds `max_bytes`.
+pub async fn ask(client: &Client, subject: &str, model: &str, max_bytes: usize) -> Result<Payload, BenchFault> {
     let fault = |reason: String| BenchFault::NoZeros { model: model.to_owned(), reason };
     let asked = format!("{subject}.metadata");
     let answer = client.request(asked, "".into()).await.map_err(|error| fault(error.to_string()))?;
     let text = || String::from_utf8_lossy(&answer.payload).into_owned();
     let metadata: Metadata =
-        serde_json::from_slice(&answer.payload).map_err(|_| fault(format!("the workers say: {}", text())))?;
-    frame(metadata).map_err(fault)
+        serde_json::from_slice(&answer.payload).map_err(|_| fault(format!("the answer was: {}", text())))?;
+    frame(metadata, max_bytes).map_err(fault)
 }
 
-fn frame(metadata: Metadata) -> Result<Payload, String> {
+fn frame(metadata: Metadata, max_bytes: usize) -> Result<Payload, String> {
     if metadata.parameters.pre {
-        return Err("it has a pre plugin, and takes that one's bytes: give a payload".into());
+        return Err("its pre plugin takes bytes: give a payload".into());
     }
     let inputs: Vec<(String, DataType, Vec<u64>, Vec<u8>)> =
-        metadata.inputs.into_iter().map(zeros).collect::<Result<_, _>>()?;
+        metadata.inputs.into_iter().map(|input| zeros(input, max_bytes)).collect::<Result<_, _>>()?;
     let tensors: Vec<Tensor<'_>> = inputs
         .iter()
         .map(|(name, dtype, shape, data)| Tensor { name, dtype: *dtype, shape: Shape::from(&**shape), data })
@@ -51,18 +51,18 @@ fn frame(metadata: Metadata) -> Result<Payload, String> {
     Ok(Payload { name: "zeros".into(), bytes })
 }
 
-fn zeros(input: Input) -> Result<(String, DataType, Vec<u64>, Vec<u8>), String> {
+fn zeros(input: Input, max_bytes: usize) -> Result<(String, DataType, Vec<u64>, Vec<u8>), String> {
     let Input { name, datatype, shape } = input;
     let dtype = DataType::ALL
         .iter()
         .find(|dtype| inferbus_open_inference::name(**dtype).unwrap_or(dtype.name()) == datatype)
         .filter(|dtype| dtype.bits() > 0)
-        .ok_or_else(|| format!("its input {name} is of type {datatype}, for which there are no zeros"))?;
+        .ok_or_else(|| format!("its input {name} has the type {datatype}, which does not have a zero"))?;
     let shape: Vec<u64> = shape.iter().map(|size| u64::try_from(*size).unwrap_or(1)).collect();
     let elements = shape.iter().try_fold(1_u64, |product, size| product.checked_mul(*size));
     let bytes = elements.and_then(|elements| elements.checked_mul(u64::from(dtype.bits())));
-    let bytes = bytes.map(|bits| bits.div_ceil(8)).filter(|bytes| *bytes <= crate::limits::PAYLOAD as u64);
-    let bytes = bytes.ok_or_else(|| format!("its input {name} is larger than a payload may be"))?;
+    let bytes = bytes.map(|bits| bits.div_ceil(8)).filter(|bytes| *bytes <= max_bytes as u64);
+    let bytes = bytes.ok_or_else(|| format!("its input {name} is larger than the maximum payload"))?;
     Ok((name, *dtype, shape, vec![0; bytes as usize]))
 }
 
@@ -76,16 +76,16 @@ mod tests {
     }
 
     #[test]
-    fn open_dimensions_are_one_and_all_is_zero() {
-        let payload = frame(metadata(false, "FP32")).expect("a frame");
+    fn open_dimensions_become_one_and_elements_zero() {
+        let payload = frame(metadata(false, "FP32"), 1024).expect("a frame");
         let frame = frame::Frame::decode(&payload.bytes).expect("a frame");
         let x = frame.get("x").expect("the input");
         assert_eq!((x.dtype, x.shape.iter().collect::<Vec<_>>(), x.data), (DataType::F32, vec![1, 4], &[0; 16][..]));
     }
 
     #[test]
-    fn plugins_and_strings_have_no_zeros() {
-        assert!(frame(metadata(true, "FP32")).expect_err("bytes").contains("pre plugin"));
-        assert!(frame(metadata(false, "BYTES")).expect_err("text").contains("BYTES"));
+    fn models_with_plugins_or_strings_are_rejected() {
+        assert!(frame(metadata(true, "FP32"), 1024).expect_err("bytes").contains("pre plugin"));
+        assert!(frame(metadata(false, "BYTES"), 1024).expect_err("text").contains("BYTES"));
     }
 }

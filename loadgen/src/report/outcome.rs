@@ -1,28 +1,28 @@
-//! What one run found, and whether it was good.
+//! The outcome of one run, and its problems.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::run::{Length, Load, Stint};
-use super::sweep::Step;
-use super::tally::{Errors, Tally};
+use crate::account::stats::{Errors, TargetStats};
+use crate::settings::{Length, Load, RunSettings};
+use crate::sweep::Step;
 
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    pub stint: Stint,
-    /// From the end of the time to warm up to the last answer, or to the end that was asked for if that is later.
+    pub settings: RunSettings,
+    /// From the end of the warm-up to the last answer, or to the planned end if later.
     pub measured: Duration,
-    pub targets: Vec<(String, Tally)>,
+    pub targets: Vec<(String, TargetStats)>,
     pub late: u64,
     pub twice: u64,
-    /// Results of messages that others have published.
+    /// Results of other publishers' messages.
     pub foreign: u64,
-    /// The first of what came twice.
+    /// The first duplicates.
     pub remarks: Vec<String>,
-    /// It was ended by hand.
+    /// The run was stopped early.
     pub stopped: bool,
-    /// How long the generator ran, and the processor time that it took.
+    /// The generator's elapsed time and processor time.
     pub wall: Duration,
     pub cpu: Duration,
     pub disconnected: u64,
@@ -30,47 +30,47 @@ pub struct Outcome {
     pub refused: u64,
 }
 
-/// The shares that every table shows.
+/// The quantiles of every table.
 pub const SHARES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)];
 
 impl Outcome {
-    /// All targets together.
-    pub fn total(&self) -> Option<Tally> {
-        let mut tallies = self.targets.iter().map(|(_, tally)| tally);
-        let mut total = tallies.next()?.clone();
-        tallies.for_each(|tally| total.add(tally));
+    /// The sum of all targets.
+    pub fn total(&self) -> Option<TargetStats> {
+        let mut stats = self.targets.iter().map(|(_, stats)| stats);
+        let mut total = stats.next()?.clone();
+        stats.for_each(|stats| total.add(stats));
         Some(total)
     }
 
-    /// Answers a second that were no errors.
-    pub fn achieved(&self, tally: &Tally) -> f64 {
-        if self.measured.is_zero() { 0.0 } else { tally.answered() as f64 / self.measured.as_secs_f64() }
+    /// Answers per second without errors.
+    pub fn achieved(&self, stats: &TargetStats) -> f64 {
+        if self.measured.is_zero() { 0.0 } else { stats.answered() as f64 / self.measured.as_secs_f64() }
     }
 
-    /// What makes a run no measurement of what was asked for, in sentences; none for a good one.
-    pub fn problems(&self, total: &Tally) -> Vec<String> {
+    /// Sentences about failures; empty for a good run.
+    pub fn problems(&self, total: &TargetStats) -> Vec<String> {
         let wrong = [
             (total.failed_count(), "ended in an error"),
-            (total.wrong, "had another answer than the expected one"),
-            (total.differs, "had another answer than the same payload had first (--may-differ allows that)"),
-            (total.lost, "had no end in time"),
-            (self.twice, "more answers came than there should be"),
-            (total.not_sent, "were not sent, because too many were outstanding: the deployment is overloaded"),
-            (self.dropped, "times answers were thrown away, because this program could not keep up"),
-            (self.refused, "times the server refused something, which may be a permission that this user lacks"),
+            (total.wrong, "had another answer than expected"),
+            (total.differs, "had another answer than the first one to the same payload (--may-differ allows this)"),
+            (total.lost, "did not end in time"),
+            (self.twice, "surplus answers arrived"),
+            (total.not_sent, "were not sent because too many were outstanding: the deployment is overloaded"),
+            (self.dropped, "times the load generator was too slow and dropped answers"),
+            (self.refused, "times the server reported an error: check the permissions of this user"),
         ];
         let mut problems: Vec<String> =
             wrong.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
         if total.answered() == 0 && problems.is_empty() {
-            problems.push("nothing was answered in the time that counts".into());
+            problems.push("no answers arrived in the measured time".into());
         }
         problems
     }
 
-    /// What a sweep has to know; none if it cannot be judged by a rate.
-    pub fn step(&self, total: &Tally) -> Option<Step> {
+    /// The input of a sweep; none for a closed loop.
+    pub fn step(&self, total: &TargetStats) -> Option<Step> {
         Some(Step {
-            asked: self.stint.rate()?,
+            asked: self.settings.rate()?,
             achieved: self.achieved(total),
             p99: total.latency(0.99),
             failures: total.failures() + self.twice + self.dropped,
@@ -78,23 +78,23 @@ impl Outcome {
         })
     }
 
-    /// Processors that the generator kept busy, on average.
+    /// Processors used by the generator, on average.
     pub fn generator_load(&self) -> f64 {
         if self.wall.is_zero() { 0.0 } else { self.cpu.as_secs_f64() / self.wall.as_secs_f64() }
     }
 
-    pub fn json(&self, total: &Tally) -> Value {
-        let (kind, asked) = match self.stint.load {
+    pub fn json(&self, total: &TargetStats) -> Value {
+        let (kind, asked) = match self.settings.load {
             Load::Open { rate, arrivals } => ("open", json!({ "rate": rate, "arrivals": arrivals.name() })),
             Load::Closed { in_flight } => ("closed", json!({ "in_flight": in_flight })),
         };
-        let length = match self.stint.length {
+        let length = match self.settings.length {
             Length::For(length) => json!({ "seconds": length.as_secs_f64() }),
             Length::Requests(count) => json!({ "requests": count }),
         };
-        let targets: Vec<Value> = self.targets.iter().map(|(name, tally)| self.target(name, tally)).collect();
+        let targets: Vec<Value> = self.targets.iter().map(|(name, stats)| self.target(name, stats)).collect();
         json!({
-            "loop": kind, "asked": asked, "length": length, "warm_up_seconds": self.stint.warm_up.as_secs_f64(),
+            "loop": kind, "asked": asked, "length": length, "warm_up_seconds": self.settings.warm_up.as_secs_f64(),
             "measured_seconds": self.measured.as_secs_f64(), "stopped": self.stopped,
             "total": self.target("total", total), "targets": targets,
             "late": self.late, "twice": self.twice, "twice_examples": self.remarks, "foreign": self.foreign,
@@ -104,27 +104,27 @@ impl Outcome {
         })
     }
 
-    fn target(&self, name: &str, tally: &Tally) -> Value {
-        let errors: serde_json::Map<String, Value> = tally
+    fn target(&self, name: &str, stats: &TargetStats) -> Value {
+        let errors: serde_json::Map<String, Value> = stats
             .errors
             .iter()
             .map(|(code, Errors { count, first })| (code.clone(), json!({ "count": count, "first": first })))
             .collect();
         let micros = |time: Option<Duration>| time.map(|time| time.as_nanos() as f64 / 1e3);
-        let latency: serde_json::Map<String, Value> = [("min", tally.least()), ("mean", tally.mean())]
+        let latency: serde_json::Map<String, Value> = [("min", stats.least()), ("mean", stats.mean())]
             .into_iter()
-            .chain(SHARES.map(|(name, share)| (name, tally.latency(share))))
+            .chain(SHARES.map(|(name, share)| (name, stats.latency(share))))
             .map(|(name, time)| (name.to_owned(), json!(micros(time))))
             .collect();
         let late: serde_json::Map<String, Value> =
-            SHARES.map(|(name, share)| (name.to_owned(), json!(micros(tally.lateness(share))))).into_iter().collect();
+            SHARES.map(|(name, share)| (name.to_owned(), json!(micros(stats.lateness(share))))).into_iter().collect();
         let percentiles: Vec<Value> =
-            tally.percentiles().into_iter().map(|(share, time)| json!([share, micros(Some(time))])).collect();
+            stats.percentiles().into_iter().map(|(share, time)| json!([share, micros(Some(time))])).collect();
         json!({
-            "name": name, "asked": tally.asked, "not_sent": tally.not_sent, "answered": tally.answered(),
-            "right": tally.right, "unchecked": tally.unchecked, "wrong": tally.wrong, "differs": tally.differs,
-            "lost": tally.lost, "unfinished": tally.unfinished, "failed": tally.failed_count(), "errors": errors,
-            "examples": tally.examples, "achieved": self.achieved(tally), "latency_micros": latency,
+            "name": name, "asked": stats.asked, "not_sent": stats.not_sent, "answered": stats.answered(),
+            "right": stats.right, "unchecked": stats.unchecked, "wrong": stats.wrong, "differs": stats.differs,
+            "lost": stats.lost, "unfinished": stats.unfinished, "failed": stats.failed_count(), "errors": errors,
+            "examples": stats.examples, "achieved": self.achieved(stats), "latency_micros": latency,
             "sent_late_micros": late, "percentiles": percentiles,
         })
     }
@@ -132,19 +132,19 @@ impl Outcome {
 
 #[cfg(test)]
 mod tests {
-    use super::super::arrivals::Arrivals;
-    use super::super::tally::End;
     use super::*;
+    use crate::account::stats::Verdict;
+    use crate::generate::arrivals::Arrivals;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn ran(load: Load) -> Outcome {
-        let mut tally = Tally::new().expect("a tally");
-        (0..20).for_each(|_| tally.ended(SECOND / 10, End::Right));
+        let mut stats = TargetStats::new().expect("statistics");
+        (0..20).for_each(|_| stats.ended(SECOND / 10, Verdict::Right));
         Outcome {
-            stint: Stint { load, warm_up: SECOND, length: Length::For(2 * SECOND) },
+            settings: RunSettings { load, warm_up: SECOND, length: Length::For(2 * SECOND) },
             measured: 2 * SECOND,
-            targets: vec![("one".into(), tally.clone()), ("two".into(), tally)],
+            targets: vec![("one".into(), stats.clone()), ("two".into(), stats)],
             late: 0,
             twice: 0,
             foreign: 0,
@@ -163,34 +163,38 @@ mod tests {
     }
 
     #[test]
-    fn a_run_in_which_all_went_well_has_no_problems_and_each_that_did_not_is_one() {
+    fn each_kind_of_failure_is_one_problem() {
         let good = open();
         let total = good.total().expect("targets");
         assert_eq!((total.right, good.problems(&total)), (40, Vec::new()));
-        let spoil: [fn(&mut Outcome, &mut Tally); 8] = [
-            |_, total| total.ended(SECOND, End::Failed { code: "404".into(), text: String::new() }),
-            |_, total| total.ended(SECOND, End::Wrong(String::new())),
-            |_, total| total.ended(SECOND, End::Differs(String::new())),
+        let spoil: [fn(&mut Outcome, &mut TargetStats); 8] = [
+            |_, total| total.ended(SECOND, Verdict::Failed { code: "404".into(), text: String::new() }),
+            |_, total| total.ended(SECOND, Verdict::Wrong(String::new())),
+            |_, total| total.ended(SECOND, Verdict::Differs(String::new())),
             |_, total| total.lost(String::new),
             |outcome, _| outcome.twice = 1,
             |_, total| total.not_sent = 1,
             |outcome, _| outcome.dropped = 1,
             |outcome, _| outcome.refused = 1,
         ];
-        let mut told = std::collections::BTreeSet::new();
+        let mut texts = std::collections::BTreeSet::new();
         for spoil in spoil {
             let (mut outcome, mut total) = (good.clone(), total.clone());
             spoil(&mut outcome, &mut total);
             let problems = outcome.problems(&total);
             assert_eq!(problems.len(), 1, "{problems:?}");
-            told.extend(problems);
+            texts.extend(problems);
         }
-        assert_eq!(told.len(), spoil.len(), "{told:?}");
-        assert_eq!(good.problems(&Tally::new().expect("a tally")).len(), 1, "nothing answered is no measurement");
+        assert_eq!(texts.len(), spoil.len(), "{texts:?}");
+        assert_eq!(
+            good.problems(&TargetStats::new().expect("statistics")).len(),
+            1,
+            "a run without answers is a problem"
+        );
     }
 
     #[test]
-    fn a_sweep_is_told_of_the_rate_and_of_all_that_went_wrong() {
+    fn a_step_holds_the_rate_and_all_failures() {
         let mut outcome = open();
         (outcome.twice, outcome.dropped) = (3, 4);
         let mut total = outcome.total().expect("targets");

@@ -1,4 +1,4 @@
-//! The page that a report is on: one file, without scripts and without references to anything outside it.
+//! The HTML page of a report: one file, without scripts or external references.
 
 use std::fmt::Write as _;
 
@@ -9,12 +9,13 @@ color:#1c2733;background:#fff}table{border-collapse:collapse;margin:1rem 0;font-
 th,td{padding:.2rem .7rem;text-align:right;white-space:nowrap;border-bottom:1px solid #d7dde3}\
 th:first-child,td:first-child,.text{text-align:left}\
 .bad{color:#b3261e}.wide{overflow-x:auto}svg{margin:1rem 0}\
-@media(prefers-color-scheme:dark){body{color:#e6ebf0;background:#14191f}th,td{border-color:#3a4550}.bad{color:#f2938c}}";
+@media(prefers-color-scheme:dark){body{color:#e6ebf0;background:#14191f}th,td{border-color:#3a4550}\
+.bad{color:#f2938c}}";
 
-/// Columns of words; all but the first of the others are of numbers.
+/// Text columns beside the first one. Other columns hold numbers.
 const WORDS: [&str; 2] = ["unit", "value"];
 
-/// The page up to what it was measured with; [`end`] ends it.
+/// The head of the page and the table of settings. [`end`] closes the page.
 pub fn begin(title: &str, settings: &[(&str, String)]) -> String {
     let title = escaped(title);
     let mut out = format!(

@@ -1,29 +1,29 @@
-//! One HTML file of a bench: settings, table, charts. No script, nothing from outside, and well-formed XML.
+//! The HTML report of a load test: settings, table and charts, as well-formed XML without scripts.
 
 use super::chart::{self, Axis, Chart, Scale, Series};
 use super::outcome::{Outcome, SHARES};
 use super::page::{self, paragraph, table};
-use super::sweep::{Breach, Judge};
-use super::tally::Tally;
+use crate::account::stats::TargetStats;
+use crate::sweep::{Breach, Judge};
 
-/// What a report tells of.
+/// The content of a report.
 pub struct Report<'a> {
     pub title: &'a str,
     pub settings: &'a [(&'a str, String)],
     pub runs: &'a [Row],
-    /// Of a sweep: the highest rate that held, if any did.
+    /// Of a sweep: the highest sustained rate, if any.
     pub knee: Option<Option<f64>>,
 }
 
-/// A run, its sum, and for a step of a sweep why its rate does not hold.
+/// A run, the sum of its targets, and the reason of a failed step.
 pub struct Row {
     pub outcome: Outcome,
-    pub total: Tally,
+    pub total: TargetStats,
     pub breach: Option<Breach>,
 }
 
 impl Row {
-    /// Of a run by itself.
+    /// Of a single run.
     pub fn new(outcome: Outcome) -> Option<Self> {
         let total = outcome.total()?;
         Some(Self { outcome, total, breach: None })
@@ -36,9 +36,9 @@ impl Row {
         Some(Self { outcome, total, breach })
     }
 
-    /// The cells of the table under [`HEADER`].
+    /// Table cells for [`HEADER`].
     pub fn cells(&self) -> Vec<String> {
-        let asked = self.outcome.stint.rate().map_or("-".into(), |rate| format!("{rate:.0}"));
+        let asked = self.outcome.settings.rate().map_or("-".into(), |rate| format!("{rate:.0}"));
         let latency = |share| self.total.latency(share).map_or("-".into(), time_text);
         let verdict = match &self.breach {
             Some(breach) => breach.to_string(),
@@ -56,7 +56,7 @@ impl Row {
 pub const HEADER: [&str; 10] =
     ["asked/s", "achieved/s", "p50", "p90", "p99", "p99.9", "max", "errors", "not sent", "does not hold"];
 
-/// Three digits that matter, in the unit that suits.
+/// Three significant digits, in a suitable unit.
 pub fn time_text(time: std::time::Duration) -> String {
     chart::seconds(time.as_secs_f64())
 }
@@ -66,8 +66,8 @@ impl Report<'_> {
         let mut out = page::begin(self.title, self.settings);
         if let Some(knee) = self.knee {
             let text = match knee {
-                Some(rate) => format!("The knee is at {rate:.0} a second: the highest rate that held."),
-                None => "The lowest rate did not hold; begin with a lower one.".to_owned(),
+                Some(rate) => format!("The knee is at {rate:.0} a second, the highest sustained rate."),
+                None => "The lowest rate did not hold. Start with a lower one.".to_owned(),
             };
             paragraph(&mut out, "", &text);
         }
@@ -79,21 +79,21 @@ impl Report<'_> {
             out.push_str(&chart.svg());
             out.push('\n');
         }
-        let notes = "Latencies of an open loop begin when a request was to be sent, whether or not it was: what a stall delays is \
-                     in the figures. Errors have no latency. Percentiles are kept to three digits.";
+        let notes = "Latencies of an open loop start at the intended send time, so they include stalls. Errors are \
+                     excluded. Percentiles have three significant digits.";
         paragraph(&mut out, "", notes);
         page::end(&mut out);
         out
     }
 
     fn problems(&self, out: &mut String, row: &Row) {
-        let mut told = row.outcome.problems(&row.total);
+        let mut texts = row.outcome.problems(&row.total);
         for (code, errors) in &row.total.errors {
-            told.push(format!("{code}, {} times; the first: {}", errors.count, errors.first));
+            texts.push(format!("{code}, {} times; the first: {}", errors.count, errors.first));
         }
-        told.extend(row.total.examples.iter().chain(&row.outcome.remarks).cloned());
-        let at = row.outcome.stint.rate().map_or(String::new(), |rate| format!("At {rate:.0} a second: "));
-        for text in told {
+        texts.extend(row.total.examples.iter().chain(&row.outcome.remarks).cloned());
+        let at = row.outcome.settings.rate().map_or(String::new(), |rate| format!("At {rate:.0} a second: "));
+        for text in texts {
             paragraph(out, "bad", &format!("{at}{text}"));
         }
     }
@@ -113,7 +113,7 @@ impl Report<'_> {
                 .runs
                 .iter()
                 .filter_map(|row| {
-                    let rate = row.outcome.stint.rate()?;
+                    let rate = row.outcome.settings.rate()?;
                     Some((rate, of(row, rate)))
                 })
                 .collect();
@@ -130,7 +130,7 @@ impl Report<'_> {
     }
 
     fn p99(&self) -> Chart {
-        let point = |row: &Row, share| Some((row.outcome.stint.rate()?, row.total.latency(share)?.as_secs_f64()));
+        let point = |row: &Row, share| Some((row.outcome.settings.rate()?, row.total.latency(share)?.as_secs_f64()));
         let series = ["p50", "p99"].into_iter().zip([0.5, 0.99]).map(|(name, share)| {
             let mut points: Vec<_> = self.runs.iter().filter_map(|row| point(row, share)).collect();
             points.sort_unstable_by(|one, other| one.0.total_cmp(&other.0));
@@ -145,36 +145,36 @@ impl Report<'_> {
     }
 
     fn latency(&self) -> Chart {
-        let series = |name: String, tally: &Tally| {
-            let points = tally.percentiles();
+        let series = |name: String, stats: &TargetStats| {
+            let points = stats.percentiles();
             Series::new(name, points.into_iter().map(|(share, time)| (share, time.as_secs_f64())))
         };
         let series = match self.runs {
             [row] if row.outcome.targets.len() > 1 => {
-                row.outcome.targets.iter().map(|(name, tally)| series(name.clone(), tally)).collect()
+                row.outcome.targets.iter().map(|(name, stats)| series(name.clone(), stats)).collect()
             }
             [row] => vec![series(self.name(row), &row.total)],
             _ => self.examples().into_iter().map(|row| series(self.name(row), &row.total)).collect(),
         };
         Chart {
             title: "Latency by percentile".into(),
-            x: Axis::new("share of the answers that took no longer", Scale::Percentile, chart::percent),
+            x: Axis::new("share of the answers", Scale::Percentile, chart::percent),
             y: Axis::new("latency", Scale::Log, chart::seconds),
             series,
         }
     }
 
-    /// Some of the rates that held, from the lowest to the highest.
+    /// A selection of sustained rates, in ascending order.
     fn examples(&self) -> Vec<&Row> {
         let mut held: Vec<&Row> = self.runs.iter().filter(|row| row.breach.is_none()).collect();
         held.sort_unstable_by(|one, other| {
-            one.outcome.stint.rate().unwrap_or(0.0).total_cmp(&other.outcome.stint.rate().unwrap_or(0.0))
+            one.outcome.settings.rate().unwrap_or(0.0).total_cmp(&other.outcome.settings.rate().unwrap_or(0.0))
         });
-        let (last, most) = (held.len().saturating_sub(1), chart::LOOKS.min(held.len()));
+        let (last, most) = (held.len().saturating_sub(1), chart::STYLES.min(held.len()));
         (0..most).filter_map(|at| held.get(at * last / (most - 1).max(1)).copied()).collect()
     }
 
     fn name(&self, row: &Row) -> String {
-        row.outcome.stint.rate().map_or("latency".into(), |rate| format!("{}/s", chart::count(rate)))
+        row.outcome.settings.rate().map_or("latency".into(), |rate| format!("{}/s", chart::count(rate)))
     }
 }

@@ -1,4 +1,4 @@
-//! What became of the requests for one target: counts, latencies, and the first example of whatever went wrong.
+//! Statistics of one target: counts, latencies, and examples of failures.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,21 +7,21 @@ use hdrhistogram::{CreationError, Histogram};
 
 use crate::limits;
 
-/// In nanoseconds; what is longer counts as the longest. Three digits are kept of each.
+/// In nanoseconds, with three significant digits. Longer times count as the longest.
 const SHORTEST: u64 = 100;
-const LONGEST: u64 = limits::BENCH_MOST_WAIT.as_nanos() as u64 * 4;
+const LONGEST: u64 = limits::MAX_WAIT.as_nanos() as u64 * 4;
 const DIGITS: u8 = 3;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub enum Verdict {
     Right,
-    /// Nobody knows what the right answer is.
+    /// Without a reference for comparison.
     Unchecked,
-    /// Not the answer that was expected.
+    /// Unlike the expected answer.
     Wrong(String),
-    /// Not the answer that the same payload had first.
+    /// Unlike the first answer to the same payload.
     Differs(String),
-    /// An error with its code.
+    /// An error reply.
     Failed {
         code: String,
         text: String,
@@ -29,7 +29,7 @@ pub enum End {
 }
 
 #[derive(Clone, Debug)]
-pub struct Tally {
+pub struct TargetStats {
     pub asked: u64,
     pub not_sent: u64,
     pub right: u64,
@@ -37,10 +37,10 @@ pub struct Tally {
     pub wrong: u64,
     pub differs: u64,
     pub lost: u64,
-    /// Outstanding when the run was ended by hand.
+    /// Outstanding at an early stop.
     pub unfinished: u64,
     pub errors: BTreeMap<String, Errors>,
-    /// The first of what was wrong, differed or was lost.
+    /// The first wrong, different or lost answers.
     pub examples: Vec<String>,
     latency: Histogram<u64>,
     lateness: Histogram<u64>,
@@ -53,10 +53,10 @@ pub struct Errors {
     pub first: String,
 }
 
-/// Stands for all codes beyond those that are told apart.
+/// The code of errors above the bound.
 const OTHERS: &str = "other";
 
-impl Tally {
+impl TargetStats {
     pub fn new() -> Result<Self, CreationError> {
         let histogram = || Histogram::new_with_bounds(SHORTEST, LONGEST, DIGITS);
         Ok(Self {
@@ -75,28 +75,28 @@ impl Tally {
         })
     }
 
-    /// How much later than intended a request was sent: the generator's own share of its latency.
+    /// Records the delay of a sent request: the generator's share of its latency.
     pub fn sent(&mut self, late: Duration) {
         self.lateness.saturating_record(nanos(late));
     }
 
-    /// An answer so long after the time at which its request was to be sent.
-    pub fn ended(&mut self, latency: Duration, end: End) {
-        let example = match end {
-            End::Failed { code, text } => return self.failed(code, text, 1),
-            End::Right => {
+    /// Records an answer. The latency starts at the intended send time.
+    pub fn ended(&mut self, latency: Duration, verdict: Verdict) {
+        let example = match verdict {
+            Verdict::Failed { code, text } => return self.failed(code, text, 1),
+            Verdict::Right => {
                 self.right += 1;
                 None
             }
-            End::Unchecked => {
+            Verdict::Unchecked => {
                 self.unchecked += 1;
                 None
             }
-            End::Wrong(text) => {
+            Verdict::Wrong(text) => {
                 self.wrong += 1;
                 Some(text)
             }
-            End::Differs(text) => {
+            Verdict::Differs(text) => {
                 self.differs += 1;
                 Some(text)
             }
@@ -109,24 +109,24 @@ impl Tally {
 
     pub fn lost(&mut self, text: impl FnOnce() -> String) {
         self.lost += 1;
-        if self.examples.len() < limits::BENCH_EXAMPLES {
+        if self.examples.len() < limits::EXAMPLES {
             self.examples.push(text());
         }
     }
 
     fn failed(&mut self, code: String, first: String, count: u64) {
-        let full = self.errors.len() >= limits::BENCH_CODES && !self.errors.contains_key(&code);
+        let full = self.errors.len() >= limits::CODES && !self.errors.contains_key(&code);
         let code = if full { OTHERS.to_owned() } else { code };
         self.errors.entry(code).or_insert(Errors { count: 0, first }).count += count;
     }
 
     fn example(&mut self, text: String) {
-        if self.examples.len() < limits::BENCH_EXAMPLES {
+        if self.examples.len() < limits::EXAMPLES {
             self.examples.push(text);
         }
     }
 
-    /// Adds what became of other requests.
+    /// Adds the statistics of another target.
     pub fn add(&mut self, other: &Self) {
         self.asked += other.asked;
         self.not_sent += other.not_sent;
@@ -140,12 +140,12 @@ impl Tally {
             self.failed(code.clone(), first.clone(), *count);
         }
         other.examples.iter().for_each(|text| self.example(text.clone()));
-        // Both have the same bounds, so that there is no value which the sum could not hold.
+        // Histograms of equal bounds can always be added.
         let _ = self.latency.add(&other.latency);
         let _ = self.lateness.add(&other.lateness);
     }
 
-    /// Answers that were no errors.
+    /// Answers without errors.
     pub fn answered(&self) -> u64 {
         self.right + self.unchecked + self.wrong + self.differs
     }
@@ -154,12 +154,12 @@ impl Tally {
         self.errors.values().map(|errors| errors.count).sum()
     }
 
-    /// All that did not become what it should.
+    /// Errors, wrong answers and lost requests.
     pub fn failures(&self) -> u64 {
         self.failed_count() + self.wrong + self.differs + self.lost
     }
 
-    /// The latency that this share of the answers did not exceed; none without answers.
+    /// The latency quantile; none without answers.
     pub fn latency(&self, share: f64) -> Option<Duration> {
         quantile(&self.latency, share)
     }
@@ -176,12 +176,12 @@ impl Tally {
         (!self.latency.is_empty()).then(|| Duration::from_nanos(self.latency.min()))
     }
 
-    /// Shares of the answers and what they took, ever closer to all of them, as far as single answers tell.
+    /// Shares and latencies, ever closer to 1, down to single answers.
     pub fn percentiles(&self) -> Vec<(f64, Duration)> {
         let count = self.latency.len() as f64;
         let shares = (0..).map(|step| 1.0 - 10_f64.powf(-f64::from(step) / STEPS_PER_NINE));
-        let told = shares.take_while(|share| (1.0 - share) * count >= 0.999_999);
-        told.filter_map(|share| Some((share, self.latency(share)?))).collect()
+        let resolved = shares.take_while(|share| (1.0 - share) * count >= 0.999_999);
+        resolved.filter_map(|share| Some((share, self.latency(share)?))).collect()
     }
 }
 
@@ -203,26 +203,26 @@ mod tests {
     const MILLI: Duration = Duration::from_millis(1);
 
     #[test]
-    fn errors_are_kept_by_code_with_their_first_and_have_no_latency() {
-        let mut tally = Tally::new().expect("a tally");
+    fn errors_are_counted_by_code_and_without_latency() {
+        let mut stats = TargetStats::new().expect("statistics");
         for number in 0..1000 {
             let (code, text) = ((404 + number % 200).to_string(), format!("number {number}"));
-            tally.ended(MILLI, End::Failed { code, text });
+            stats.ended(MILLI, Verdict::Failed { code, text });
         }
-        assert_eq!(tally.failures(), 1000);
-        assert_eq!(tally.errors["404"], Errors { count: 5, first: "number 0".into() });
-        assert_eq!(tally.errors.len(), limits::BENCH_CODES + 1);
-        assert_eq!((tally.answered(), tally.latency(0.5)), (0, None));
+        assert_eq!(stats.failures(), 1000);
+        assert_eq!(stats.errors["404"], Errors { count: 5, first: "number 0".into() });
+        assert_eq!(stats.errors.len(), limits::CODES + 1);
+        assert_eq!((stats.answered(), stats.latency(0.5)), (0, None));
     }
 
     #[test]
-    fn sums_hold_what_their_parts_held() {
-        let mut sum = Tally::new().expect("a tally");
+    fn a_sum_adds_counts_and_latencies() {
+        let mut sum = TargetStats::new().expect("statistics");
         for millis in 1..=2 {
-            let mut part = Tally::new().expect("a tally");
+            let mut part = TargetStats::new().expect("statistics");
             part.asked = 101;
-            (0..100).for_each(|_| part.ended(MILLI * millis, End::Right));
-            part.ended(MILLI, End::Wrong("wrong".into()));
+            (0..100).for_each(|_| part.ended(MILLI * millis, Verdict::Right));
+            part.ended(MILLI, Verdict::Wrong("wrong".into()));
             sum.add(&part);
         }
         assert_eq!((sum.asked, sum.right, sum.wrong, sum.examples.len()), (202, 200, 2, 2));
@@ -238,35 +238,35 @@ mod tests {
     }
 
     #[test]
-    fn a_sum_has_every_count_of_its_parts_and_no_more_examples_than_are_kept() {
-        let mut part = Tally::new().expect("a tally");
+    fn a_sum_adds_every_count_and_bounds_the_examples() {
+        let mut part = TargetStats::new().expect("statistics");
         (part.asked, part.not_sent, part.unfinished) = (30, 11, 7);
-        (0..2).for_each(|_| part.ended(MILLI, End::Right));
-        (0..3).for_each(|_| part.ended(MILLI, End::Unchecked));
-        (0..4).for_each(|_| part.ended(MILLI, End::Differs("differs".into())));
-        (0..5).for_each(|_| part.ended(MILLI, End::Wrong("wrong".into())));
+        (0..2).for_each(|_| part.ended(MILLI, Verdict::Right));
+        (0..3).for_each(|_| part.ended(MILLI, Verdict::Unchecked));
+        (0..4).for_each(|_| part.ended(MILLI, Verdict::Differs("differs".into())));
+        (0..5).for_each(|_| part.ended(MILLI, Verdict::Wrong("wrong".into())));
         (0..6).for_each(|_| part.lost(|| "lost".into()));
-        (0..8).for_each(|_| part.ended(MILLI, End::Failed { code: "404".into(), text: "nobody".into() }));
+        (0..8).for_each(|_| part.ended(MILLI, Verdict::Failed { code: "404".into(), text: "nobody".into() }));
         part.sent(3 * MILLI);
-        assert_eq!(part.examples, ["differs", "differs", "differs", "differs", "wrong"], "the first are kept");
+        assert_eq!(part.examples, ["differs", "differs", "differs", "differs", "wrong"], "the first examples are kept");
         let mut sum = part.clone();
         sum.add(&part);
         assert_eq!((sum.asked, sum.not_sent, sum.unfinished), (60, 22, 14));
         assert_eq!((sum.right, sum.unchecked, sum.differs, sum.wrong, sum.lost), (4, 6, 8, 10, 12));
         assert_eq!(sum.errors["404"], Errors { count: 16, first: "nobody".into() });
         assert_eq!((sum.answered(), sum.failed_count(), sum.failures()), (28, 16, 46));
-        assert_eq!(sum.examples.len(), limits::BENCH_EXAMPLES);
-        let mut other = Tally::new().expect("a tally");
+        assert_eq!(sum.examples.len(), limits::EXAMPLES);
+        let mut other = TargetStats::new().expect("statistics");
         other.sent(MILLI);
         other.add(&part);
         assert!(other.lateness(1.0).is_some_and(|late| late > 2 * MILLI), "{:?}", other.lateness(1.0));
     }
 
     #[test]
-    fn what_took_too_long_counts_as_the_longest() {
-        let mut tally = Tally::new().expect("a tally");
-        tally.ended(MILLI, End::Right);
-        tally.ended(Duration::MAX, End::Right);
-        assert!(tally.latency(1.0).is_some_and(|most| most >= limits::BENCH_MOST_WAIT), "{:?}", tally.latency(1.0));
+    fn longer_times_count_as_the_longest() {
+        let mut stats = TargetStats::new().expect("statistics");
+        stats.ended(MILLI, Verdict::Right);
+        stats.ended(Duration::MAX, Verdict::Right);
+        assert!(stats.latency(1.0).is_some_and(|most| most >= limits::MAX_WAIT), "{:?}", stats.latency(1.0));
     }
 }

@@ -1,23 +1,23 @@
-//! An axis of a chart: from values to places, and the places that get a label.
+//! An axis of a chart: positions of values, and labelled ticks.
 
 #[derive(Clone, Debug)]
 pub struct Axis {
     pub label: String,
     pub scale: Scale,
-    /// How a value is written at its tick.
+    /// Formats the value of a tick.
     pub format: fn(f64) -> String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
-    /// From zero, or from the least value if there are negative ones.
+    /// From zero, or from the smallest negative value.
     Linear,
     Log,
-    /// Shares from 0 to 1, as HDR plots have them: each nine takes as much room as the one before.
+    /// Shares from 0 to 1, as in HDR plots: each nine has equal width.
     Percentile,
 }
 
-/// The part of an axis that a chart shows.
+/// The visible part of an axis.
 #[derive(Debug)]
 pub(super) struct Span<'a> {
     axis: &'a Axis,
@@ -25,11 +25,11 @@ pub(super) struct Span<'a> {
     to: f64,
 }
 
-/// About so many ticks.
+/// The approximate number of ticks.
 const TICKS: f64 = 6.0;
-/// Without a range of its own an axis shows so many decades.
+/// A smaller range counts as a single value.
 const LEAST_DECADES: f64 = 1e-9;
-/// No axis shows more decades, or nines.
+/// The largest number of decades or nines.
 const MOST_DECADES: i32 = 40;
 
 impl Axis {
@@ -41,7 +41,7 @@ impl Axis {
         self.place(value).is_finite()
     }
 
-    /// Where a value is, in units in which the axis is even.
+    /// The position of a value, in linear units.
     fn place(&self, value: f64) -> f64 {
         match self.scale {
             Scale::Linear => value,
@@ -82,7 +82,7 @@ fn round_step(range: f64) -> f64 {
 fn step_of_decade(place: f64, round: fn(f64) -> f64) -> f64 {
     let decade = place.floor();
     let steps = [1.0_f64, 2.0, 5.0, 10.0].map(|factor| decade + factor.log10());
-    // A hair's breadth is a rounding error.
+    // Tolerates rounding errors.
     let near = |step: &f64| (step - place).abs() < 1e-9;
     if let Some(step) = steps.iter().copied().find(near) {
         return step;
@@ -95,10 +95,10 @@ fn step_of_decade(place: f64, round: fn(f64) -> f64) -> f64 {
 }
 
 impl Span<'_> {
-    /// How far along the axis a value is, from 0 to 1.
+    /// The relative position of a value, from 0 to 1.
     pub(super) fn share(&self, value: f64) -> Option<f64> {
         let share = (self.axis.place(value) - self.from) / (self.to - self.from);
-        // Ticks are made by arithmetic: their rounding must not lose them.
+        // Computed ticks may miss the range by a rounding error.
         (share.is_finite() && (-1e-6..=1.0 + 1e-6).contains(&share)).then_some(share.clamp(0.0, 1.0))
     }
 
@@ -128,7 +128,7 @@ impl Span<'_> {
         shown.map(|value| (value, (self.axis.format)(value))).collect()
     }
 
-    /// Powers of ten, and between them what there is room for.
+    /// Powers of ten, and steps between them if they fit.
     fn log_ticks(&self) -> Vec<f64> {
         let decades = self.to - self.from;
         let factors: &[f64] = match decades {
@@ -153,7 +153,7 @@ pub fn count(value: f64) -> String {
     format!("{}{unit}", short(number))
 }
 
-/// A time in seconds, in the unit that suits it.
+/// A time in seconds, in a suitable unit.
 pub fn seconds(value: f64) -> String {
     let (number, unit) = match value.abs() {
         0.0 => return "0".into(),
@@ -165,13 +165,13 @@ pub fn seconds(value: f64) -> String {
     format!("{} {unit}", short(number))
 }
 
-/// A share of 1 in percent, with as many nines as it has.
+/// A share in percent, with all of its nines.
 pub fn percent(value: f64) -> String {
     let digits = (-(1.0 - value).max(1e-12).log10() - 2.0).round().clamp(0.0, 10.0);
     format!("{:.*} %", digits as usize, value * 100.0)
 }
 
-/// Three digits that matter, without zeros at the end.
+/// Three significant digits, without trailing zeros.
 fn short(number: f64) -> String {
     let whole = number.abs().max(1.0).log10().floor() as usize;
     let text = format!("{:.*}", 2_usize.saturating_sub(whole), number);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn log_ticks_are_ones_twos_and_fives_until_there_are_too_many() {
+    fn log_ticks_are_ones_twos_and_fives_up_to_a_bound() {
         assert_eq!(labels(Scale::Log, seconds, &[0.000_4, 0.003]), ["200 µs", "500 µs", "1 ms", "2 ms", "5 ms"]);
         assert_eq!(labels(Scale::Log, count, &[1.0, 1e6]), ["1", "10", "100", "1k", "10k", "100k", "1M"]);
         assert_eq!(labels(Scale::Log, count, &[0.0, -1.0, 7.0]), ["5", "10"], "zero and less are not shown");
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn an_axis_without_values_is_one_all_the_same() {
+    fn an_axis_without_values_has_ticks() {
         for scale in [Scale::Linear, Scale::Log, Scale::Percentile] {
             assert!(!labels(scale, count, &[]).is_empty());
             assert!(!labels(scale, count, &[f64::NAN, f64::INFINITY]).is_empty());

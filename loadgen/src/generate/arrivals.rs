@@ -1,15 +1,15 @@
-//! When each request of an open loop is due, whatever becomes of those before it.
+//! The due times of an open loop, independent of answers.
 
 use std::time::Duration;
 
-use super::dice::Dice;
+use crate::random::Random;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Arrivals {
-    /// Always the same time between two requests
+    /// Constant intervals.
     #[default]
     Even,
-    /// As from many devices that know nothing of each other
+    /// Exponential intervals, as from many independent devices.
     Poisson,
 }
 
@@ -22,19 +22,19 @@ impl Arrivals {
     }
 }
 
-/// The times after the start at which requests are due, without end.
+/// An endless iterator of due times, counted from the start.
 pub struct Schedule {
     arrivals: Arrivals,
     rate: f64,
     count: u64,
     at: f64,
-    dice: Dice,
+    random: Random,
 }
 
 impl Schedule {
     /// `rate` is in requests per second.
     pub fn new(arrivals: Arrivals, rate: f64, seed: u64) -> Self {
-        Self { arrivals, rate, count: 0, at: 0.0, dice: Dice::new(seed) }
+        Self { arrivals, rate, count: 0, at: 0.0, random: Random::new(seed) }
     }
 }
 
@@ -43,10 +43,10 @@ impl Iterator for Schedule {
 
     fn next(&mut self) -> Option<Duration> {
         let due = match self.arrivals {
-            // From the count, so that no error adds up.
+            // Multiples of the count do not accumulate rounding errors.
             Arrivals::Even => self.count as f64 / self.rate,
             Arrivals::Poisson => {
-                self.at += -(1.0 - self.dice.share()).ln() / self.rate;
+                self.at += -(1.0 - self.random.unit()).ln() / self.rate;
                 self.at
             }
         };
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn even_arrivals_do_not_drift() {
-        let last = Schedule::new(Arrivals::Even, 3000.0, 0).nth(3_000_000).expect("without end");
+        let last = Schedule::new(Arrivals::Even, 3000.0, 0).nth(3_000_000).expect("an endless schedule");
         assert_eq!(last, Duration::from_secs(1000));
     }
 
@@ -75,7 +75,7 @@ mod tests {
         // 1 - 1/e of exponential gaps are shorter than their mean.
         assert!((0.62..0.645).contains(&short), "{short}");
         let again = |seed| Schedule::new(Arrivals::Poisson, 1000.0, seed).take(1000);
-        assert!(again(7).eq(times.iter().copied().take(1000)), "the same for the same seed");
-        assert!(again(8).ne(times.iter().copied().take(1000)), "other for another one");
+        assert!(again(7).eq(times.iter().copied().take(1000)), "equal for equal seeds");
+        assert!(again(8).ne(times.iter().copied().take(1000)), "different for another seed");
     }
 }

@@ -1,6 +1,6 @@
-//! Line charts as SVG: no script, nothing from outside, readable on light and dark ground.
+//! Line charts as SVG, without scripts or external references, for light and dark backgrounds.
 //!
-//! A chart is data: axes, and series of points. [`Chart::svg`] writes one `<svg>` element, by itself or inside of HTML.
+//! A chart is data: axes, and series of points. [`Chart::svg`] returns one `<svg>` element, standalone or for HTML.
 
 use std::fmt::Write as _;
 
@@ -16,7 +16,7 @@ pub struct Chart {
     pub series: Vec<Series>,
 }
 
-/// One line, with its name in the legend. Points that an axis cannot show (zero on a logarithmic one) are left out.
+/// One line, with its name in the legend. Points outside an axis (zero on a logarithmic one) are skipped.
 #[derive(Clone, Debug)]
 pub struct Series {
     pub name: String,
@@ -34,12 +34,12 @@ const PLOT: Plot = Plot { left: 72.0, right: 744.0, height: 270.0 };
 const TITLE: f64 = 26.0;
 const LEGEND_ROW: f64 = 20.0;
 const BELOW: f64 = 52.0;
-/// What a letter takes of a line, at most: only the legend's line breaks depend on it.
+/// The largest width of a letter, for line breaks of the legend.
 const LETTER: f64 = 7.2;
 const SWATCH: f64 = 34.0;
-/// Lines that look different, by colour and by stroke; then they come again.
-pub const LOOKS: usize = 6;
-/// Up to so many points of each line are marked.
+/// Distinct styles by colour and stroke. Further lines repeat them.
+pub const STYLES: usize = 6;
+/// Lines with more points are drawn without markers.
 const MARKED: usize = 26;
 
 struct Plot {
@@ -48,7 +48,7 @@ struct Plot {
     height: f64,
 }
 
-/// Colours are of equal lightness on each ground, and strokes differ for those who cannot tell them apart.
+/// Colours have equal lightness on each background. Different strokes help colour-blind readers.
 const STYLE: &str = "\
 .chart{font:13px system-ui,sans-serif;max-width:100%;height:auto;--ink:#1c2733;--soft:#5b6875;--rule:#d7dde3;\
 --c0:#1f6fb2;--c1:#c2571a;--c2:#2f8a4c;--c3:#8551b5;--c4:#b83a52;--c5:#56707d}\
@@ -57,7 +57,8 @@ const STYLE: &str = "\
 .chart text{fill:var(--soft)}.chart .title{fill:var(--ink);font-weight:600;font-size:15px}\
 .chart .name{fill:var(--ink)}.chart .rule{stroke:var(--rule);stroke-width:1}\
 .chart .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}\
-.chart .s0{stroke:var(--c0)}.chart .s1{stroke:var(--c1);stroke-dasharray:7 4}.chart .s2{stroke:var(--c2);stroke-dasharray:2 4}\
+.chart .s0{stroke:var(--c0)}.chart .s1{stroke:var(--c1);stroke-dasharray:7 4}\
+.chart .s2{stroke:var(--c2);stroke-dasharray:2 4}\
 .chart .s3{stroke:var(--c3);stroke-dasharray:10 4 2 4}.chart .s4{stroke:var(--c4);stroke-dasharray:4 2}\
 .chart .s5{stroke:var(--c5);stroke-dasharray:12 4}\
 .chart .m0{fill:var(--c0)}.chart .m1{fill:var(--c1)}.chart .m2{fill:var(--c2)}.chart .m3{fill:var(--c3)}\
@@ -69,7 +70,7 @@ impl Chart {
         let top = TITLE + LEGEND_ROW * rows.len() as f64 + 14.0;
         let (bottom, height) = (top + PLOT.height, top + PLOT.height + BELOW);
         let all = || self.series.iter().flat_map(|series| &series.points).copied();
-        // What one axis cannot show must not stretch the other.
+        // A point outside one axis must not stretch the other.
         let shown = all().filter(|(x, y)| self.x.shows(*x) && self.y.shows(*y));
         let (xs, ys): (Vec<_>, Vec<_>) = shown.unzip();
         let (x, y) = (self.x.span(&xs), self.y.span(&ys));
@@ -78,8 +79,8 @@ impl Chart {
             Some((across, bottom - y.share(point.1)? * PLOT.height))
         };
         let mut out = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
-             height=\"{height}\" role=\"img\"><title>{0}</title><style>{STYLE}</style>\
+            "<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"chart\" viewBox=\"0 0 {WIDTH} {height}\" \
+             width=\"{WIDTH}\" height=\"{height}\" role=\"img\"><title>{0}</title><style>{STYLE}</style>\
              <text class=\"title\" x=\"{1}\" y=\"18\">{0}</text>",
             escaped(&self.title),
             PLOT.left
@@ -100,19 +101,20 @@ impl Chart {
         write(
             &mut out,
             format_args!(
-                "<text x=\"14\" y=\"{middle:.1}\" text-anchor=\"middle\" transform=\"rotate(-90 14 {middle:.1})\">{}</text>",
+                "<text x=\"14\" y=\"{middle:.1}\" text-anchor=\"middle\" \
+                 transform=\"rotate(-90 14 {middle:.1})\">{}</text>",
                 escaped(&self.y.label)
             ),
         );
         let marked = self.series.iter().all(|series| series.points.len() <= MARKED);
         for (index, series) in self.series.iter().enumerate() {
-            line(&mut out, index % LOOKS, marked, series.points.iter().filter_map(|point| at(*point)).collect());
+            line(&mut out, index % STYLES, marked, series.points.iter().filter_map(|point| at(*point)).collect());
         }
         out.push_str("</svg>");
         out
     }
 
-    /// Each entry with its look and its place across; a single line needs no legend.
+    /// Entries with style and horizontal position, by row. A single line is drawn without a legend.
     fn legend_rows(&self) -> Vec<Vec<(usize, f64, &str)>> {
         if self.series.len() < 2 {
             return Vec::new();
@@ -126,7 +128,7 @@ impl Chart {
                 across = PLOT.left;
             }
             if let Some(row) = rows.last_mut() {
-                row.push((index % LOOKS, across, &series.name));
+                row.push((index % STYLES, across, &series.name));
             }
             across += width;
         }
@@ -137,12 +139,12 @@ impl Chart {
 fn legend(out: &mut String, rows: &[Vec<(usize, f64, &str)>]) {
     for (row, entries) in rows.iter().enumerate() {
         let base = TITLE + LEGEND_ROW * row as f64 + 14.0;
-        for (look, across, name) in entries {
+        for (style, across, name) in entries {
             let (up, end, text) = (base - 4.0, across + 26.0, across + SWATCH);
             write(
                 out,
                 format_args!(
-                    "<path class=\"line s{look}\" d=\"M{across:.1} {up:.1}H{end:.1}\"/>\
+                    "<path class=\"line s{style}\" d=\"M{across:.1} {up:.1}H{end:.1}\"/>\
                      <text class=\"name\" x=\"{text:.1}\" y=\"{base:.1}\">{}</text>",
                     escaped(name)
                 ),
@@ -151,18 +153,18 @@ fn legend(out: &mut String, rows: &[Vec<(usize, f64, &str)>]) {
     }
 }
 
-fn line(out: &mut String, look: usize, marked: bool, points: Vec<(f64, f64)>) {
+fn line(out: &mut String, style: usize, marked: bool, points: Vec<(f64, f64)>) {
     let mut path = String::new();
     for (index, (x, y)) in points.iter().enumerate() {
         let step = if index == 0 { 'M' } else { 'L' };
         write(&mut path, format_args!("{step}{x:.1} {y:.1}"));
     }
     if !path.is_empty() {
-        write(out, format_args!("<path class=\"line s{look}\" d=\"{path}\"/>"));
+        write(out, format_args!("<path class=\"line s{style}\" d=\"{path}\"/>"));
     }
     if marked || points.len() == 1 {
         for (x, y) in points {
-            write(out, format_args!("<circle class=\"m{look}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.6\"/>"));
+            write(out, format_args!("<circle class=\"m{style}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.6\"/>"));
         }
     }
 }
@@ -181,7 +183,7 @@ fn write(out: &mut String, text: std::fmt::Arguments<'_>) {
     let _ = out.write_fmt(text);
 }
 
-/// Text that means only itself in XML and in HTML.
+/// Escapes text for XML and HTML.
 pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -191,7 +193,7 @@ pub fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            // XML has no way to write the other control characters.
+            // XML cannot represent other control characters.
             '\n' | '\t' => out.push(letter),
             letter if letter.is_control() => out.push('\u{fffd}'),
             letter => out.push(letter),
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_escaped_and_points_that_no_axis_shows_are_left_out() {
+    fn text_is_escaped_and_invisible_points_are_skipped() {
         let series = Series::new("<script>", [(0.0, 0.001), (0.9, 0.002), (0.99, f64::NAN), (1.0, 3.0), (0.5, 0.0)]);
         let svg = chart(vec![series, Series::new("b", [])]).svg();
         assert!(svg.contains("a &lt;title&gt; &amp; &quot;more&quot;") && svg.contains("&lt;script&gt;"), "{svg}");
@@ -220,14 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn no_points_and_one_point_are_charts_too() {
+    fn charts_without_points_or_with_one_are_valid() {
         assert!(chart(vec![]).svg().ends_with("</svg>"));
         let one = chart(vec![Series::new("one", [(0.0, 0.004)])]).svg();
         assert!(one.contains("<circle") && !one.contains("NaN"), "{one}");
     }
 
     #[test]
-    fn points_lie_where_their_axes_say() {
+    fn points_are_placed_by_their_axes() {
         let x = Axis::new("x", Scale::Linear, count);
         let chart = Chart {
             title: String::new(),
@@ -250,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_legend_takes_more_rows() {
+    fn a_long_legend_wraps() {
         let names =
             |count: usize| (0..count).map(|n| Series::new(format!("contestant number {n}"), [(0.0, 1.0)])).collect();
         assert_eq!(chart(names(1)).legend_rows().len(), 0);

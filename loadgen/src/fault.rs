@@ -1,4 +1,4 @@
-//! Why a bench cannot be run. What is wrong with a single answer is no fault of this kind.
+//! Failures of a whole load test. Wrong answers are counted instead.
 
 use std::path::PathBuf;
 
@@ -8,17 +8,20 @@ use crate::limits;
 pub enum BenchFault {
     #[error("{file} cannot be read: {reason}", file = .file.display())]
     Unreadable { file: PathBuf, reason: std::io::Error },
-    #[error("the folder {} holds no files", .0.display())]
+    #[error("the folder {} is empty: add payload files", .0.display())]
     NoPayloads(PathBuf),
     #[error(
         "the payloads are more than {} files or {} MiB: send fewer of them",
-        limits::BENCH_PAYLOADS,
-        limits::BENCH_PAYLOAD_BYTES >> 20
+        limits::PAYLOADS,
+        limits::PAYLOAD_BYTES >> 20
     )]
     TooManyPayloads,
-    #[error("there is nothing in {} to expect for the payload {payload}: it needs a file of the same name", .folder.display())]
+    #[error(
+        "{} does not hold an answer to the payload {payload}: add a file of the same name",
+        .folder.display()
+    )]
     NothingExpected { folder: PathBuf, payload: String },
-    #[error("no zeros for {model}: {reason}")]
+    #[error("zeros cannot be made for {model}: {reason}")]
     NoZeros { model: String, reason: String },
     #[error("cannot subscribe to {subject}: {reason}")]
     Subscribe { subject: String, reason: String },
@@ -26,8 +29,8 @@ pub enum BenchFault {
     Silent,
     #[error("nothing can be published on {subject}: {reason}")]
     Publish { subject: String, reason: String },
-    #[error("the thread that sends cannot be started: {0}")]
+    #[error("the sending thread cannot be started: {0}")]
     Thread(std::io::Error),
-    #[error("a histogram cannot be made: {0}")]
+    #[error("a histogram cannot be created: {0}")]
     Histogram(#[from] hdrhistogram::CreationError),
 }

@@ -1,42 +1,42 @@
-//! The search for the knee: the highest rate that a deployment holds.
+//! The search for the knee: the highest sustained rate of a deployment.
 
 use std::time::Duration;
 
 use crate::limits;
 
-/// Rates grow by this factor until one does not hold, and are then halved between until they are so close.
+/// Rates grow by this factor up to the first failure. Bisection then continues to the ratio `CLOSE`.
 const GROWTH: f64 = 1.5;
 const CLOSE: f64 = 1.05;
-/// A rate that does not hold is tried once more: a hiccup of the machine must not pass for the knee.
+/// A failed rate is retried once: a hiccup of the machine is not the knee.
 const TRIES: u32 = 2;
-/// The share of the rate asked that must be achieved.
+/// The required share of the requested rate.
 pub const SHARE: f64 = 0.98;
-/// The p99 that is still good, in multiples of the one at the lowest rate.
+/// The default bound of p99, in multiples of p99 at the lowest rate.
 pub const P99_FACTOR: f64 = 10.0;
 
-/// Which rate is tried next.
+/// Chooses the next rate.
 #[derive(Debug)]
 pub struct Search {
     next: Option<f64>,
     tries: u32,
     steps: usize,
-    most: f64,
+    max: f64,
     good: Option<f64>,
     bad: Option<f64>,
 }
 
 impl Search {
     pub fn new(lowest: f64) -> Self {
-        Self { next: Some(lowest), tries: 0, steps: 0, most: limits::BENCH_RATE, good: None, bad: None }
+        Self { next: Some(lowest), tries: 0, steps: 0, max: limits::RATE, good: None, bad: None }
     }
 
-    /// The rate to try, or none when the search is over.
+    /// The rate to try; none at the end of the search.
     pub fn next(&self) -> Option<f64> {
-        self.next.filter(|_| self.steps < limits::BENCH_STEPS)
+        self.next.filter(|_| self.steps < limits::STEPS)
     }
 
-    /// What came of the rate that was to be tried.
-    pub fn told(&mut self, holds: bool) {
+    /// Records the result of the tried rate.
+    pub fn record(&mut self, holds: bool) {
         let Some(rate) = self.next else { return };
         self.steps += 1;
         self.tries += 1;
@@ -46,19 +46,19 @@ impl Search {
         self.tries = 0;
         *(if holds { &mut self.good } else { &mut self.bad }) = Some(rate);
         self.next = match (self.good, self.bad) {
-            (Some(good), None) => Some((good * GROWTH).min(self.most)).filter(|next| *next > good),
+            (Some(good), None) => Some((good * GROWTH).min(self.max)).filter(|next| *next > good),
             (Some(good), Some(bad)) => Some((good * bad).sqrt()).filter(|_| bad / good > CLOSE),
             (None, _) => None,
         };
     }
 
-    /// The highest rate that held.
+    /// The highest sustained rate.
     pub fn knee(&self) -> Option<f64> {
         self.good
     }
 }
 
-/// What a step says of its rate.
+/// The measured values of a tried rate.
 #[derive(Clone, Copy, Debug)]
 pub struct Step {
     pub asked: f64,
@@ -68,12 +68,12 @@ pub struct Step {
     pub not_sent: u64,
 }
 
-/// Why a rate does not hold.
+/// The reason of a failed rate.
 #[derive(Clone, Copy, Debug, PartialEq, thiserror::Error)]
 pub enum Breach {
     #[error("{0} failed")]
     Failed(u64),
-    #[error("{0} could not be sent, because too many were outstanding")]
+    #[error("{0} were not sent: too many outstanding")]
     NotSent(u64),
     #[error("{:.1} % of the rate", .0 * 100.0)]
     Slow(f64),
@@ -81,14 +81,14 @@ pub enum Breach {
     P99(Duration),
 }
 
-/// Judges steps, the first of which is the one at the lowest rate.
+/// Judges steps, starting with the lowest rate.
 #[derive(Debug)]
 pub struct Judge {
     p99: Option<Duration>,
 }
 
 impl Judge {
-    /// Without a bound on p99 the first step sets it.
+    /// Without a bound on p99, the first step sets it.
     pub fn new(p99: Option<Duration>) -> Self {
         Self { p99 }
     }
@@ -118,8 +118,8 @@ impl Judge {
 mod tests {
     use super::*;
 
-    /// A made-up deployment: so many a second, with queues that grow as it fills.
-    fn made_up(asked: f64, capacity: f64) -> Step {
+    /// A simulated deployment of this capacity per second, with growing queues.
+    fn simulated(asked: f64, capacity: f64) -> Step {
         let load = asked / capacity;
         let wait = if load < 1.0 { 0.001 / (1.0 - load) } else { 10.0 };
         let p99 = Some(Duration::from_secs_f64(wait));
@@ -129,49 +129,49 @@ mod tests {
     fn search(lowest: f64, mut step: impl FnMut(f64) -> Step, p99: Option<Duration>) -> (Search, usize) {
         let (mut search, mut judge, mut steps) = (Search::new(lowest), Judge::new(p99), 0);
         while let Some(rate) = search.next() {
-            search.told(judge.holds(step(rate)).is_ok());
+            search.record(judge.holds(step(rate)).is_ok());
             steps += 1;
-            assert!(steps <= limits::BENCH_STEPS, "the search ends");
+            assert!(steps <= limits::STEPS, "the search ends");
         }
         (search, steps)
     }
 
     #[test]
-    fn the_knee_is_where_p99_breaks_or_the_rate_does() {
-        // At 100 of 10,000 the p99 is 1.01 ms; ten times that is reached at 90 %.
-        let (found, _) = search(100.0, |rate| made_up(rate, 10_000.0), None);
+    fn the_knee_is_the_rate_with_bad_p99_or_bad_throughput() {
+        // At 100 of 10,000 the p99 is 1.01 ms. Tenfold is reached at 90 %.
+        let (found, _) = search(100.0, |rate| simulated(rate, 10_000.0), None);
         let knee = found.knee().expect("a knee");
         assert!((9000.0 / CLOSE..=9000.0 * 1.01).contains(&knee), "{knee}");
-        // With all the patience of the world, the rate itself breaks, at 1/0.98 of the capacity.
-        let (found, _) = search(100.0, |rate| made_up(rate, 10_000.0), Some(Duration::from_secs(60)));
+        // Without a tight p99, the rate itself fails at 1/0.98 of the capacity.
+        let (found, _) = search(100.0, |rate| simulated(rate, 10_000.0), Some(Duration::from_secs(60)));
         let knee = found.knee().expect("a knee");
         assert!((10_000.0 / CLOSE..=10_000.0 / SHARE).contains(&knee), "{knee}");
     }
 
     #[test]
-    fn failures_break_a_rate_and_one_hiccup_does_not() {
-        let failing = |rate| Step { failures: u64::from(rate > 500.0), ..made_up(rate, 1e6) };
+    fn failures_end_a_rate_and_one_hiccup_does_not() {
+        let failing = |rate| Step { failures: u64::from(rate > 500.0), ..simulated(rate, 1e6) };
         let knee = search(100.0, failing, None).0.knee().expect("a knee");
         assert!((500.0 / CLOSE..=500.0).contains(&knee), "{knee}");
-        let overloaded = |rate| Step { not_sent: u64::from(rate > 500.0), ..made_up(rate, 1e6) };
+        let overloaded = |rate| Step { not_sent: u64::from(rate > 500.0), ..simulated(rate, 1e6) };
         let knee = search(100.0, overloaded, None).0.knee().expect("a knee");
         assert!((500.0 / CLOSE..=500.0).contains(&knee), "{knee}");
         let mut calls = 0;
         let hiccup = |rate| {
             calls += 1;
-            Step { not_sent: u64::from(calls == 2), ..made_up(rate, 10_000.0) }
+            Step { not_sent: u64::from(calls == 2), ..simulated(rate, 10_000.0) }
         };
         let knee = search(100.0, hiccup, None).0.knee().expect("a knee");
         assert!(knee > 8000.0, "{knee}");
     }
 
     #[test]
-    fn a_lowest_rate_that_does_not_hold_is_no_knee_and_a_search_without_end_ends() {
-        let (found, steps) = search(20_000.0, |rate| made_up(rate, 10_000.0), None);
+    fn a_failed_lowest_rate_is_not_a_knee_and_an_endless_search_ends() {
+        let (found, steps) = search(20_000.0, |rate| simulated(rate, 10_000.0), None);
         assert_eq!((found.knee(), steps), (None, TRIES as usize));
-        let (found, _) = search(1.0, |rate| made_up(rate, 1e18), None);
-        assert_eq!(found.knee(), Some(limits::BENCH_RATE));
-        let (_, steps) = search(1e-9, |rate| made_up(rate, 1e18), None);
-        assert_eq!(steps, limits::BENCH_STEPS, "a search from almost nothing is given up");
+        let (found, _) = search(1.0, |rate| simulated(rate, 1e18), None);
+        assert_eq!(found.knee(), Some(limits::RATE));
+        let (_, steps) = search(1e-9, |rate| simulated(rate, 1e18), None);
+        assert_eq!(steps, limits::STEPS, "a search from a tiny rate is bounded");
     }
 }

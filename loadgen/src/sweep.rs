@@ -93,10 +93,6 @@ impl Judge {
         Self { p99 }
     }
 
-    pub fn bound(&self) -> Option<Duration> {
-        self.p99
-    }
-
     pub fn holds(&mut self, step: Step) -> Result<(), Breach> {
         if step.failures > 0 {
             return Err(Breach::Failed(step.failures));

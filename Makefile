@@ -78,37 +78,39 @@ fuzz: setup ## Fuzz every target for FUZZ_SECONDS each (60 unless told)
 	@$(WITH_TOOLS) tools/fuzz $(FUZZ_SECONDS)
 
 .PHONY: bench
-bench: setup-tests plugins ## Measure the worker against one file of Python, a bare echo and itself without a sandbox
-	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
-	@$(WITH_TOOLS) target/debug/inferbus-bench
+bench: setup-tests plugins bench-program ## Measure the worker against one file of Python, a bare echo and itself without a sandbox
+	@$(WITH_TOOLS) target/release/inferbus-bench
 
 .PHONY: bench-peers
-bench-peers: setup-tests plugins ## Measure the worker and its sandbox beside what a user would pick instead
+bench-peers: setup-tests plugins bench-program ## Measure the worker and its sandbox beside the alternatives
 	@tools/setup peers
-	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
-	@$(WITH_TOOLS) target/debug/inferbus-bench peers
+	@$(WITH_TOOLS) target/release/inferbus-bench peers
 
 .PHONY: bench-parts
-bench-parts: setup ## Measure each hot function by itself, with criterion
+bench-parts: setup ## Measure each hot function, with criterion
 	@$(WITH_TOOLS) cargo bench $(CARGO_LOCKED) --profile dev --workspace --bench parts
 
 .PHONY: bench-full
-bench-full: setup-tests plugins ## Measure all of that for longer, and how costs grow with sizes and numbers
-	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
-	@$(WITH_TOOLS) target/debug/inferbus-bench full
+bench-full: setup-tests plugins bench-program ## Measure everything in long runs, with the growth of costs
+	@$(WITH_TOOLS) target/release/inferbus-bench full
+
+# Figures belong to the release profile, the build of users.
+.PHONY: bench-program
+bench-program: setup
+	@$(WITH_TOOLS) cargo build --release $(CARGO_LOCKED) -p inferbus -p inferbus-bench
 
 .PHONY: guard
 guard: setup guard-program ## Count the instructions of the hot functions and compare them with the baseline; needs valgrind
-	@$(WITH_TOOLS) target/debug/inferbus-bench-hot guard
+	@$(WITH_TOOLS) target/guard/inferbus-bench-hot guard
 
 .PHONY: guard-accept
-guard-accept: setup guard-program ## Make what the hot functions take now the baseline
-	@$(WITH_TOOLS) target/debug/inferbus-bench-hot accept
+guard-accept: setup guard-program ## Accept the current instruction counts as the baseline
+	@$(WITH_TOOLS) target/guard/inferbus-bench-hot accept
 
-# Units of code that are compiled at once decide what is inlined, so this does not depend on the surroundings.
+# Incremental compilation belongs to the profile. An environment with CARGO_INCREMENTAL=0 would override it.
 .PHONY: guard-program
 guard-program:
-	@$(WITH_TOOLS) CARGO_INCREMENTAL=1 cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench --bin inferbus-bench-hot
+	@$(WITH_TOOLS) CARGO_INCREMENTAL=1 cargo build --profile guard $(CARGO_LOCKED) -p inferbus-bench --bin inferbus-bench-hot
 
 .PHONY: clean
 clean: ## Remove everything that was built or downloaded

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_cost_is_named_and_for_its_upper_half() {
+    fn only_costs_are_reported_and_by_their_upper_half() {
         let bends = |x: f64| if x < 8.0 { 8.0 } else { x * x / 8.0 };
         let bent = curve(Kind::Cost, bends);
         assert!((bent.upper_exponent.unwrap() - 2.0).abs() < 1e-9);
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_constant_part_does_not_hide_how_the_rest_grows() {
+    fn a_constant_part_does_not_hide_growth() {
         let hidden = curve(Kind::Cost, |x| 2000.0 + x * x);
         assert!(hidden.upper_exponent.unwrap() < 1.0 && !hidden.is_worse_than_linear(), "it has hardly grown");
         let seen = curve(Kind::Cost, |x| 900.0 + x * x);
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_fitted_has_no_exponent() {
+    fn unfittable_points_lack_an_exponent() {
         assert_eq!(exponent(&[(1.0, 1.0)]), None);
         assert_eq!(exponent(&[(1.0, 1.0), (1.0, 2.0)]), None);
         assert_eq!(exponent(&[(1.0, 0.0), (2.0, 1.0)]), None);

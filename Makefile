@@ -99,37 +99,39 @@ fuzz: setup ## Fuzz every target for FUZZ_SECONDS each (default 60)
 	@$(WITH_TOOLS) tools/fuzz $(FUZZ_SECONDS)
 
 .PHONY: bench
-bench: setup-tests plugins ## Compare the worker with a Python worker, a bare echo, and a worker without a sandbox
-	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
-	@$(WITH_TOOLS) target/debug/inferbus-bench
+bench: setup-tests plugins bench-program ## Measure the worker against one file of Python, a bare echo and itself without a sandbox
+	@$(WITH_TOOLS) target/release/inferbus-bench
 
 .PHONY: bench-peers
-bench-peers: setup-tests plugins ## Compare the worker and its sandbox with other products
+bench-peers: setup-tests plugins bench-program ## Measure the worker and its sandbox beside the alternatives
 	@tools/setup peers
-	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
-	@$(WITH_TOOLS) target/debug/inferbus-bench peers
+	@$(WITH_TOOLS) target/release/inferbus-bench peers
 
 .PHONY: bench-parts
-bench-parts: setup ## Measure each hot function separately, with criterion
+bench-parts: setup ## Measure each hot function, with criterion
 	@$(WITH_TOOLS) cargo bench $(CARGO_LOCKED) --profile dev --workspace --bench parts
 
 .PHONY: bench-full
-bench-full: setup-tests plugins ## Run all benchmarks at length, and measure the growth of costs with sizes and numbers
-	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
-	@$(WITH_TOOLS) target/debug/inferbus-bench full
+bench-full: setup-tests plugins bench-program ## Measure everything in long runs, with the growth of costs
+	@$(WITH_TOOLS) target/release/inferbus-bench full
+
+# Figures belong to the release profile, the build of users.
+.PHONY: bench-program
+bench-program: setup
+	@$(WITH_TOOLS) cargo build --release $(CARGO_LOCKED) -p inferbus -p inferbus-bench
 
 .PHONY: guard
 guard: setup guard-program ## Count the instructions of the hot functions and compare them with the baseline; needs valgrind
-	@$(WITH_TOOLS) target/debug/inferbus-bench-hot guard
+	@$(WITH_TOOLS) target/guard/inferbus-bench-hot guard
 
 .PHONY: guard-accept
-guard-accept: setup guard-program ## Make the current instruction counts the baseline
-	@$(WITH_TOOLS) target/debug/inferbus-bench-hot accept
+guard-accept: setup guard-program ## Accept the current instruction counts as the baseline
+	@$(WITH_TOOLS) target/guard/inferbus-bench-hot accept
 
-# The compilation units decide the inlining. This setting fixes them, so the counts are comparable.
+# Incremental compilation belongs to the profile. An environment with CARGO_INCREMENTAL=0 would override it.
 .PHONY: guard-program
 guard-program:
-	@$(WITH_TOOLS) CARGO_INCREMENTAL=1 cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench --bin inferbus-bench-hot
+	@$(WITH_TOOLS) CARGO_INCREMENTAL=1 cargo build --profile guard $(CARGO_LOCKED) -p inferbus-bench --bin inferbus-bench-hot
 
 .PHONY: clean
 clean: ## Remove all build results and downloads

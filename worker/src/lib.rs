@@ -32,7 +32,6 @@ pub mod open_inference;
 
 pub mod app;
 
-pub mod bench;
 pub mod dev_server;
 pub mod doctor;
 pub mod offline;

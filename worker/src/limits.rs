@@ -240,45 +240,7 @@ pub const EXCERPT: usize = 100;
 /// The time a child process (`inferbus dev`'s server) gets to start.
 pub const SERVER_START: Duration = Duration::from_secs(10);
 
-/// What `inferbus bench` may have outstanding, unless `--outstanding` says otherwise, and the most that it may say. What is
-/// beyond is not sent, and counted.
-pub const BENCH_OUTSTANDING: usize = 16_384;
-pub const BENCH_MOST_OUTSTANDING: usize = 262_144;
-
-/// Connections of a bench, requests per second and in all, and how long a run may be.
-pub const BENCH_CONNECTIONS: usize = 64;
-pub const BENCH_RATE: f64 = 10_000_000.0;
-pub const BENCH_REQUESTS: u64 = 1_000_000_000;
-pub const BENCH_LENGTH: Duration = Duration::from_secs(24 * 3600);
-
-/// How long an answer is waited for, unless `--wait` says otherwise, and the most that it may say.
-pub const BENCH_WAIT: Duration = Duration::from_secs(10);
-pub const BENCH_MOST_WAIT: Duration = Duration::from_secs(600);
-
-/// How often a bench looks for answers that did not come, and how long after a stream's last result it listens for more.
-pub const BENCH_LOOK: Duration = Duration::from_millis(50);
-pub const BENCH_LINGER: Duration = Duration::from_millis(500);
-
-/// Payloads that a bench sends in turn, their bytes, how many it makes up, and bytes of first answers that it remembers.
-pub const BENCH_PAYLOADS: usize = 100_000;
-pub const BENCH_PAYLOAD_BYTES: usize = 1 << 30;
-pub const BENCH_RANDOM: usize = 64;
-pub const BENCH_ANSWER_BYTES: usize = 256 << 20;
-
-/// Stored messages that one run accounts for, results of one message, and results that are kept until it is known whose they are.
-pub const BENCH_STORED: usize = 4_000_000;
-pub const BENCH_RESULTS: u32 = 64;
-pub const BENCH_EARLY: usize = 65_536;
-
-/// Kinds of errors that a bench tells apart, and examples that it shows of anything.
-pub const BENCH_CODES: usize = 64;
-pub const BENCH_EXAMPLES: usize = 5;
-
-/// Rates that one sweep tries.
-pub const BENCH_STEPS: usize = 64;
-
 const _: () = {
-    assert!(BENCH_OUTSTANDING <= BENCH_MOST_OUTSTANDING, "the default must be one that can be asked for");
     assert!(IN_FLIGHT + STREAM_PLACES <= CLIENT_COMMANDS, "every message in hand must be able to hand over its result");
     assert!(PAYLOAD + HEADER_ROOM <= STREAM_BYTES, "the largest payload must fit into an idle worker");
     assert!(STREAM_BYTES / BYTES_PER_PERMIT <= u32::MAX as usize, "permits are counted in u32");

@@ -1,30 +1,31 @@
-//! From the arguments to all that a bench needs: connections, targets, payloads and the right answers.
+//! From arguments to a load test: connections, targets, payloads and expected answers.
 
 use std::sync::Arc;
 
 use async_nats::{Client, HeaderMap};
-use inferbus::bench::contents::{Check, Contents};
-use inferbus::bench::fault::BenchFault;
-use inferbus::bench::payload::{self, Payload};
-use inferbus::bench::run::{Bench, Stream, Target, Troubles};
-use inferbus::bench::zeros;
 use inferbus_pipeline::encoding;
+use inferbus_loadgen::account::answers::{AnswerCheck, Expectation};
+use inferbus_loadgen::fault::BenchFault;
+use inferbus_loadgen::generate::arrivals::Arrivals;
+use inferbus_loadgen::generate::payload::{self, Payload};
+use inferbus_loadgen::generate::zeros;
+use inferbus_loadgen::settings::{ConnectionEvents, Setup, Stream, Target};
 
 use super::Arguments;
 
-pub async fn bench(arguments: &Arguments) -> anyhow::Result<Bench> {
+pub async fn setup(arguments: &Arguments) -> anyhow::Result<Setup> {
     let named = arguments.named();
     let mut outstanding = arguments.outstanding;
     if let Some(in_flight) = arguments.in_flight {
         outstanding = outstanding.max(in_flight);
     }
-    let troubles = Arc::new(Troubles::default());
+    let events = Arc::new(ConnectionEvents::default());
     let mut clients = Vec::new();
-    // Answers that are given up may still come, beside those to what is sent instead.
+    // Answers to expired requests may still arrive, beside answers to their successors.
     let room = outstanding.saturating_mul(2 * arguments.results_per_message as usize);
     for _ in 0..arguments.connections {
-        let troubles = troubles.clone();
-        clients.push(arguments.connection.load(room, move |event| troubles.note(&event)).await?);
+        let events = events.clone();
+        clients.push(arguments.connection.load(room, move |event| events.note(&event)).await?);
     }
     let (mut targets, mut expected) = (Vec::new(), Vec::new());
     for (name, subject, weight) in named {
@@ -35,70 +36,76 @@ pub async fn bench(arguments: &Arguments) -> anyhow::Result<Bench> {
         let payloads = payloads.into_iter().map(|payload| payload.bytes).collect();
         targets.push(Target { name, subject: subject.into(), weight, payloads });
     }
-    let check = match (&arguments.expect, arguments.may_differ) {
-        (Some(_), _) => Check::Expected(expected),
-        (None, true) => Check::Nothing,
-        (None, false) => Check::First,
+    let expectation = match (&arguments.expect, arguments.may_differ) {
+        (Some(_), _) => Expectation::Expected(expected),
+        (None, true) => Expectation::Nothing,
+        (None, false) => Expectation::First,
     };
-    Ok(Bench {
+    Ok(Setup {
         clients,
         targets,
         headers: arguments.headers(),
-        contents: Contents::new(check),
+        answers: AnswerCheck::new(expectation),
         stream: arguments.stream_mode(),
-        outstanding,
+        max_outstanding: outstanding,
         wait: arguments.wait,
         seed: arguments.seed,
-        troubles,
+        events,
     })
 }
 
-/// What a report is headed with.
-pub fn title(bench: &Bench) -> String {
-    let names: Vec<&str> = bench.targets.iter().map(|target| &*target.name).collect();
+/// The title of a report.
+pub fn title(setup: &Setup) -> String {
+    let names: Vec<&str> = setup.targets.iter().map(|target| &*target.name).collect();
     format!("Inferbus bench: {}", names.join(", "))
 }
 
-/// What a reader must know to do it again.
-pub fn told(arguments: &Arguments, bench: &Bench) -> Vec<(&'static str, String)> {
-    let mut told = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
-    for target in &bench.targets {
-        let bytes: usize = target.payloads.iter().map(bytes::Bytes::len).sum();
-        let (count, mean) = (target.payloads.len(), bytes / target.payloads.len().max(1));
-        let text = format!(
-            "{} on {}, weight {}, {count} payloads of {mean} bytes",
-            target.name, target.subject, target.weight
-        );
-        told.push(("target", text));
-    }
-    if let Some(Stream { stream, results, route, results_per_message }) = &bench.stream {
+/// The settings of a report, sufficient to repeat the measurement.
+pub fn listed(arguments: &Arguments, setup: &Setup) -> Vec<(&'static str, String)> {
+    let mut list = vec![("version", env!("CARGO_PKG_VERSION").to_owned())];
+    list.extend(setup.targets.iter().map(|target| ("target", target_text(target))));
+    if let Some(Stream { stream, results, route, results_per_message }) = &setup.stream {
         let route = route.as_deref().unwrap_or("any");
-        told.push(("stream", format!("{stream}, route {route}, {results_per_message} results of each on {results}")));
+        list.push((
+            "stream",
+            format!("{stream}, route {route}, {results_per_message} results per message on {results}"),
+        ));
     }
-    let load = match (arguments.in_flight, arguments.rate, arguments.sweep) {
-        (Some(in_flight), ..) => format!("closed loop, {in_flight} in flight"),
-        (None, rate, true) => {
-            format!("sweep from {} a second, {} arrivals", rate.unwrap_or(super::LOWEST), arguments.arrivals.name())
-        }
-        (None, rate, false) => {
-            format!("open loop, {} a second, {} arrivals", rate.unwrap_or(super::LOWEST), arguments.arrivals.name())
-        }
-    };
     let length = arguments.requests.map_or(format!("{:?}", arguments.duration), |count| format!("{count} requests"));
     let check = match (&arguments.expect, arguments.may_differ) {
         (Some(path), _) => format!("answers as in {}", path.display()),
         (None, true) => "answers not compared".to_owned(),
-        (None, false) => "answers as the first to the same payload".to_owned(),
+        (None, false) => "answers equal to the first one per payload".to_owned(),
     };
-    told.extend([
-        ("load", load),
-        ("length", format!("{length} after {:?} to warm up", arguments.warm_up)),
+    list.extend([
+        ("load", load_text(arguments)),
+        ("length", format!("{length} after a warm-up of {:?}", arguments.warm_up)),
         ("check", check),
-        ("bounds", format!("{} outstanding, {:?} to wait", bench.outstanding, bench.wait)),
+        ("bounds", format!("{} outstanding, wait of {:?}", setup.max_outstanding, setup.wait)),
         ("connections", arguments.connections.to_string()),
         ("seed", arguments.seed.to_string()),
     ]);
-    told
+    list
+}
+
+fn target_text(target: &Target) -> String {
+    let bytes: usize = target.payloads.iter().map(bytes::Bytes::len).sum();
+    let (count, mean) = (target.payloads.len(), bytes / target.payloads.len().max(1));
+    let Target { name, subject, weight, .. } = target;
+    format!("{name} on {subject}, weight {weight}, {count} payloads of {mean} bytes")
+}
+
+fn load_text(arguments: &Arguments) -> String {
+    let arrivals = Arrivals::from(arguments.arrivals).name();
+    match (arguments.in_flight, arguments.rate, arguments.sweep) {
+        (Some(in_flight), ..) => format!("closed loop, {in_flight} in flight"),
+        (None, rate, true) => {
+            format!("sweep from {} per second, {arrivals} arrivals", rate.unwrap_or(super::LOWEST))
+        }
+        (None, rate, false) => {
+            format!("open loop, {} per second, {arrivals} arrivals", rate.unwrap_or(super::LOWEST))
+        }
+    }
 }
 
 impl Arguments {
@@ -122,7 +129,7 @@ impl Arguments {
         }
         match (self.payload.as_ref().or(self.payload_dir.as_ref()), clients.first()) {
             (Some(path), _) => payload::read(path, name),
-            (None, Some(client)) => Ok(vec![zeros::ask(client, subject, name).await?]),
+            (None, Some(client)) => Ok(vec![zeros::ask(client, subject, name, inferbus::limits::PAYLOAD).await?]),
             (None, None) => Ok(Vec::new()),
         }
     }

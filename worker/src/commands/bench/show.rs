@@ -1,8 +1,8 @@
-//! What a bench found, for people and for programs.
+//! The result of a load test, as text and as JSON.
 
-use inferbus::bench::outcome::SHARES;
-use inferbus::bench::report::{HEADER, Row, time_text};
-use inferbus::bench::tally::Tally;
+use inferbus_loadgen::account::stats::TargetStats;
+use inferbus_loadgen::report::html::{HEADER, Row, time_text};
+use inferbus_loadgen::report::outcome::SHARES;
 use serde_json::json;
 
 use super::Found;
@@ -15,63 +15,64 @@ pub fn text(found: &Found) {
         (_, knee) => {
             print::table(&HEADER, &rows);
             match knee.flatten() {
-                Some(rate) => say!("knee: {rate:.0} a second, the highest rate that held"),
-                None => say!("the lowest rate did not hold: begin with a lower --rate"),
+                Some(rate) => say!("knee: {rate:.0} per second, the highest sustained rate"),
+                None => say!("the lowest rate did not hold: start with a lower --rate"),
             }
         }
     }
-    // That rates above the knee do not hold is what a sweep has to find; the steps have said why.
-    let told = |row: &&Row| found.knee.flatten().is_none() || is_wrong(row);
-    found.rows.iter().filter(told).for_each(|row| problems(row, found.knee.is_some()));
+    // A sweep expects failures above the knee, and each step has printed its reason.
+    let shown = |row: &&Row| found.knee.flatten().is_none() || is_wrong(row);
+    found.rows.iter().filter(shown).for_each(|row| problems(row, found.knee.is_some()));
 }
 
 fn single(row: &Row) {
     let Row { outcome, total, .. } = row;
-    let asked = outcome.stint.rate().map_or(String::new(), |rate| format!(" of {rate:.0} asked"));
-    let cut = if outcome.stopped { ", ended by hand" } else { "" };
+    let asked = outcome.settings.rate().map_or(String::new(), |rate| format!(" of {rate:.0} requested"));
+    let cut = if outcome.stopped { ", stopped early" } else { "" };
     say!(
-        "{:.0} a second{asked}: {} answered in {:.1} s{cut}",
+        "{:.0} per second{asked}: {} answered in {:.1} s{cut}",
         outcome.achieved(total),
         total.answered(),
         outcome.measured.as_secs_f64()
     );
-    let targets: Vec<(&str, &Tally)> = match &*outcome.targets {
+    let targets: Vec<(&str, &TargetStats)> = match &*outcome.targets {
         [_] => vec![("latency", total)],
-        many => many.iter().map(|(name, tally)| (&**name, tally)).chain([("total", total)]).collect(),
+        many => many.iter().map(|(name, stats)| (&**name, stats)).chain([("total", total)]).collect(),
     };
     let cell = |time: Option<std::time::Duration>| time.map_or("-".into(), time_text);
-    let latencies = targets.iter().map(|(name, tally)| {
-        let named = [(*name).to_owned(), tally.answered().to_string()];
-        named.into_iter().chain(SHARES.map(|(_, share)| cell(tally.latency(share)))).collect()
+    let latencies = targets.iter().map(|(name, stats)| {
+        let named = [(*name).to_owned(), stats.answered().to_string()];
+        named.into_iter().chain(SHARES.map(|(_, share)| cell(stats.latency(share)))).collect()
     });
     let late = ["sent late".to_owned(), String::new()].into_iter();
     let late: Vec<String> = late.chain(SHARES.map(|(_, share)| cell(total.lateness(share)))).collect();
-    let rows: Vec<Vec<String>> = latencies.chain(outcome.stint.rate().map(|_| late)).collect();
+    let rows: Vec<Vec<String>> = latencies.chain(outcome.settings.rate().map(|_| late)).collect();
     let header: Vec<&str> = ["", "count"].into_iter().chain(SHARES.map(|(name, _)| name)).collect();
     print::table(&header, &rows);
-    for (count, what) in [
+    for (count, text) in [
         (total.right, "right"),
         (total.unchecked, "not compared"),
-        (total.unfinished, "without an answer when the run was ended"),
-        (outcome.late, "answered after they were given up"),
-        (outcome.foreign, "results of messages that others have published"),
+        (total.unfinished, "unanswered at the end of the run"),
+        (outcome.late, "answered after the wait"),
+        (outcome.foreign, "results of other publishers' messages"),
         (outcome.disconnected, "times the connection was lost"),
     ] {
         if count > 0 {
-            say!("{count} {what}");
+            say!("{count} {text}");
         }
     }
     say!(
-        "the generator took {:.1} s of processor time, {:.2} processors on average",
+        "the generator used {:.1} s of processor time, {:.2} processors on average",
         outcome.cpu.as_secs_f64(),
         outcome.generator_load()
     );
 }
 
-/// What is wrong goes to standard error, as with every command.
+/// Prints problems to standard error.
 fn problems(row: &Row, of_sweep: bool) {
     let Row { outcome, total, .. } = row;
-    let at = outcome.stint.rate().filter(|_| of_sweep).map_or(String::new(), |rate| format!("at {rate:.0} a second: "));
+    let rate = outcome.settings.rate().filter(|_| of_sweep);
+    let at = rate.map_or(String::new(), |rate| format!("at {rate:.0} per second: "));
     for problem in outcome.problems(total) {
         eprintln!("inferbus: {at}{problem}");
     }
@@ -83,13 +84,13 @@ fn problems(row: &Row, of_sweep: bool) {
     }
 }
 
-/// Tells of a step while the sweep goes on.
+/// Prints a step of a sweep as progress.
 pub fn step(row: &Row) {
     let Row { outcome, total, breach } = row;
     let p99 = total.latency(0.99).map_or("-".into(), time_text);
-    let asked = outcome.stint.rate().unwrap_or_default();
+    let asked = outcome.settings.rate().unwrap_or_default();
     let verdict = breach.map_or("holds".into(), |breach| format!("does not hold: {breach}"));
-    eprintln!("{asked:.0} a second: {:.0} achieved, p99 {p99}, {verdict}", outcome.achieved(total));
+    eprintln!("{asked:.0} per second: {:.0} achieved, p99 {p99}, {verdict}", outcome.achieved(total));
 }
 
 pub fn json(settings: &[(&'static str, String)], found: &Found) -> anyhow::Result<()> {
@@ -105,14 +106,14 @@ pub fn json(settings: &[(&'static str, String)], found: &Found) -> anyhow::Resul
         })
         .collect();
     let settings: Vec<_> = settings.iter().map(|(name, value)| json!([name, value])).collect();
-    let mut told = json!({ "settings": settings, "good": is_good(found), "runs": runs });
+    let mut document = json!({ "settings": settings, "good": is_good(found), "runs": runs });
     if let Some(knee) = found.knee {
-        told["knee"] = json!(knee);
+        document["knee"] = json!(knee);
     }
-    print::json(&told)
+    print::json(&document)
 }
 
-/// Overload is what a sweep looks for; wrong answers never are.
+/// A sweep tolerates overload, and never wrong answers.
 pub fn is_good(found: &Found) -> bool {
     match found.knee {
         None => found.rows.iter().all(|row| row.outcome.problems(&row.total).is_empty()) && !found.rows.is_empty(),
@@ -120,7 +121,6 @@ pub fn is_good(found: &Found) -> bool {
     }
 }
 
-/// No load excuses that.
 fn is_wrong(row: &Row) -> bool {
     row.total.wrong + row.total.differs + row.outcome.twice > 0
 }

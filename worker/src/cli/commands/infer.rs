@@ -1,0 +1,124 @@
+//! `inferbus infer`: one payload through a bundle on disk, or through the workers on the bus.
+
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, anyhow, bail};
+use async_nats::RequestErrorKind;
+use clap::Args;
+use inferbus::config::Compute;
+use inferbus::connect::Connection;
+use inferbus::publish::{ERROR, ERROR_CODE};
+use inferbus::{limits, outcome};
+use inferbus_catalog::{Bundle, ModelName};
+
+use crate::cli::exit::NotFound;
+use crate::cli::local_bundle::LocalBundle;
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Examples:\n  inferbus infer plugins/digits/bundle-1.0.0 image.dcam     # on disk, no bus\n  inferbus infer digits image.dcam                          # on the bus\n  cat image.dcam | inferbus infer digits -\n\nThe result goes to standard output as it is; who made it goes to standard error."
+)]
+pub struct Arguments {
+    /// A folder with a bundle.toml, or the name of a model on the bus
+    #[arg(value_name = "FOLDER|MODEL")]
+    target: String,
+    /// The payload; `-` is standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    file: PathBuf,
+    /// The prefix of the workers' request subjects
+    #[arg(long, value_name = "SUBJECT", env = "INFERBUS_PREFIX", default_value = "infer")]
+    prefix: String,
+    #[command(flatten)]
+    connection: Connection,
+    #[command(flatten)]
+    compute: Compute,
+}
+
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let payload = payload(&arguments.file)?;
+    if Path::new(&arguments.target).is_dir() {
+        return on_disk(&arguments, &payload);
+    }
+    let model: ModelName = arguments
+        .target
+        .parse()
+        .with_context(|| format!("`{}` is neither a folder nor a model's name", arguments.target))?;
+    on_bus(&arguments, &model, payload).await
+}
+
+fn payload(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut payload = Vec::new();
+    let bound = limits::PAYLOAD as u64 + 1;
+    if file == Path::new("-") {
+        std::io::stdin().take(bound).read_to_end(&mut payload).context("standard input cannot be read")?;
+    } else {
+        let open =
+            std::fs::File::open(file).with_context(|| format!("the payload {} cannot be read", file.display()))?;
+        open.take(bound)
+            .read_to_end(&mut payload)
+            .with_context(|| format!("the payload {} cannot be read", file.display()))?;
+    }
+    if payload.len() > limits::PAYLOAD {
+        bail!("the payload is larger than the {} bytes that a worker takes", limits::PAYLOAD);
+    }
+    Ok(payload)
+}
+
+fn on_disk(arguments: &Arguments, payload: &[u8]) -> anyhow::Result<()> {
+    let bundle = Bundle::read(Path::new(&arguments.target))?;
+    let (result, times) = LocalBundle::load(&arguments.compute, &bundle)?.run(payload);
+    let version = bundle.version.to_string();
+    let done = match result {
+        Ok(done) => done,
+        Err(failure) => bail!("{}", outcome::sentence(bundle.name.as_ref(), &version, failure.stage(), &failure)),
+    };
+    for emit in &done.emits {
+        eprintln!("emit {}: {}", emit.topic, String::from_utf8_lossy(&emit.payload));
+    }
+    eprintln!("{} {version}: pre {:?}, infer {:?}, post {:?}", bundle.name, times.pre, times.infer, times.post);
+    write_result(done.output.as_deref())
+}
+
+async fn on_bus(arguments: &Arguments, model: &ModelName, payload: Vec<u8>) -> anyhow::Result<()> {
+    let client = arguments.connection.command().await?;
+    let subject = format!("{}.{model}", arguments.prefix);
+    let reply = match client.request(subject.clone(), payload.into()).await {
+        Ok(reply) => reply,
+        Err(fault) => {
+            let text = format!("no reply on `{subject}`: {fault}; `inferbus status` shows which workers run");
+            return Err(if fault.kind() == RequestErrorKind::NoResponders {
+                NotFound(text).into()
+            } else {
+                anyhow!(text)
+            });
+        }
+    };
+    let header = |name: &str| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(ToString::to_string);
+    if let Some(code) = header(ERROR_CODE) {
+        let text = format!("{code}: {}", header(ERROR).unwrap_or_default());
+        return Err(if code == "404" { NotFound(text).into() } else { anyhow!(text) });
+    }
+    let named = |name| header(name).unwrap_or_default();
+    eprintln!(
+        "{} {} {}: {} µs",
+        named("Inferbus-Model"),
+        named("Inferbus-Version"),
+        named("Inferbus-Digest"),
+        named("Inferbus-Stage-Micros")
+    );
+    write_result(header("Inferbus-Result").is_none().then_some(&reply.payload))
+}
+
+fn write_result(result: Option<&[u8]>) -> anyhow::Result<()> {
+    let Some(result) = result else {
+        eprintln!("no result");
+        return Ok(());
+    };
+    let mut out = std::io::stdout().lock();
+    out.write_all(result)?;
+    if std::io::IsTerminal::is_terminal(&out) {
+        out.write_all(b"\n")?;
+    }
+    Ok(out.flush()?)
+}

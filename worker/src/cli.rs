@@ -11,6 +11,7 @@ mod plugin_strategy;
 mod print;
 mod progress;
 mod stop;
+mod upload;
 
 use std::process::ExitCode;
 

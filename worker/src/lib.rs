@@ -18,6 +18,7 @@ pub mod connect;
 pub mod crashes;
 pub mod dev_server;
 pub mod doctor;
+pub mod excerpt;
 pub mod failpoint;
 pub mod job;
 pub mod journal;

@@ -1,4 +1,4 @@
-//! What the exit code of every command means.
+//! Exit codes of all commands.
 
 use std::process::ExitCode;
 
@@ -6,24 +6,25 @@ use inferbus::connect::Unreachable;
 use inferbus::offline::fault::OfflineFault;
 use inferbus_catalog::CatalogFault;
 
-/// Printed below the help of `inferbus` itself.
-pub const HELP: &str = "Exit codes: 0 done · 1 refused or failed · 2 wrong usage · 3 NATS or the catalog cannot be reached · 4 not found · 5 somebody else changed it first";
+/// Printed below the help of `inferbus`.
+pub const HELP: &str = "Exit codes: 0 done · 1 rejected or failed · 2 wrong usage · \
+                        3 NATS or the catalog unreachable · 4 not found · 5 changed concurrently";
 
 pub const FAILED: u8 = 1;
 const UNREACHABLE: u8 = 3;
 pub const NOT_FOUND: u8 = 4;
 const CONFLICT: u8 = 5;
 
-/// What was asked for is not there, where no fault of the catalog says so.
+/// A missing object outside the catalog.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct NotFound(pub String);
 
-/// Prints the fault with what caused it, and says which exit code it is.
+/// Prints the fault with its causes, and returns its exit code.
 pub fn report(fault: &anyhow::Error) -> ExitCode {
     let mut text = fault.to_string();
     for cause in fault.chain().skip(1).map(ToString::to_string) {
-        // Many faults already quote what caused them.
+        // Many faults already quote their cause.
         if !text.contains(&cause) {
             text = format!("{text}: {cause}");
         }

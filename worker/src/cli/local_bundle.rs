@@ -1,4 +1,4 @@
-//! A bundle on disk, loaded and run without a bus, by the same code that a worker runs.
+//! A bundle on disk, checked, loaded and run without NATS, by the code of a worker.
 
 use std::time::Instant;
 
@@ -21,12 +21,12 @@ pub struct LocalBundle {
     bundle: Loaded,
 }
 
-/// Looks at the plugins without compiling them: what a worker would refuse is refused here, by name.
+/// Checks the plugins without compiling them, as a worker does.
 pub fn inspect(bundle: &Bundle, ceilings: &Ceilings) -> anyhow::Result<()> {
     each_plugin(bundle, ceilings, examine)
 }
 
-/// [`inspect`], and then compiles them within a worker's bounds.
+/// Checks the plugins, then compiles them within a worker's bounds.
 pub fn compile(bundle: &Bundle, ceilings: &Ceilings) -> anyhow::Result<()> {
     let compiler = child_process::compiler()?;
     each_plugin(bundle, ceilings, |wasm, grants, bounds, ceilings, has_config| {
@@ -34,37 +34,37 @@ pub fn compile(bundle: &Bundle, ceilings: &Ceilings) -> anyhow::Result<()> {
     })
 }
 
-/// Loads the model in a process of its own, within a worker's bounds, where there is a library that can. Says whether there is.
+/// Loads the model in a child process, within a worker's bounds. Returns false without a suitable library.
 pub fn try_model(bundle: &Bundle, engine: &EngineSettings, settings: &ModelSettings) -> anyhow::Result<bool> {
     let model = bundle.file(Role::Model).map(|file| &**file).unwrap_or_default();
-    let refused = || format!("{} {}: a worker would refuse the model", bundle.name, bundle.version);
-    let options = settings.ceilings().options(&bundle.entry.engine).with_context(refused)?;
-    inferbus_engine::examine(model, &options).with_context(refused)?;
+    let rejected = || format!("{} {}: a worker would reject the model", bundle.name, bundle.version);
+    let options = settings.ceilings().options(&bundle.entry.engine).with_context(rejected)?;
+    inferbus_engine::examine(model, &options).with_context(rejected)?;
     let backend = match engine.backend() {
         Ok(backend) if backend.has(options.provider) => backend,
         Ok(backend) => {
-            eprintln!("the model is not tried here: {backend} has no {} here", options.provider.name());
+            eprintln!("the model was not tried: {backend} does not support {} here", options.provider.name());
             return Ok(false);
         }
         Err(fault) => {
-            eprintln!("the model is not tried here: {fault}");
+            eprintln!("the model was not tried: {fault}");
             return Ok(false);
         }
     };
     let process = settings.bounded(child_process::model_trial()?);
-    process.load(backend, model, options).map(|_| true).with_context(refused)
+    process.load(backend, model, options).map(|_| true).with_context(rejected)
 }
 
 fn each_plugin(
     bundle: &Bundle,
     ceilings: &Ceilings,
-    look: impl Fn(&[u8], Grants, &Bounds, &Ceilings, bool) -> Result<Inspection, LoadFault>,
+    check: impl Fn(&[u8], Grants, &Bounds, &Ceilings, bool) -> Result<Inspection, LoadFault>,
 ) -> anyhow::Result<()> {
     for (role, plugin) in [(Role::Pre, &bundle.entry.pre), (Role::Post, &bundle.entry.post)] {
         if let (Some(plugin), Some(wasm)) = (plugin, bundle.file(role)) {
             let bounds = bounds(&bundle.entry, ceilings);
-            look(wasm, grants(plugin), &bounds, ceilings, plugin.config.is_some()).with_context(|| {
-                format!("{} {}: a worker would refuse the {} plugin", bundle.name, bundle.version, role.name())
+            check(wasm, grants(plugin), &bounds, ceilings, plugin.config.is_some()).with_context(|| {
+                format!("{} {}: a worker would reject the {} plugin", bundle.name, bundle.version, role.name())
             })?;
         }
     }
@@ -87,17 +87,17 @@ impl LocalBundle {
             .load(identity, &bundle.entry, &artifacts, &Metrics::new())
             .with_context(|| format!("{} {} cannot be loaded", bundle.name, bundle.version))?;
         if let Some(why) = &loaded.alone {
-            bail!("{} {}: engine.batch cannot be kept: {why}", bundle.name, bundle.version);
+            bail!("{} {}: the model cannot run in batches (engine.batch): {why}", bundle.name, bundle.version);
         }
         Ok(Self { signature: loaded.signature.clone(), strategies: loaded.strategies.clone(), bundle: loaded })
     }
 
-    /// How many messages share a run at most.
+    /// The largest number of messages per run.
     pub fn batch(&self) -> usize {
         self.bundle.turn.most
     }
 
-    /// Runs one payload; the plugins' log lines go to standard error.
+    /// Runs one payload. Log lines of the plugins go to standard error.
     pub fn run(&self, payload: &[u8]) -> (Result<Done, Failure>, StageTimes) {
         let payload = Payload { bytes: payload, wire: Wire::Frame, identity: &self.bundle.identity };
         job::run(&mut self.bundle.parts(0), payload, &Terminal)

@@ -1,4 +1,4 @@
-//! How each plugin of a stored entry is brought back between two messages, and why: found out by loading it here.
+//! The reset strategy of each stored plugin between two messages, found by loading it here.
 
 use inferbus::bundle::load_plugin;
 use inferbus_catalog::{Catalog, Entry, Plugin, Role};
@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::child_process;
 
-/// What is found out about one plugin, or why it cannot be.
+/// The strategy of one plugin, or the reason for its absence.
 pub struct PluginStrategy {
     pub role: Role,
     pub strategy: Result<String, String>,
 }
 
-/// Fetches every plugin and loads it as a worker with these ceilings does. The model is not needed for it.
+/// Fetches and loads every plugin as a worker with these ceilings does. It does not need the model.
 pub async fn find(catalog: &Catalog, entry: &Entry, ceilings: &Ceilings) -> Vec<PluginStrategy> {
     let mut found = Vec::new();
     for (role, plugin) in [(Role::Pre, &entry.pre), (Role::Post, &entry.post)] {
@@ -33,15 +33,15 @@ async fn strategy(catalog: &Catalog, entry: &Entry, plugin: &Plugin, ceilings: &
         let loaded = load_plugin(&sandbox, &entry, &plugin, &wasm).map_err(|fault| format!("the plugin {fault}"))?;
         Ok(loaded.strategy().to_string())
     };
-    // Compiling takes its time, and the connection must be answered meanwhile.
+    // Compiling blocks for seconds, and the connection must stay responsive.
     tokio::task::spawn_blocking(load).await.unwrap_or_else(|fault| Err(fault.to_string()))
 }
 
-/// By stage: `strategy`, or `problem` where it cannot be told.
+/// By role: a `strategy`, or a `problem`.
 pub fn json(found: &[PluginStrategy]) -> Value {
-    let told = |found: &PluginStrategy| match &found.strategy {
+    let value = |found: &PluginStrategy| match &found.strategy {
         Ok(strategy) => json!({ "strategy": strategy }),
         Err(why) => json!({ "problem": why }),
     };
-    Value::Object(found.iter().map(|found| (found.role.name().to_owned(), told(found))).collect::<Map<_, _>>())
+    Value::Object(found.iter().map(|found| (found.role.name().to_owned(), value(found))).collect::<Map<_, _>>())
 }

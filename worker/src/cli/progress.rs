@@ -1,4 +1,4 @@
-//! A bar that says how far a long command is; only on a terminal.
+//! A progress bar, shown on a terminal only.
 
 use indicatif::{ProgressBar, ProgressStyle};
 

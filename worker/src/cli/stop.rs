@@ -1,9 +1,9 @@
-//! From the signals of the operating system to one token.
+//! Turns SIGTERM and Ctrl-C into a cancellation token.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// A token that SIGTERM or Ctrl-C cancels. A second signal ends the process at once.
+/// A token cancelled by SIGTERM or Ctrl-C. A second signal ends the process at once.
 pub fn on_signal() -> std::io::Result<CancellationToken> {
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,4 +1,4 @@
-//! `inferbus activate`: point a model at a version.
+//! `inferbus activate`: switches a model to a version.
 
 use clap::Args;
 use inferbus::connect::Connection;
@@ -6,12 +6,18 @@ use inferbus_catalog::{Activate, ModelName, Version};
 
 use crate::cli::{activation, open};
 
+const EXAMPLES: &str = "\
+Examples:
+  inferbus activate digits 1.1.0
+
+The equivalent with the NATS CLI: nats kv put models digits 1.1.0";
+
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  inferbus activate digits 1.1.0\n\nThe same without Inferbus: nats kv put models digits 1.1.0"
-)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
+    /// Name of the model
     model: ModelName,
+    /// Version to activate
     version: Version,
     #[command(flatten)]
     connection: Connection,

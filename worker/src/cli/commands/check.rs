@@ -1,4 +1,4 @@
-//! `inferbus check`: would every worker take this bundle? No bus needed.
+//! `inferbus check`: checks a bundle as a worker would, without NATS.
 
 use std::path::PathBuf;
 
@@ -13,17 +13,21 @@ use serde_json::json;
 use crate::cli::local_bundle::{self, LocalBundle};
 use crate::cli::print::{self, Format};
 
+const EXAMPLES: &str = "\
+Examples:
+  inferbus check plugins/digits/bundle-1.0.0
+  inferbus check ./defect-1.3.0 --sample frame.bin";
+
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  inferbus check plugins/digits/bundle-1.0.0\n  inferbus check ./defect-1.3.0 --sample frame.bin"
-)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     /// Folder with a bundle.toml
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// A payload to run through the bundle, instead of its own
+    /// Payload to run, instead of the bundle's sample
     #[arg(long, value_name = "FILE")]
     sample: Option<PathBuf>,
+    /// Output format
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
     #[command(flatten)]
@@ -49,7 +53,8 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     if arguments.output == Format::Json {
         return print::json(&json!({
             "model": bundle.name.to_string(), "version": bundle.version.to_string(), "digest": digest.to_string(),
-            "bytes": model.len(), "opsets": opsets, "inputs": inputs, "outputs": outputs, "batch": local.batch(), "sample": sample,
+            "bytes": model.len(), "opsets": opsets, "inputs": inputs, "outputs": outputs, "batch": local.batch(),
+            "sample": sample,
         }));
     }
     print::line!("{} {} {digest}: good", bundle.name, bundle.version);
@@ -64,12 +69,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         print::line!("  {:8} {strategy}", stage.name());
     }
     if local.batch() > 1 {
-        print::line!("  batch    up to {} messages share a run", local.batch());
+        print::line!("  batch    up to {} messages per run", local.batch());
     }
     match sample {
         Some(sample) => print::line!("  sample   {sample}"),
         None => print::line!(
-            "  sample   none, so whether the parts fit one another was not tried: name one in bundle.toml or with --sample"
+            "  sample   none: the fit of plugins and model was not checked; set one in bundle.toml or with --sample"
         ),
     }
     Ok(())

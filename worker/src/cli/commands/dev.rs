@@ -1,4 +1,4 @@
-//! `inferbus dev`: a private nats-server with JetStream and a worker, for trying things out.
+//! `inferbus dev`: a private nats-server with JetStream and a worker, for experiments.
 
 use std::path::{Path, PathBuf};
 
@@ -12,21 +12,25 @@ use inferbus::telemetry::Telemetry;
 use inferbus_catalog::{Bundle, Catalog, PushOptions};
 use inferbus_sandbox::Ceilings;
 
-use super::push;
-use crate::cli::{child_process, local_bundle, print, stop};
+use crate::cli::{child_process, local_bundle, print, stop, upload};
+
+const EXAMPLES: &str = "\
+Examples:
+  inferbus dev plugins/digits/bundle-1.0.0
+  inferbus dev --store ./state --port 4222
+
+The server is the `nats-server` from INFERBUS_NATS_SERVER or the PATH.";
 
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  inferbus dev plugins/digits/bundle-1.0.0\n  inferbus dev --store ./state --port 4222\n\nThe server is `nats-server` from INFERBUS_NATS_SERVER or the PATH."
-)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Bundles to push and activate at start
+    /// Folders of bundles to push and activate at start
     #[arg(value_name = "FOLDER")]
     bundles: Vec<PathBuf>,
-    /// The server's port; 0 takes a free one
+    /// Port of the server; 0 for any free port
     #[arg(long, default_value_t = 4222)]
     port: u16,
-    /// Keep the catalog in this folder [default: a temporary one]
+    /// Folder of the JetStream store [default: a temporary one]
     #[arg(long, value_name = "FOLDER")]
     store: Option<PathBuf>,
     #[command(flatten)]
@@ -45,15 +49,15 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     })
     .await?;
     let mut config = arguments.worker;
-    // What the user has set for other servers is not for this one.
+    // Ignore the user's settings for other servers.
     let timeout = config.connection.timeout;
     config.connection =
         Connection { server: Some(server.url().to_owned()), no_context: true, timeout, ..Connection::default() };
-    print::line!("nats-server is at {}: export NATS_URL={}", server.url(), server.url());
+    print::line!("nats-server listens on {}: export NATS_URL={}", server.url(), server.url());
     let catalog = Catalog::create(config.connection.command().await?).await?;
     let ceilings = config.compute.ceilings.ceilings();
     for folder in &arguments.bundles {
-        bring(&catalog, folder, &ceilings).await.with_context(|| format!("bundle {}", folder.display()))?;
+        push(&catalog, folder, &ceilings).await.with_context(|| format!("bundle {}", folder.display()))?;
     }
     let ended = app::run(config, children, stop).await;
     let _ = tokio::task::spawn_blocking(|| telemetry.finish()).await;
@@ -61,9 +65,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     ended
 }
 
-async fn bring(catalog: &Catalog, folder: &Path, ceilings: &Ceilings) -> anyhow::Result<()> {
+async fn push(catalog: &Catalog, folder: &Path, ceilings: &Ceilings) -> anyhow::Result<()> {
     let bundle = Bundle::read(folder)?;
     local_bundle::compile(&bundle, ceilings)?;
-    push::push(catalog, &bundle, PushOptions { force: true }).await?;
-    push::activate(catalog, &bundle).await
+    upload::store(catalog, &bundle, PushOptions { force: true }).await?;
+    upload::activate(catalog, &bundle).await
 }

@@ -1,9 +1,9 @@
-//! `inferbus dlq`: what to do with messages that could not be worked on. One file per sub-command.
+//! `inferbus dlq`: dead letters. One file per sub-command.
 
-mod choice;
 mod drop;
 mod list;
 mod replay;
+mod selection;
 mod show;
 
 use std::process::ExitCode;
@@ -19,11 +19,11 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// List dead letters, the newest last
+    /// List dead letters, newest last
     Ls(list::Arguments),
-    /// Show all that is known of a dead letter
+    /// Show one dead letter in full
     Show(show::Arguments),
-    /// Run dead letters through a version here, publish what comes of them, and then delete them
+    /// Run dead letters through a version, publish the results, then delete the dead letters
     Replay(Box<replay::Arguments>),
     /// Delete dead letters
     Drop(drop::Arguments),

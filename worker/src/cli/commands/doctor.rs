@@ -1,4 +1,4 @@
-//! `inferbus doctor`: looks at a deployment, and says what endangers its promises and what to do.
+//! `inferbus doctor`: reports risks to the guarantees of a deployment, with remedies.
 
 use std::process::ExitCode;
 
@@ -7,27 +7,35 @@ use inferbus::config::EngineSettings;
 use inferbus::connect::Connection;
 use inferbus::doctor::finding::{Finding, Level};
 use inferbus::doctor::gather::Options;
-use inferbus::doctor::{gather, judge, library};
+use inferbus::doctor::{checks, gather, library};
 
 use crate::cli::print::{self, Format};
 
+const EXAMPLES: &str = "\
+Examples:
+  inferbus doctor --monitor http://127.0.0.1:8222
+  inferbus doctor --as-worker --context worker
+  inferbus doctor --output json
+
+Read-only. The exit code is 1 if there is a danger. Run it as the operator: facts hidden by missing permissions are
+`unknown`.";
+
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  inferbus doctor --monitor http://127.0.0.1:8222\n  inferbus doctor --as-worker --context worker\n  inferbus doctor --output json\n\nIt changes nothing. Ends with code 1 if it finds a danger. Run it as the operator: what may not be seen is `unknown`."
-)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// The server's monitoring address, which alone says when it writes to disk
+    /// Monitoring address of the server, the only source of its disk settings
     #[arg(long, value_name = "URL", env = "INFERBUS_MONITOR")]
     monitor: Option<String>,
-    /// Also check that this connection may do what a worker needs
+    /// Also check the permissions of this connection against a worker's
     #[arg(long)]
     as_worker: bool,
-    /// The prefix of the workers' request subjects
+    /// Prefix of the request subjects
     #[arg(long, value_name = "SUBJECT", env = "INFERBUS_PREFIX", default_value = "infer")]
     prefix: String,
-    /// As a worker here would be told
+    // The settings of a worker on this machine.
     #[command(flatten)]
     engine: EngineSettings,
+    /// Output format
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
     #[command(flatten)]
@@ -37,28 +45,28 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { monitor, as_worker, prefix, engine, output, connection } = arguments;
     let client = connection.command().await?;
-    let options = Options { monitor, as_worker, prefix, patience: connection.timeout() };
-    let mut findings = judge::all(&gather::facts(&client, options).await);
-    findings.push(library::look(&engine, as_worker));
+    let options = Options { monitor, as_worker, prefix, timeout: connection.timeout() };
+    let mut findings = checks::run(&gather::facts(&client, options).await);
+    findings.push(library::check(&engine, as_worker));
     match output {
         Format::Json => print::json(&findings)?,
-        Format::Text => tell(&findings),
+        Format::Text => print_findings(&findings),
     }
     let dangerous = findings.iter().any(|finding| finding.level == Level::Danger);
     Ok(ExitCode::from(u8::from(dangerous)))
 }
 
-fn tell(findings: &[Finding]) {
-    for Finding { check, level, what, todo } in findings {
+fn print_findings(findings: &[Finding]) {
+    for Finding { check, level, message, remedy } in findings {
         let level = match level {
             Level::Ok => "ok",
             Level::Unknown => "unknown",
             Level::Warning => "WARNING",
             Level::Danger => "DANGER",
         };
-        print::line!("{level:8} {check:13} {what}");
-        if !todo.is_empty() {
-            print::line!("{:22} → {todo}", "");
+        print::line!("{level:8} {check:13} {message}");
+        if !remedy.is_empty() {
+            print::line!("{:22} → {remedy}", "");
         }
     }
 }

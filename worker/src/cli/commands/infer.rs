@@ -1,4 +1,4 @@
-//! `inferbus infer`: one payload through a bundle on disk, or through the workers on the bus.
+//! `inferbus infer`: one payload through a local bundle, or through the workers.
 
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -15,18 +15,24 @@ use inferbus_catalog::{Bundle, ModelName};
 use crate::cli::exit::NotFound;
 use crate::cli::local_bundle::LocalBundle;
 
+const EXAMPLES: &str = "\
+Examples:
+  inferbus infer plugins/digits/bundle-1.0.0 image.dcam     # a local bundle, without NATS
+  inferbus infer digits image.dcam                          # the workers
+  cat image.dcam | inferbus infer digits -
+
+Standard output gets the unchanged result, standard error the version and the times.";
+
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  inferbus infer plugins/digits/bundle-1.0.0 image.dcam     # on disk, no bus\n  inferbus infer digits image.dcam                          # on the bus\n  cat image.dcam | inferbus infer digits -\n\nThe result goes to standard output as it is; who made it goes to standard error."
-)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// A folder with a bundle.toml, or the name of a model on the bus
+    /// Folder with a bundle.toml, or name of a served model
     #[arg(value_name = "FOLDER|MODEL")]
     target: String,
-    /// The payload; `-` is standard input
+    /// File with the payload; `-` for standard input
     #[arg(value_name = "FILE", default_value = "-")]
     file: PathBuf,
-    /// The prefix of the workers' request subjects
+    /// Prefix of the request subjects
     #[arg(long, value_name = "SUBJECT", env = "INFERBUS_PREFIX", default_value = "infer")]
     prefix: String,
     #[command(flatten)]
@@ -38,13 +44,13 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let payload = payload(&arguments.file)?;
     if Path::new(&arguments.target).is_dir() {
-        return on_disk(&arguments, &payload);
+        return run_locally(&arguments, &payload);
     }
     let model: ModelName = arguments
         .target
         .parse()
-        .with_context(|| format!("`{}` is neither a folder nor a model's name", arguments.target))?;
-    on_bus(&arguments, &model, payload).await
+        .with_context(|| format!("`{}` is neither a folder nor a valid model name", arguments.target))?;
+    request(&arguments, &model, payload).await
 }
 
 fn payload(file: &Path) -> anyhow::Result<Vec<u8>> {
@@ -60,12 +66,12 @@ fn payload(file: &Path) -> anyhow::Result<Vec<u8>> {
             .with_context(|| format!("the payload {} cannot be read", file.display()))?;
     }
     if payload.len() > limits::PAYLOAD {
-        bail!("the payload is larger than the {} bytes that a worker takes", limits::PAYLOAD);
+        bail!("the payload exceeds the limit of {} bytes", limits::PAYLOAD);
     }
     Ok(payload)
 }
 
-fn on_disk(arguments: &Arguments, payload: &[u8]) -> anyhow::Result<()> {
+fn run_locally(arguments: &Arguments, payload: &[u8]) -> anyhow::Result<()> {
     let bundle = Bundle::read(Path::new(&arguments.target))?;
     let (result, times) = LocalBundle::load(&arguments.compute, &bundle)?.run(payload);
     let version = bundle.version.to_string();
@@ -76,11 +82,11 @@ fn on_disk(arguments: &Arguments, payload: &[u8]) -> anyhow::Result<()> {
     for emit in &done.emits {
         eprintln!("emit {}: {}", emit.topic, String::from_utf8_lossy(&emit.payload));
     }
-    eprintln!("{} {version}: pre {:?}, infer {:?}, post {:?}", bundle.name, times.pre, times.infer, times.post);
+    eprintln!("{} {version}: pre {:?}, model {:?}, post {:?}", bundle.name, times.pre, times.infer, times.post);
     write_result(done.output.as_deref())
 }
 
-async fn on_bus(arguments: &Arguments, model: &ModelName, payload: Vec<u8>) -> anyhow::Result<()> {
+async fn request(arguments: &Arguments, model: &ModelName, payload: Vec<u8>) -> anyhow::Result<()> {
     let client = arguments.connection.command().await?;
     let subject = format!("{}.{model}", arguments.prefix);
     let reply = match client.request(subject.clone(), payload.into()).await {

@@ -1,4 +1,4 @@
-//! `inferbus ls`: models and their versions.
+//! `inferbus ls`: lists models and their versions.
 
 use clap::Args;
 use inferbus::connect::Connection;
@@ -10,6 +10,7 @@ use crate::cli::print::{self, Format};
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  inferbus ls --output json")]
 pub struct Arguments {
+    /// Output format
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
     #[command(flatten)]

@@ -1,4 +1,4 @@
-//! `inferbus rollback`: activate the version that was active before this one.
+//! `inferbus rollback`: switches a model back to its previously active version.
 
 use clap::Args;
 use inferbus::connect::Connection;
@@ -6,11 +6,16 @@ use inferbus_catalog::ModelName;
 
 use crate::cli::{activation, open};
 
+const EXAMPLES: &str = "\
+Example:
+  inferbus rollback digits
+
+`inferbus show digits` lists the previously active versions.";
+
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Example:\n  inferbus rollback digits\n\nThe catalog remembers the last versions that were active; `inferbus show digits` lists them."
-)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
+    /// Name of the model
     model: ModelName,
     #[command(flatten)]
     connection: Connection,

@@ -1,5 +1,4 @@
-//! `inferbus show`: one version's entry, how its plugins are brought back between messages, and which versions were active
-//! before.
+//! `inferbus show`: one version's entry, the reset strategies of its plugins, and the activation history.
 
 use anyhow::bail;
 use clap::Args;
@@ -12,12 +11,19 @@ use crate::cli::open;
 use crate::cli::plugin_strategy::{self, PluginStrategy};
 use crate::cli::print::{self, Format};
 
+const EXAMPLES: &str = "\
+Examples:
+  inferbus show digits
+  inferbus show digits 1.0.0 --output json";
+
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  inferbus show digits\n  inferbus show digits 1.0.0 --output json")]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
+    /// Name of the model
     model: ModelName,
-    /// The version to show [default: the active one]
+    /// Version to show [default: the active one]
     version: Option<Version>,
+    /// Output format
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
     #[command(flatten)]
@@ -47,13 +53,14 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let is_active = active.as_ref() == Some(&version);
     if arguments.output == Format::Json {
         return print::json(&json!({
-            "model": model.to_string(), "version": version.to_string(), "digest": digest.to_string(), "revision": revision,
+            "model": model.to_string(), "version": version.to_string(), "digest": digest.to_string(),
+            "revision": revision,
             "active": is_active, "entry": entry, "strategies": plugin_strategy::json(&found), "history": history,
         }));
     }
     print::line!("{model} {version} {}", if is_active { "(active)" } else { "(not active)" });
     print::line!("  digest   {digest}\n  revision {revision}");
-    say_parts(&entry, &found);
+    print_artifacts(&entry, &found);
     if !history.is_empty() {
         print::line!("  history  {} (newest first)", history.join(" "));
     }
@@ -61,12 +68,12 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn say_parts(entry: &Entry, found: &[PluginStrategy]) {
+fn print_artifacts(entry: &Entry, found: &[PluginStrategy]) {
     for (role, artifact) in entry.artifacts() {
         print::line!("  {:8} {} ({} bytes)", role.name(), artifact.digest, artifact.size);
         match found.iter().find(|found| found.role == role).map(|found| &found.strategy) {
             Some(Ok(strategy)) => print::line!("           {strategy}"),
-            Some(Err(why)) => print::line!("           between messages: cannot be told: {why}"),
+            Some(Err(why)) => print::line!("           strategy unknown: {why}"),
             None => {}
         }
     }

@@ -1,4 +1,4 @@
-//! `inferbus worker`: serve until stopped.
+//! `inferbus worker`: serves all active models until stopped.
 
 use inferbus::app;
 use inferbus::config::WorkerConfig;
@@ -11,7 +11,7 @@ pub async fn run(config: WorkerConfig) -> anyhow::Result<()> {
     let telemetry = Telemetry::start(&config.log)?;
     let stop = stop::on_signal()?;
     let ended = app::run(config, children, stop).await;
-    // Sending the last spans blocks.
+    // Exporting the last spans blocks.
     let _ = tokio::task::spawn_blocking(|| telemetry.finish()).await;
     ended
 }

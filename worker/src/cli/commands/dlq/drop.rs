@@ -1,22 +1,26 @@
-//! `inferbus dlq drop`: deletes dead letters, and asks before.
+//! `inferbus dlq drop`: deletes dead letters, after a confirmation.
 
 use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::bail;
 use clap::Args;
 use inferbus::connect::Connection;
+use inferbus::offline::dead_letter_stream::DeadLetterStream;
 
-use super::choice::{self, Chosen, letters};
+use super::selection::{Selection, counted};
 use crate::cli::{open, print};
 
+const EXAMPLES: &str = "\
+Examples:
+  inferbus dlq drop 12 13
+  inferbus dlq drop --all --route cameras --reason refused --yes";
+
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  inferbus dlq drop 12 13\n  inferbus dlq drop --all --route cameras --reason refused --yes"
-)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
-    chosen: Chosen,
-    /// Do not ask
+    selection: Selection,
+    /// Skip the confirmation
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -24,30 +28,30 @@ pub struct Arguments {
 }
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { chosen, yes, connection } = arguments;
+    let Arguments { selection, yes, connection } = arguments;
     let context = open::jetstream(&connection).await?;
-    let dead = choice::open(&context).await?;
-    let picks = chosen.picks(dead.as_ref()).await?;
-    let count = picks.len() as u64;
+    let stream = DeadLetterStream::open(&context).await?;
+    let selected = selection.find(stream.as_ref()).await?;
+    let count = selected.len() as u64;
     if !yes && count > 0 && !confirmed(count)? {
         print::line!("nothing deleted");
         return Ok(());
     }
     let mut deleted = 0;
-    if let Some(dead) = &dead {
-        for pick in picks {
-            deleted += u64::from(dead.delete(pick.id).await?);
+    if let Some(stream) = &stream {
+        for letter in selected {
+            deleted += u64::from(stream.delete(letter.id).await?);
         }
     }
-    print::line!("{} deleted", letters(deleted));
+    print::line!("{} deleted", counted(deleted));
     Ok(())
 }
 
 fn confirmed(count: u64) -> anyhow::Result<bool> {
     if !std::io::stdin().is_terminal() {
-        bail!("{} would be deleted for good: say --yes", letters(count));
+        bail!("{} would be deleted for good: confirm with --yes", counted(count));
     }
-    eprint!("delete {} for good? [y/N] ", letters(count));
+    eprint!("delete {} for good? [y/N] ", counted(count));
     std::io::stderr().flush()?;
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;

@@ -1,31 +1,35 @@
-//! `inferbus dlq ls`: dead letters as a table, the newest last.
+//! `inferbus dlq ls`: dead letters as a table, newest last.
 
 use clap::Args;
 use inferbus::connect::Connection;
+use inferbus::excerpt::shortened;
 use inferbus::limits;
-use inferbus::offline::dead_letters::{Choice, Listing};
-use inferbus::offline::excerpt::shortened;
-use inferbus::offline::letter::{Summary, written};
+use inferbus::offline::dead_letter::{DeadLetterSummary, rfc3339};
+use inferbus::offline::dead_letter_stream::{DeadLetterStream, LetterFilter, Listing};
 use inferbus_catalog::RouteName;
 
-use super::choice::{self, letters};
+use super::selection::counted;
 use crate::cli::open;
 use crate::cli::print::{self, Format};
 
+const EXAMPLES: &str = "\
+Examples:
+  inferbus dlq ls
+  inferbus dlq ls --route cameras --reason refused --limit 10 --output json";
+
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  inferbus dlq ls\n  inferbus dlq ls --route cameras --reason refused --limit 10 --output json"
-)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
-    /// Only those of this route
+    /// Only dead letters of this route
     #[arg(long, value_name = "ROUTE")]
     route: Option<RouteName>,
-    /// Only those with this reason, for example `refused`
+    /// Only dead letters with this reason, for example `refused`
     #[arg(long, value_name = "REASON")]
     reason: Option<String>,
-    /// The newest so many
+    /// Show the newest N
     #[arg(long, value_name = "N", default_value_t = limits::LETTERS_SHOWN)]
     limit: usize,
+    /// Output format
     #[arg(long, value_enum, default_value = "text")]
     output: Format,
     #[command(flatten)]
@@ -35,9 +39,9 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { route, reason, limit, output, connection } = arguments;
     let context = open::jetstream(&connection).await?;
-    let choice = Choice { route, reason };
-    let listing = match choice::open(&context).await? {
-        Some(letters) => letters.list(&choice, limit).await?,
+    let filter = LetterFilter { route, reason };
+    let listing = match DeadLetterStream::open(&context).await? {
+        Some(stream) => stream.list(&filter, limit).await?,
         None => Listing::default(),
     };
     if output == Format::Json {
@@ -51,11 +55,11 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn row(letter: &Summary) -> Vec<String> {
+fn row(letter: &DeadLetterSummary) -> Vec<String> {
     let or_dash = |text: &str| print::or_dash((!text.is_empty()).then_some(text));
     vec![
         letter.id.to_string(),
-        written(letter.at),
+        rfc3339(letter.at),
         or_dash(&letter.route),
         letter.message(),
         or_dash(&letter.version),
@@ -66,10 +70,10 @@ fn row(letter: &Summary) -> Vec<String> {
 }
 
 fn summary(listing: &Listing) -> String {
-    let Listing { letters: shown, chosen, all } = listing;
-    match shown.len() as u64 {
-        shown if shown == *all => letters(*all),
-        shown if shown == *chosen => format!("{chosen} of {}", letters(*all)),
-        shown => format!("the newest {shown} of {chosen} that fit, of {} in all", letters(*all)),
+    let Listing { letters, matching, all } = listing;
+    match letters.len() as u64 {
+        shown if shown == *all => counted(*all),
+        shown if shown == *matching => format!("{matching} of {}", counted(*all)),
+        shown => format!("the newest {shown} of {matching} matching, out of {}", counted(*all)),
     }
 }

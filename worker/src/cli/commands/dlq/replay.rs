@@ -1,4 +1,4 @@
-//! `inferbus dlq replay`: dead letters through a version that can do what the other could not.
+//! `inferbus dlq replay`: dead letters through a version with the fix.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -10,27 +10,33 @@ use inferbus::app;
 use inferbus::bundle::Loader;
 use inferbus::config::Compute;
 use inferbus::connect::Connection;
-use inferbus::offline::dead_letters::{DeadLetters, Pick};
-use inferbus::offline::excerpt::excerpt;
+use inferbus::excerpt::excerpt;
+use inferbus::offline::dead_letter_replay::{DeadLetterReplay, LetterResult, ReplayedLetter};
+use inferbus::offline::dead_letter_stream::{DeadLetterStream, SelectedLetter};
 use inferbus::offline::fault::OfflineFault;
-use inferbus::offline::redo::{Again, End, Redone};
-use inferbus::offline::version;
+use inferbus::offline::load;
 use inferbus_catalog::{Catalog, CatalogFault, RouteName, Version, parse_version};
 
-use super::choice::{self, Chosen, letters};
+use super::selection::{Selection, counted};
 use crate::cli::{child_process, exit, open, print, progress};
 
+const EXAMPLES: &str = "\
+Examples:
+  inferbus dlq replay 12
+  inferbus dlq replay --all --route cameras --version 1.1.0 --dry-run
+
+Results have the subjects and message ids of a worker's results, so a repeated replay stores nothing twice.
+Messages that fail again stay dead letters; the exit code is then 1.";
+
 #[derive(Debug, Args)]
-#[command(
-    after_help = "Examples:\n  inferbus dlq replay 12\n  inferbus dlq replay --all --route cameras --version 1.1.0 --dry-run\n\nResults go where a worker would have published them, with the same message ids, so doing it twice stores nothing twice.\nWhat fails again stays where it is, and the exit code is 1 then."
-)]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
     #[command(flatten)]
-    chosen: Chosen,
-    /// The version of the route's model to run them through [default: the active one]
+    selection: Selection,
+    /// Version of the route's model [default: the active one]
     #[arg(long, value_name = "VERSION", value_parser = parse_version)]
     version: Option<Version>,
-    /// Only say what would come: nothing is published, and nothing deleted
+    /// Print the results without publishing or deleting
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -39,94 +45,95 @@ pub struct Arguments {
     compute: Compute,
 }
 
+/// Replayed dead letters by result.
 #[derive(Default)]
-struct Count {
+struct Counts {
     results: u64,
-    without: u64,
+    without_result: u64,
     failed: u64,
 }
 
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let Arguments { chosen, version, dry_run, connection, compute } = arguments;
+    let Arguments { selection, version, dry_run, connection, compute } = arguments;
     let context = open::jetstream(&connection).await?;
-    let dead = choice::open(&context).await?;
-    let picks = chosen.picks(dead.as_ref()).await?;
-    let (Some(dead), false) = (dead, picks.is_empty()) else {
+    let stream = DeadLetterStream::open(&context).await?;
+    let selected = selection.find(stream.as_ref()).await?;
+    let (Some(stream), false) = (stream, selected.is_empty()) else {
         print::line!("no dead letters");
         return Ok(ExitCode::SUCCESS);
     };
     let catalog = Catalog::open(context.client()).await?;
     let loader = Arc::new(app::loader(&compute, child_process::children()?)?);
-    let run = Run { context, dead, catalog, loader, version, dry: dry_run };
-    let mut count = Count::default();
-    for (route, picks) in by_route(picks) {
-        run.route(&route, picks, &mut count).await?;
+    let replays = Replays { context, stream, catalog, loader, version, dry_run };
+    let mut counts = Counts::default();
+    for (route, selected) in by_route(selected) {
+        replays.run_route(&route, selected, &mut counts).await?;
     }
-    let Count { results, without, failed } = count;
-    let what = if dry_run { "would be replayed" } else { "replayed" };
-    print::line!(
-        "{} {what}: {results} with a result, {without} without one; {failed} failed",
-        letters(results + without)
-    );
+    let Counts { results, without_result, failed } = counts;
+    let replayed = counted(results + without_result);
+    let verb = if dry_run { "would be replayed" } else { "replayed" };
+    print::line!("{replayed} {verb}: {results} with a result, {without_result} without one; {failed} failed");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(exit::FAILED) })
 }
 
-fn by_route(picks: Vec<Pick>) -> BTreeMap<String, Vec<Pick>> {
-    let mut routes = BTreeMap::<String, Vec<Pick>>::new();
-    for pick in picks {
-        routes.entry(pick.route.clone()).or_default().push(pick);
+fn by_route(selected: Vec<SelectedLetter>) -> BTreeMap<String, Vec<SelectedLetter>> {
+    let mut routes = BTreeMap::<String, Vec<SelectedLetter>>::new();
+    for letter in selected {
+        routes.entry(letter.route.clone()).or_default().push(letter);
     }
     routes
 }
 
-struct Run {
+/// The common parts of the replays of all routes.
+struct Replays {
     context: Context,
-    dead: DeadLetters,
+    stream: DeadLetterStream,
     catalog: Catalog,
     loader: Arc<Loader>,
     version: Option<Version>,
-    dry: bool,
+    dry_run: bool,
 }
 
-impl Run {
-    /// One route's letters. A route that is gone, or whose model does not load, keeps no other from its turn.
-    async fn route(&self, name: &str, picks: Vec<Pick>, count: &mut Count) -> anyhow::Result<()> {
-        let again = match self.again(name).await {
-            Ok(again) => again,
-            Err(fault) if is_the_routes(&fault) => {
-                print::line!("route {name}: {} cannot be replayed: {fault}", letters(picks.len() as u64));
-                count.failed += picks.len() as u64;
+impl Replays {
+    /// Replays the dead letters of one route. A deleted route or a broken model does not stop the other routes.
+    async fn run_route(&self, name: &str, selected: Vec<SelectedLetter>, counts: &mut Counts) -> anyhow::Result<()> {
+        let count = selected.len() as u64;
+        let replay = match self.load(name).await {
+            Ok(replay) => replay,
+            Err(fault) if concerns_one_route(&fault) => {
+                print::line!("route {name}: {} cannot be replayed: {fault}", counted(count));
+                counts.failed += count;
                 return Ok(());
             }
             Err(fault) => return Err(fault.into()),
         };
-        let bar = progress::bar(picks.len() as u64)?;
-        let ran = again.run(picks, |redone| {
-            bar.suspend(|| say_end(&redone, self.dry));
-            count.add(&redone.end);
+        let bar = progress::bar(count)?;
+        let result = replay.run(selected, |replayed| {
+            bar.suspend(|| print_result(&replayed, self.dry_run));
+            counts.add(&replayed.result);
             bar.inc(1);
         });
-        let ran = ran.await;
+        let result = result.await;
         bar.finish_and_clear();
-        Ok(ran?)
+        Ok(result?)
     }
 
-    async fn again(&self, name: &str) -> Result<Again, OfflineFault> {
-        let name: RouteName = name.parse().map_err(|_| OfflineFault::NoRoute(name.to_owned()))?;
-        let route = version::route(&self.catalog, &name).await?;
-        let bundle = version::load(&self.catalog, &self.loader, &route.model, self.version.as_ref()).await?;
-        let (context, letters, lanes) = (self.context.clone(), self.dead.clone(), self.loader.lanes);
-        Ok(Again { context, letters, name, route, bundle, lanes, dry: self.dry })
+    async fn load(&self, name: &str) -> Result<DeadLetterReplay, OfflineFault> {
+        let name: RouteName = name.parse().map_err(|_| OfflineFault::BadRouteName(name.to_owned()))?;
+        let route = load::route(&self.catalog, &name).await?;
+        let bundle = load::version(&self.catalog, &self.loader, &route.model, self.version.as_ref()).await?;
+        let (context, letters, lanes) = (self.context.clone(), self.stream.clone(), self.loader.lanes);
+        Ok(DeadLetterReplay { context, letters, name, route, bundle, lanes, dry_run: self.dry_run })
     }
 }
 
-fn is_the_routes(fault: &OfflineFault) -> bool {
+fn concerns_one_route(fault: &OfflineFault) -> bool {
     match fault {
         OfflineFault::Catalog(fault) => {
             !fault.is_transient()
                 && !matches!(**fault, CatalogFault::MissingBucket { .. } | CatalogFault::Refused { .. })
         }
-        OfflineFault::NoRoute(_)
+        OfflineFault::BadRouteName(_)
         | OfflineFault::BadRoute { .. }
         | OfflineFault::Pointer { .. }
         | OfflineFault::OtherDigest { .. }
@@ -135,26 +142,26 @@ fn is_the_routes(fault: &OfflineFault) -> bool {
     }
 }
 
-impl Count {
-    fn add(&mut self, end: &End) {
-        *match end {
-            End::Result { .. } => &mut self.results,
-            End::NoResult { .. } => &mut self.without,
-            End::Failed(_) => &mut self.failed,
+impl Counts {
+    fn add(&mut self, result: &LetterResult) {
+        *match result {
+            LetterResult::Result { .. } => &mut self.results,
+            LetterResult::NoResult { .. } => &mut self.without_result,
+            LetterResult::Failed(_) => &mut self.failed,
         } += 1;
     }
 }
 
-/// What failed is always told, and all else only where nothing is done yet.
-fn say_end(redone: &Redone, dry: bool) {
-    let Redone { id, message, end } = redone;
-    let emits = |emits: &usize| if *emits == 0 { String::new() } else { format!(", {emits} emitted") };
-    match end {
-        End::Failed(why) => print::line!("{id} {message}: failed: {why}"),
-        End::Result { subject, result, emits: count, .. } if dry => {
-            print::line!("{id} {message}: {subject} {}{}", excerpt(result), emits(count));
+/// Prints failures always, and results only in a dry run.
+fn print_result(replayed: &ReplayedLetter, dry_run: bool) {
+    let ReplayedLetter { id, message, result } = replayed;
+    let emitted = |emits: &usize| if *emits == 0 { String::new() } else { format!(", {emits} emitted") };
+    match result {
+        LetterResult::Failed(why) => print::line!("{id} {message}: failed: {why}"),
+        LetterResult::Result { subject, result, emits, .. } if dry_run => {
+            print::line!("{id} {message}: {subject} {}{}", excerpt(result), emitted(emits));
         }
-        End::NoResult { emits: count } if dry => print::line!("{id} {message}: no result{}", emits(count)),
-        End::Result { .. } | End::NoResult { .. } => {}
+        LetterResult::NoResult { emits } if dry_run => print::line!("{id} {message}: no result{}", emitted(emits)),
+        LetterResult::Result { .. } | LetterResult::NoResult { .. } => {}
     }
 }

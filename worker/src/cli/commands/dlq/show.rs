@@ -1,21 +1,28 @@
-//! `inferbus dlq show`: all that is known of one dead letter.
+//! `inferbus dlq show`: one dead letter in full.
 
 use std::io::Write as _;
 
 use anyhow::bail;
 use clap::Args;
 use inferbus::connect::Connection;
-use inferbus::offline::excerpt::{excerpt, plain};
-use inferbus::offline::letter::{Letter, written};
+use inferbus::excerpt::{excerpt, plain};
+use inferbus::offline::dead_letter::{DeadLetter, rfc3339};
+use inferbus::offline::dead_letter_stream::DeadLetterStream;
 
-use super::choice;
+use super::selection;
 use crate::cli::{open, print};
 
+const EXAMPLES: &str = "\
+Examples:
+  inferbus dlq show 12
+  inferbus dlq show 12 --payload > message.bin";
+
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  inferbus dlq show 12\n  inferbus dlq show 12 --payload > message.bin")]
+#[command(after_help = EXAMPLES)]
 pub struct Arguments {
+    /// ID of the dead letter, as listed by `inferbus dlq ls`
     id: u64,
-    /// Write the message's payload to standard output as it came, and nothing else
+    /// Write only the original payload to standard output
     #[arg(long)]
     payload: bool,
     #[command(flatten)]
@@ -25,45 +32,45 @@ pub struct Arguments {
 pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { id, payload, connection } = arguments;
     let context = open::jetstream(&connection).await?;
-    let letter = match choice::open(&context).await? {
-        Some(letters) => letters.letter(id).await?,
+    let letter = match DeadLetterStream::open(&context).await? {
+        Some(stream) => stream.letter(id).await?,
         None => None,
     };
-    let letter = letter.ok_or_else(|| choice::missing(id))?;
+    let letter = letter.ok_or_else(|| selection::missing(id))?;
     if payload {
         return write_payload(&letter);
     }
-    say_letter(&letter);
+    print_letter(&letter);
     Ok(())
 }
 
-fn write_payload(letter: &Letter) -> anyhow::Result<()> {
+fn write_payload(letter: &DeadLetter) -> anyhow::Result<()> {
     match &letter.payload {
         Ok(payload) => {
             let mut out = std::io::stdout().lock();
             out.write_all(payload)?;
             Ok(out.flush()?)
         }
-        Err(why) => bail!("dead letter {} has no payload: {why}", letter.summary.id),
+        Err(why) => bail!("the payload of dead letter {} is missing: {why}", letter.summary.id),
     }
 }
 
-fn say_letter(letter: &Letter) {
-    let about = &letter.summary;
-    print::line!("dead letter {} of {}", about.id, written(about.at));
-    let times = if about.deliveries == 1 { "once".into() } else { format!("{} times", about.deliveries) };
-    let model = [about.model.as_str(), &about.version, &about.digest].join(" ");
-    for (what, text) in [
-        ("route", about.route.as_str()),
-        ("message", &format!("{} on {}, delivered {times}", about.message(), about.subject)),
+fn print_letter(letter: &DeadLetter) {
+    let summary = &letter.summary;
+    print::line!("dead letter {} of {}", summary.id, rfc3339(summary.at));
+    let times = if summary.deliveries == 1 { "once".into() } else { format!("{} times", summary.deliveries) };
+    let model = [summary.model.as_str(), &summary.version, &summary.digest].join(" ");
+    for (label, text) in [
+        ("route", summary.route.as_str()),
+        ("message", &format!("{} on {}, delivered {times}", summary.message(), summary.subject)),
         ("model", model.trim()),
-        ("stage", &about.stage),
-        ("reason", &about.reason),
-        ("error", &about.error),
-        ("id", &plain(&about.message_id)),
+        ("stage", &summary.stage),
+        ("reason", &summary.reason),
+        ("error", &summary.error),
+        ("id", &plain(&summary.message_id)),
     ] {
         if !text.is_empty() {
-            print::line!("  {what:8} {text}");
+            print::line!("  {label:8} {text}");
         }
     }
     let mut headers: Vec<_> = letter.headers.iter().collect();

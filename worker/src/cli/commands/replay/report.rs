@@ -1,44 +1,44 @@
-//! What a replay found, for people and for programs.
+//! The report of a replay, as text or JSON.
 
-use inferbus::offline::again::{Replay, Summary};
-use inferbus::offline::compare::{Difference, Tally};
+use inferbus::offline::compare::{Comparison, Difference};
+use inferbus::offline::replay::{Replay, ReplaySummary};
 use serde_json::json;
 
 use crate::cli::print::{self, or_dash};
 
-pub fn text(replay: &Replay, summary: &Summary) {
-    let (identity, tally) = (&replay.bundle.identity, &summary.tally);
+pub fn text(replay: &Replay, summary: &ReplaySummary) {
+    let (identity, comparison) = (&replay.bundle.identity, &summary.comparison);
     let span = summary.span.map_or("none".into(), |(first, last)| format!("{first} to {last}"));
     print::line!(
         "{} {} {}: {} messages of {} ({span})",
         identity.model,
         identity.version,
         identity.digest,
-        tally.messages(),
+        comparison.messages(),
         replay.source.name()
     );
-    for (what, count) in rows(tally, summary.compared) {
-        print::line!("  {what:12} {count:>9}");
+    for (label, count) in rows(comparison, summary.compared) {
+        print::line!("  {label:12} {count:>9}");
     }
-    for (sequence, Difference { stored, new, .. }) in &tally.differences {
+    for (sequence, Difference { stored, new, .. }) in &comparison.differences {
         print::line!("  {sequence}: {} → {}", or_dash(stored.as_ref()), new.as_deref().unwrap_or("no result"));
     }
-    for (sequence, why) in &tally.failures {
+    for (sequence, why) in &comparison.failures {
         print::line!("  {sequence} failed: {why}");
     }
     if replay.output.is_some() {
-        let Summary { results, emits, duplicates, stored, .. } = summary;
+        let ReplaySummary { results, emits, duplicates, stored, .. } = summary;
         let kept =
-            if stored.is_empty() { "no stream stores them".into() } else { format!("stored: {}", stored.join(" ")) };
+            if stored.is_empty() { "not stored by any stream".into() } else { format!("stored: {}", stored.join(" ")) };
         print::line!(
             "published {results} results and {emits} emitted events; {duplicates} results were stored already; {kept}"
         );
     }
 }
 
-/// Without stored results there is nothing that could be the same or different.
-fn rows(tally: &Tally, compared: bool) -> Vec<(&'static str, u64)> {
-    let Tally { same, different, only_stored, only_new, no_result, failed, .. } = tally;
+/// Counts per verdict. Without stored results there is no comparison.
+fn rows(comparison: &Comparison, compared: bool) -> Vec<(&'static str, u64)> {
+    let Comparison { same, different, only_stored, only_new, no_result, failed, .. } = comparison;
     if compared {
         let compared =
             [("same", *same), ("different", *different), ("only stored", *only_stored), ("only new", *only_new)];
@@ -47,24 +47,27 @@ fn rows(tally: &Tally, compared: bool) -> Vec<(&'static str, u64)> {
     vec![("results", *only_new), ("no result", *no_result), ("failed", *failed)]
 }
 
-pub fn json(replay: &Replay, summary: &Summary) -> anyhow::Result<()> {
-    let (identity, tally) = (&replay.bundle.identity, &summary.tally);
-    let counts: serde_json::Map<_, _> =
-        rows(tally, summary.compared).into_iter().map(|(what, count)| (what.replace(' ', "_"), count.into())).collect();
-    let differences: Vec<_> = tally
+pub fn json(replay: &Replay, summary: &ReplaySummary) -> anyhow::Result<()> {
+    let (identity, comparison) = (&replay.bundle.identity, &summary.comparison);
+    let counts: serde_json::Map<_, _> = rows(comparison, summary.compared)
+        .into_iter()
+        .map(|(label, count)| (label.replace(' ', "_"), count.into()))
+        .collect();
+    let differences: Vec<_> = comparison
         .differences
         .iter()
         .map(|(sequence, Difference { stored, new, .. })| json!({ "sequence": sequence, "stored": stored, "new": new }))
         .collect();
     let failures: Vec<_> =
-        tally.failures.iter().map(|(sequence, why)| json!({ "sequence": sequence, "error": why })).collect();
+        comparison.failures.iter().map(|(sequence, why)| json!({ "sequence": sequence, "error": why })).collect();
     let published = replay.output.as_ref().map(|_| {
-        let Summary { results, emits, duplicates, stored, .. } = summary;
+        let ReplaySummary { results, emits, duplicates, stored, .. } = summary;
         json!({ "results": results, "emits": emits, "duplicates": duplicates, "stored": stored })
     });
     print::json(&json!({
-        "model": identity.model.as_str(), "version": identity.version.to_string(), "digest": identity.digest.to_string(),
-        "stream": replay.source.name(), "messages": tally.messages(),
+        "model": identity.model.as_str(), "version": identity.version.to_string(),
+        "digest": identity.digest.to_string(),
+        "stream": replay.source.name(), "messages": comparison.messages(),
         "first": summary.span.map(|(first, _)| first), "last": summary.span.map(|(_, last)| last),
         "compared": summary.compared, "counts": counts, "differences": differences, "failures": failures,
         "published": published,

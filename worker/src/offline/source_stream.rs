@@ -1,8 +1,8 @@
-//! Reading a range of a stream without leaving a trace: an ordered consumer that the server forgets by itself.
+//! Reads a range of a stream through an ordered, ephemeral consumer.
 //!
-//! Promises: each message of the range comes once and in order, although the consumer may be made anew meanwhile.
-//! No wait is without a bound. What is stored after the reading began is not part of it. What the server has sent and nobody
-//! has taken is bounded by the client's subscription and by the server's flow control.
+//! Guarantees: each message of the range arrives once and in order, even if the client recreates the consumer.
+//! Every wait is bounded. Messages stored after the start are not part of the range. The client's subscription and
+//! the server's flow control bound the messages buffered here.
 
 use std::error::Error;
 
@@ -24,9 +24,9 @@ use super::position::Position;
 use crate::limits;
 use crate::stream::names;
 
-/// A message as its stream has it.
+/// A message of a stream.
 #[derive(Clone, Debug)]
-pub struct Stored {
+pub struct StoredMessage {
     pub sequence: u64,
     pub subject: String,
     pub headers: HeaderMap,
@@ -34,42 +34,42 @@ pub struct Stored {
     pub time: DateTime,
 }
 
-/// Which messages are read. Both ends belong to the range.
+/// A range of messages. Both ends are inclusive.
 #[derive(Clone, Debug)]
-pub struct Range {
-    /// Which subjects: those of any of these filters.
+pub struct MessageRange {
+    /// Subjects: a message must match one of them.
     pub filters: Vec<SubjectFilter>,
     pub from: Option<Position>,
     pub to: Option<Position>,
-    /// Without their payloads, whose size is then in the header `Nats-Msg-Size`.
+    /// Skip payloads. Their size is then in the header `Nats-Msg-Size`.
     pub headers_only: bool,
 }
 
-/// How far a range reaches now.
+/// The present size and ends of a range.
 #[derive(Debug)]
 pub struct Extent {
-    /// How many messages there are at most.
+    /// An upper bound of the number of messages.
     pub count: u64,
-    pub first: Option<Stored>,
-    /// No message of the range is behind this sequence.
+    pub first: Option<StoredMessage>,
+    /// The end of the range, as a sequence.
     pub last: u64,
 }
 
 /// A stream to read from.
 #[derive(Clone)]
-pub struct Source {
+pub struct SourceStream {
     pub info: Info,
     context: Context,
     stream: Stream,
 }
 
-impl Source {
+impl SourceStream {
     pub async fn open(context: &Context, name: &str) -> Result<Self, OfflineFault> {
         let stream = context.get_stream(name).await.map_err(|fault| match fault.kind() {
             GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 OfflineFault::NoStream(name.to_owned())
             }
-            _ => OfflineFault::server(format!("look at the stream `{name}`"), &fault),
+            _ => OfflineFault::server(format!("open the stream `{name}`"), &fault),
         })?;
         Ok(Self { info: stream.cached_info().clone(), context: context.clone(), stream })
     }
@@ -78,7 +78,7 @@ impl Source {
         &self.info.config.name
     }
 
-    /// The stream by name and birth, as message ids have it.
+    /// The name and creation time of the stream, as in message ids.
     pub fn identity(&self) -> String {
         names::stream_identity(self.name(), self.info.created.into())
     }
@@ -87,8 +87,8 @@ impl Source {
         OfflineFault::server(format!("read the stream `{}`", self.name()), fault)
     }
 
-    /// One message by its sequence; none if it is no longer stored.
-    pub async fn one(&self, sequence: u64) -> Result<Option<Stored>, OfflineFault> {
+    /// One message by its sequence, if still stored.
+    pub async fn one(&self, sequence: u64) -> Result<Option<StoredMessage>, OfflineFault> {
         match self.stream.get_raw_message(sequence).await {
             Ok(found) => Ok(Some(found.into())),
             Err(fault) if fault.kind() == RawMessageErrorKind::NoMessageFound => Ok(None),
@@ -96,11 +96,11 @@ impl Source {
         }
     }
 
-    /// Says whether there was such a message.
+    /// Returns whether the message existed.
     pub async fn delete(&self, sequence: u64) -> Result<bool, OfflineFault> {
         match self.stream.delete_message(sequence).await {
             Ok(deleted) => Ok(deleted),
-            // The server has more than one word for it.
+            // The server has several error codes for a missing message.
             Err(_) if self.one(sequence).await?.is_none() => Ok(false),
             Err(fault) => {
                 Err(OfflineFault::server(format!("delete message {sequence} of the stream `{}`", self.name()), &fault))
@@ -108,11 +108,11 @@ impl Source {
         }
     }
 
-    /// Begins to read what is stored of `range` now.
+    /// Reads the stored messages of `range`.
     pub async fn range(
         &self,
-        range: Range,
-    ) -> Result<impl Messages<Item = Result<Stored, OfflineFault>> + Unpin + use<>, OfflineFault> {
+        range: MessageRange,
+    ) -> Result<impl Messages<Item = Result<StoredMessage, OfflineFault>> + Unpin + use<>, OfflineFault> {
         let last = self.last().await?;
         let consumer = self.consumer(&range, range.from.map_or(DeliverPolicy::All, starting)).await?;
         let ended = consumer.cached_info().num_pending == 0;
@@ -124,15 +124,15 @@ impl Source {
         Ok(Box::pin(messages))
     }
 
-    /// Looks how far `range` reaches, without reading it.
-    pub async fn extent(&self, range: &Range) -> Result<Extent, OfflineFault> {
+    /// The size of `range`, without reading it.
+    pub async fn extent(&self, range: &MessageRange) -> Result<Extent, OfflineFault> {
         let end = self.last().await?;
-        let (from, before) = self.place(range, range.from.map_or(DeliverPolicy::All, starting)).await?;
-        let (behind, last) = match range.to.and_then(after) {
-            Some(behind) => self.place(range, starting(behind)).await?,
+        let (from, before) = self.count_from(range, range.from.map_or(DeliverPolicy::All, starting)).await?;
+        let (after_end, last) = match range.to.and_then(next_position) {
+            Some(next) => self.count_from(range, starting(next)).await?,
             None => (0, end),
         };
-        let count = from.saturating_sub(behind);
+        let count = from.saturating_sub(after_end);
         let first = if count > 0 { self.first(range, before + 1).await? } else { None };
         Ok(Extent { count, first, last })
     }
@@ -146,9 +146,9 @@ impl Source {
         }
     }
 
-    /// The first message at or behind a sequence that one of the filters takes.
-    async fn first(&self, range: &Range, from: u64) -> Result<Option<Stored>, OfflineFault> {
-        let mut first: Option<Stored> = None;
+    /// The first matching message at or after a sequence.
+    async fn first(&self, range: &MessageRange, from: u64) -> Result<Option<StoredMessage>, OfflineFault> {
+        let mut first: Option<StoredMessage> = None;
         for filter in &range.filters {
             match self.stream.get_first_raw_message_by_subject(filter.as_str(), from).await {
                 Ok(found) if first.as_ref().is_none_or(|first| found.sequence < first.sequence) => {
@@ -164,7 +164,7 @@ impl Source {
 
     async fn consumer(
         &self,
-        range: &Range,
+        range: &MessageRange,
         deliver_policy: DeliverPolicy,
     ) -> Result<Consumer<OrderedConfig>, OfflineFault> {
         let config = OrderedConfig {
@@ -181,17 +181,17 @@ impl Source {
         })
     }
 
-    /// How many messages there are from a place on, and the sequence before it. A consumer knows it, and is given up at once.
-    async fn place(&self, range: &Range, start: DeliverPolicy) -> Result<(u64, u64), OfflineFault> {
+    /// The number of messages from `start` on, and the sequence before it. A short-lived consumer counts them.
+    async fn count_from(&self, range: &MessageRange, start: DeliverPolicy) -> Result<(u64, u64), OfflineFault> {
         let consumer = self.consumer(range, start).await?;
         let info = consumer.cached_info();
-        // If that fails, the server forgets it by itself.
+        // On failure, the server removes the inactive consumer later.
         let _ = self.stream.delete_consumer(&info.name).await;
         Ok((info.num_pending, info.delivered.stream_sequence))
     }
 }
 
-impl From<StreamMessage> for Stored {
+impl From<StreamMessage> for StoredMessage {
     fn from(StreamMessage { sequence, subject, headers, payload, time }: StreamMessage) -> Self {
         Self { sequence, subject: subject.to_string(), headers, payload, time }
     }
@@ -205,8 +205,8 @@ fn starting(position: Position) -> DeliverPolicy {
     }
 }
 
-/// The first position behind one; none behind the last.
-fn after(position: Position) -> Option<Position> {
+/// The next position, if there is one.
+fn next_position(position: Position) -> Option<Position> {
     match position {
         Position::Sequence(sequence) => sequence.checked_add(1).map(Position::Sequence),
         Position::Time(time) => datetime::from_nanos(time.unix_timestamp_nanos() + 1).ok().map(Position::Time),
@@ -214,9 +214,9 @@ fn after(position: Position) -> Option<Position> {
 }
 
 struct Reader {
-    source: Source,
-    range: Range,
-    /// What the stream's last sequence was when the reading began.
+    source: SourceStream,
+    range: MessageRange,
+    /// The stream's last sequence at the start of the read.
     last: u64,
     seen: u64,
     messages: Ordered,
@@ -224,11 +224,11 @@ struct Reader {
 }
 
 impl Reader {
-    async fn next(&mut self) -> Result<Option<Stored>, OfflineFault> {
+    async fn next(&mut self) -> Result<Option<StoredMessage>, OfflineFault> {
         while !self.ended {
             let message = match tokio::time::timeout(limits::OFFLINE_READ, self.messages.next()).await {
                 Ok(Some(Ok(message))) => message,
-                // The consumer is made anew.
+                // The client recreates the consumer.
                 Ok(Some(Err(fault))) if fault.kind() == OrderedErrorKind::MissingHeartbeat => continue,
                 Ok(Some(Err(fault))) => return Err(self.source.fault(&fault)),
                 Ok(None) => return Err(self.stalled()),
@@ -238,17 +238,17 @@ impl Reader {
             let info = message.info().map_err(|fault| self.source.fault(fault.as_ref()))?;
             let (sequence, time, pending) = (info.stream_sequence, info.published, info.pending);
             self.ended = pending == 0;
-            if sequence > self.last || self.range.to.is_some_and(|to| is_behind(sequence, time, to)) {
+            if sequence > self.last || self.range.to.is_some_and(|to| is_after(sequence, time, to)) {
                 break;
             }
-            // A consumer that is made anew before its first message begins with the stream's first.
+            // A consumer recreated before its first message starts at the beginning of the stream.
             if sequence <= self.seen || self.range.from.is_some_and(|from| is_before(sequence, time, from)) {
                 continue;
             }
             self.seen = sequence;
             let (message, _) = message.split();
             let headers = message.headers.unwrap_or_default();
-            return Ok(Some(Stored {
+            return Ok(Some(StoredMessage {
                 sequence,
                 subject: message.subject.to_string(),
                 headers,
@@ -264,19 +264,19 @@ impl Reader {
         OfflineFault::Stalled { stream: self.source.name().to_owned(), after: self.seen }
     }
 
-    /// Whether what was still to come has been deleted meanwhile.
+    /// Whether the remaining messages were deleted in the meantime.
     async fn nothing_left(&self) -> Result<bool, OfflineFault> {
         let from = match self.range.from {
             Some(Position::Sequence(from)) => from.max(self.seen + 1),
             _ => self.seen + 1,
         };
         let next = self.source.first(&self.range, from).await?;
-        let is_behind = |next: &Stored| self.range.to.is_some_and(|to| is_behind(next.sequence, next.time, to));
-        Ok(next.is_none_or(|next| next.sequence > self.last || is_behind(&next)))
+        let is_after = |next: &StoredMessage| self.range.to.is_some_and(|to| is_after(next.sequence, next.time, to));
+        Ok(next.is_none_or(|next| next.sequence > self.last || is_after(&next)))
     }
 }
 
-fn is_behind(sequence: u64, time: DateTime, end: Position) -> bool {
+fn is_after(sequence: u64, time: DateTime, end: Position) -> bool {
     match end {
         Position::Sequence(end) => sequence > end,
         Position::Time(end) => time > end,

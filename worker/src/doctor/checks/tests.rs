@@ -1,4 +1,4 @@
-//! Every judgement, on one good deployment and on what can be wrong with it.
+//! Every check, on one good deployment and on one with each problem.
 
 use std::time::Duration;
 
@@ -88,15 +88,15 @@ fn good() -> Facts {
     }
 }
 
-/// The findings that are not `ok`, after something was changed for the worse.
+/// The findings above `ok`, after one change for the worse.
 fn found(spoil: impl FnOnce(&mut Facts)) -> Vec<(&'static str, Level, String)> {
     let mut facts = good();
     spoil(&mut facts);
-    let findings = all(&facts).into_iter().filter(|finding| finding.level != Level::Ok);
+    let findings = run(&facts).into_iter().filter(|finding| finding.level != Level::Ok);
     findings
         .map(|finding| {
-            assert!(!finding.todo.is_empty(), "{finding:?} says nothing to do");
-            (finding.check, finding.level, finding.what)
+            assert!(!finding.remedy.is_empty(), "{finding:?} lacks a remedy");
+            (finding.check, finding.level, finding.message)
         })
         .collect()
 }
@@ -104,9 +104,9 @@ fn found(spoil: impl FnOnce(&mut Facts)) -> Vec<(&'static str, Level, String)> {
 #[track_caller]
 fn finds(check: &str, level: Level, words: &str, spoil: impl FnOnce(&mut Facts)) {
     let found = found(spoil);
-    let [(found_check, found_level, what)] = found.as_slice() else { panic!("{found:?}") };
-    assert_eq!((*found_check, *found_level), (check, level), "{what}");
-    assert!(what.contains(words), "{what}");
+    let [(found_check, found_level, message)] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!((*found_check, *found_level), (check, level), "{message}");
+    assert!(message.contains(words), "{message}");
 }
 
 fn stream<'a>(facts: &'a mut Facts, name: &str) -> &'a mut StreamFacts {
@@ -123,18 +123,18 @@ fn workers(facts: &mut Facts) -> &mut Vec<WorkerFacts> {
 }
 
 #[test]
-fn nothing_is_found_where_nothing_is_wrong() {
+fn a_good_deployment_has_no_problems() {
     assert_eq!(found(|_| {}), []);
-    let findings = all(&good());
+    let findings = run(&good());
     assert_eq!(findings.len(), CHECKS.len());
 }
 
 #[test]
-fn a_server_with_known_holes() {
+fn a_server_with_known_vulnerabilities() {
     for version in ["2.9.25", "2.11.16", "2.12.11", "2.14.2", "2.15.0-RC.1"] {
-        let holes = found(|facts| facts.server_version = version.into());
+        let problems = found(|facts| facts.server_version = version.into());
         let old = version != "2.15.0-RC.1";
-        assert_eq!(holes.len(), usize::from(old), "{version}: {holes:?}");
+        assert_eq!(problems.len(), usize::from(old), "{version}: {problems:?}");
     }
     for version in ["2.12.12", "2.14.3", "2.15.0", "3.0.0"] {
         assert_eq!(found(|facts| facts.server_version = version.into()), [], "{version}");
@@ -143,7 +143,7 @@ fn a_server_with_known_holes() {
 }
 
 #[test]
-fn a_disk_that_is_written_later_than_confirmed() {
+fn a_disk_synced_after_the_confirmation() {
     let late = |facts: &mut Facts| facts.disk = Ok(Disk { sync_always: false, sync_seconds: 120 });
     finds("disk", Level::Danger, "every 120 s", late);
     let replicated = found(|facts| {
@@ -151,8 +151,8 @@ fn a_disk_that_is_written_later_than_confirmed() {
         facts.streams.iter_mut().flatten().for_each(|stream| stream.config.num_replicas = 3);
     });
     assert_eq!(replicated, []);
-    finds("disk", Level::Unknown, "only its monitoring", |facts| {
-        facts.disk = Err("only its monitoring says it".into())
+    finds("disk", Level::Unknown, "no monitoring address", |facts| {
+        facts.disk = Err("no monitoring address given".into())
     });
 }
 
@@ -165,7 +165,7 @@ fn a_clock_that_is_off() {
 }
 
 #[test]
-fn a_connection_that_may_not_do_what_a_worker_needs() {
+fn a_connection_without_a_workers_permissions() {
     let deny = |facts: &mut Facts| {
         let publish = Lists { allow: vec![], deny: vec!["inferbus.dlq.>".into()] };
         facts.permissions = Ok(Permissions { publish, ..Permissions::default() });
@@ -200,13 +200,13 @@ fn a_stream_that_takes_requests() {
         take(&["ask.7"])(facts);
     });
     assert!(
-        matches!(asked.as_slice(), [("capture", Level::Danger, what)] if what.contains("the route asked")),
+        matches!(asked.as_slice(), [("capture", Level::Danger, message)] if message.contains("the route asked")),
         "{asked:?}"
     );
 }
 
 #[test]
-fn streams_that_do_not_keep_what_is_promised() {
+fn streams_with_settings_that_break_guarantees() {
     let results = "INFERBUS_RESULTS_cams";
     finds("routes", Level::Danger, "retention interest", |facts| {
         stream(facts, results).config.retention = RetentionPolicy::Interest;
@@ -220,10 +220,10 @@ fn streams_that_do_not_keep_what_is_promised() {
     finds("routes", Level::Danger, "subjects", |facts| {
         stream(facts, "SENSORS").config.subjects = vec!["elsewhere".into()];
     });
-    finds("routes", Level::Danger, "has no stream INFERBUS_RESULTS_cams", |facts| {
+    finds("routes", Level::Danger, "misses its stream INFERBUS_RESULTS_cams", |facts| {
         facts.streams.iter_mut().for_each(|streams| streams.retain(|stream| stream.config.name != results));
     });
-    finds("routes", Level::Danger, "has no consumer inferbus-cams", |facts| facts.consumers = Ok(vec![]));
+    finds("routes", Level::Danger, "misses its consumer inferbus-cams", |facts| facts.consumers = Ok(vec![]));
     finds("routes", Level::Danger, "max deliver", |facts| consumer(facts).config.max_deliver = 3);
 }
 
@@ -232,14 +232,17 @@ fn a_route_that_cannot_be_read() {
     let found = found(|facts| {
         facts.routes = Ok(vec![RouteFacts { name: name(), route: Err("no subject".into()) }]);
     });
-    // Its consumer may well be wanted.
-    assert!(matches!(found.as_slice(), [("routes", Level::Danger, what)] if what.contains("no subject")), "{found:?}");
+    // Its consumer may be in use.
+    assert!(
+        matches!(found.as_slice(), [("routes", Level::Danger, message)] if message.contains("no subject")),
+        "{found:?}"
+    );
 }
 
 #[test]
-fn messages_that_nobody_takes() {
+fn pending_messages_without_a_worker() {
     let idle = |facts: &mut Facts| (consumer(facts).pending, consumer(facts).waiting) = (7, 0);
-    assert_eq!(found(idle), [], "a ready worker will");
+    assert_eq!(found(idle), [], "a ready worker takes them");
     let found = found(|facts| {
         idle(facts);
         workers(facts)[0].status.ready = false;
@@ -278,7 +281,7 @@ fn a_version_that_cannot_be_loaded() {
 }
 
 #[test]
-fn workers_that_do_not_do_their_work() {
+fn workers_with_problems() {
     finds("workers", Level::Warning, "no worker answers", |facts| workers(facts).clear());
     finds("workers", Level::Warning, "does not follow the catalog: lost", |facts| {
         workers(facts)[0].status.catalog = Some("lost".into());
@@ -290,12 +293,15 @@ fn workers_that_do_not_do_their_work() {
 }
 
 #[test]
-fn what_cannot_be_seen_is_said() {
+fn unreadable_facts_are_reported() {
     let found = found(|facts| {
         facts.streams = Err("forbidden".into());
         facts.consumers = Err("forbidden".into());
     });
-    assert!(found.iter().all(|(_, level, what)| *level == Level::Unknown && what.contains("forbidden")), "{found:?}");
+    assert!(
+        found.iter().all(|(_, level, message)| *level == Level::Unknown && message.contains("forbidden")),
+        "{found:?}"
+    );
     let checks: Vec<_> = found.iter().map(|(check, ..)| *check).collect();
     assert_eq!(checks, ["capture", "readers", "leftovers", "dead-letters"]);
 }

@@ -1,21 +1,21 @@
-//! Payloads and errors as one short line that a terminal can show.
+//! Payloads and errors as one short, printable line.
 
 use crate::limits;
 
-/// A result as one short line: its text, or its first bytes.
-pub fn excerpt(result: &[u8]) -> String {
+/// A payload as one short line: its text, or its first bytes in hexadecimal.
+pub fn excerpt(payload: &[u8]) -> String {
     let text =
-        std::str::from_utf8(result).ok().filter(|text| !text.contains(|c: char| c.is_control() && !c.is_whitespace()));
+        std::str::from_utf8(payload).ok().filter(|text| !text.contains(|c: char| c.is_control() && !c.is_whitespace()));
     match text {
         Some(text) => shortened(&text.split_whitespace().collect::<Vec<_>>().join(" ")),
         None => {
-            let bytes: String = result.iter().take(limits::EXCERPT / 4).map(|byte| format!("{byte:02x}")).collect();
-            format!("{bytes}{} ({} bytes)", if result.len() > limits::EXCERPT / 4 { "…" } else { "" }, result.len())
+            let bytes: String = payload.iter().take(limits::EXCERPT / 4).map(|byte| format!("{byte:02x}")).collect();
+            format!("{bytes}{} ({} bytes)", if payload.len() > limits::EXCERPT / 4 { "…" } else { "" }, payload.len())
         }
     }
 }
 
-/// Text from elsewhere with nothing in it that a terminal would obey.
+/// Foreign text without control characters.
 pub fn plain(text: &str) -> String {
     text.replace(|c: char| c.is_control(), " ")
 }

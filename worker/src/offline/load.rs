@@ -1,15 +1,15 @@
-//! One version of a model out of the catalog, loaded here.
+//! Loads versions and routes from the catalog.
 
 use std::sync::Arc;
 
-use inferbus_catalog::{Catalog, CatalogFault, ModelName, Route, RouteName, RouteSummary, Version};
+use inferbus_catalog::{Catalog, CatalogFault, Digest, ModelName, Route, RouteName, RouteSummary, Version};
 
 use super::fault::OfflineFault;
 use crate::bundle::{Artifacts, Bundle, Identity, Loader};
 use crate::metrics::Metrics;
 
-/// Fetches a version, the active one unless another is named, and loads it as a worker does.
-pub async fn load(
+/// Fetches a version and loads it as a worker does. The default is the active version.
+pub async fn version(
     catalog: &Catalog,
     loader: &Arc<Loader>,
     model: &ModelName,
@@ -26,16 +26,13 @@ pub async fn load(
     let artifacts = Artifacts::fetch(catalog, &entry, None).await?;
     let identity = Identity { model: model.clone(), version: version.clone(), digest };
     let loader = loader.clone();
-    // Compiling takes its time, and the connection must be answered meanwhile.
+    // Loading blocks for seconds, and the connection must stay responsive.
     let loaded = tokio::task::spawn_blocking(move || loader.load(identity, &entry, &artifacts, &Metrics::new())).await;
-    let loaded = loaded.map_err(|fault| OfflineFault::Broken(fault.to_string()))?;
+    let loaded = loaded.map_err(|fault| OfflineFault::LoadPanicked(fault.to_string()))?;
     loaded.map(Arc::new).map_err(|fault| OfflineFault::Bundle { model: model.clone(), version, fault: Box::new(fault) })
 }
 
-async fn active(
-    catalog: &Catalog,
-    model: &ModelName,
-) -> Result<(Version, Option<inferbus_catalog::Digest>), OfflineFault> {
+async fn active(catalog: &Catalog, model: &ModelName) -> Result<(Version, Option<Digest>), OfflineFault> {
     let (pointer, _) = catalog.pointer(model).await?.ok_or_else(|| CatalogFault::NoPointer { name: model.clone() })?;
     let pointer = pointer.map_err(|problems| OfflineFault::Pointer { model: model.clone(), problems })?;
     Ok((pointer.version, pointer.digest))

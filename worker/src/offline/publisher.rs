@@ -1,4 +1,4 @@
-//! What came of a stored message, published as a worker would: emitted events, then the result, each confirmed.
+//! Publishes results as a worker does: emitted events, then the result, each confirmed.
 
 use std::collections::HashSet;
 use std::fmt::Display;
@@ -12,68 +12,69 @@ use futures_util::future::join_all;
 use inferbus_catalog::SubjectFilter;
 
 use super::fault::OfflineFault;
-use super::run::{self, Unrun};
+use super::run::RunFailure;
 use crate::bundle::Bundle;
 use crate::job::Done;
 use crate::outcome::header_text;
 use crate::publish::fits;
 
-/// Whether what is published must be stored, and by whom.
+/// The streams expected to store the published messages.
 #[derive(Clone, Debug)]
-pub enum Keeper {
-    /// This stream, and no other one.
+pub enum ResultStorage {
+    /// Exactly this stream.
     Stream(String),
-    /// Whichever stream takes one of these subjects; what none takes is published once and not confirmed.
+    /// Any stream with one of these subjects. Messages on other subjects are published without a confirmation.
     Any(Vec<SubjectFilter>),
 }
 
 #[derive(Clone)]
-pub struct Publisher {
+pub struct ResultPublisher {
     pub context: Context,
-    pub keeper: Keeper,
+    pub storage: ResultStorage,
 }
 
-/// Where what came of one message goes, and what it says of itself.
-pub struct Parcel {
-    pub output: String,
+/// The subject, headers and message id of a result.
+pub struct Target {
+    pub subject: String,
     pub headers: HeaderMap,
-    /// The result's message id, to which emitted events append their number.
+    /// The message id of the result. Emitted events append their number to it.
     pub id: String,
 }
 
-/// What was published for one message.
+/// The messages published for one stored message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Published {
     pub result: bool,
     pub emits: usize,
-    /// The result was stored already.
+    /// The result was already stored.
     pub duplicate: bool,
 }
 
-impl Publisher {
-    /// Publishes emitted events and then the result, but for ids that are `stored` already. The inner error is the message's own; the outer one is everybody's.
+impl ResultPublisher {
+    /// Publishes emitted events and then the result, except ids already `stored`. The inner error concerns this
+    /// message, the outer error the whole run.
     pub async fn send(
         &self,
         bundle: &Bundle,
-        parcel: Parcel,
+        target: Target,
         done: Done,
         stored: &HashSet<String>,
-    ) -> Result<Result<Published, Unrun>, OfflineFault> {
+    ) -> Result<Result<Published, RunFailure>, OfflineFault> {
         let done = match fits(self.context.client().max_payload(), done) {
             Ok(done) => done,
-            Err(failure) => return Ok(Err(run::unrun(bundle, &failure))),
+            Err(failure) => return Ok(Err(RunFailure::new(bundle, &failure))),
         };
-        let Parcel { output, mut headers, id } = parcel;
+        let Target { subject, mut headers, id } = target;
         let mut published = Published { result: done.output.is_some(), emits: done.emits.len(), duplicate: false };
         let mut sent = Vec::new();
         for (number, emit) in done.emits.into_iter().enumerate() {
             let id = format!("{id}/{}", number + 1);
             if !stored.contains(&id) {
                 let message = message(&headers, id, emit.payload.into());
-                sent.push(self.publish(format!("{output}.{}", emit.topic), message).await);
+                sent.push(self.publish(format!("{subject}.{}", emit.topic), message).await);
             }
         }
-        for confirmed in join_all(sent.into_iter().map(|sent| self.keeper.confirm(sent))).await {
+        for confirmed in join_all(sent.into_iter().map(|sent| self.storage.confirm(sent))).await {
             if let Err(why) = confirmed? {
                 return Ok(Err(why));
             }
@@ -84,8 +85,8 @@ impl Publisher {
             return Ok(Ok(published));
         }
         done.written.say(&mut headers);
-        let sent = self.publish(output, message(&headers, id, payload)).await;
-        match self.keeper.confirm(sent).await? {
+        let sent = self.publish(subject, message(&headers, id, payload)).await;
+        match self.storage.confirm(sent).await? {
             Ok(duplicate) => published.duplicate = duplicate,
             Err(why) => return Ok(Err(why)),
         }
@@ -93,10 +94,10 @@ impl Publisher {
     }
 
     async fn publish(&self, subject: String, message: PublishMessage) -> Sent {
-        let message = match &self.keeper {
-            Keeper::Stream(_) => message,
-            Keeper::Any(filters) if filters.iter().any(|filter| filter.matches(&subject)) => message,
-            Keeper::Any(_) => {
+        let message = match &self.storage {
+            ResultStorage::Stream(_) => message,
+            ResultStorage::Any(filters) if filters.iter().any(|filter| filter.matches(&subject)) => message,
+            ResultStorage::Any(_) => {
                 let message = message.outbound_message(subject);
                 let (subject, headers) = (message.subject, message.headers.unwrap_or_default());
                 let sent = self.context.client().publish_with_headers(subject, headers, message.payload).await;
@@ -107,9 +108,9 @@ impl Publisher {
     }
 }
 
-impl Keeper {
-    /// Whether the message was stored already.
-    async fn confirm(&self, sent: Sent) -> Result<Result<bool, Unrun>, OfflineFault> {
+impl ResultStorage {
+    /// Returns whether the message was already stored.
+    async fn confirm(&self, sent: Sent) -> Result<Result<bool, RunFailure>, OfflineFault> {
         let confirmed = match sent {
             Ok(None) => return Ok(Ok(false)),
             Ok(Some(confirmation)) => confirmation.await,
@@ -117,25 +118,25 @@ impl Keeper {
         };
         Ok(match (confirmed, self) {
             (Ok(ack), Self::Stream(stream)) if ack.stream != *stream => {
-                refused(format!("the stream {} has it, and it belongs to {stream}", ack.stream))
+                rejected(format!("the stream {} stored it instead of {stream}", ack.stream))
             }
             (Ok(ack), _) => Ok(ack.duplicate),
             (Err(fault), _) if matches!(fault.kind(), PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe) => {
                 return Err(OfflineFault::server("publish a result", &fault));
             }
-            (Err(fault), _) => refused(fault),
+            (Err(fault), _) => rejected(fault),
         })
     }
 }
 
-/// The confirmation to wait for, if there will be one.
+/// The pending confirmation, if any.
 type Sent = Result<Option<PublishAckFuture>, PublishError>;
 
 fn message(headers: &HeaderMap, id: String, payload: Bytes) -> PublishMessage {
     PublishMessage::build().headers(headers.clone()).message_id(id).payload(payload)
 }
 
-/// A stream that refuses a message says so of this message alone.
-fn refused(why: impl Display) -> Result<bool, Unrun> {
-    Err(Unrun { label: "unpublished", text: header_text(&format!("the result cannot be stored: {why}")) })
+/// A rejection by the stream concerns this message only.
+fn rejected(why: impl Display) -> Result<bool, RunFailure> {
+    Err(RunFailure { label: "unpublished", text: header_text(&format!("the result cannot be stored: {why}")) })
 }

@@ -52,7 +52,7 @@ impl Outcome {
         let wrong = [
             (total.failed_count(), "ended in an error"),
             (total.wrong, "had another answer than the expected one"),
-            (total.differs, "had another answer than the same payload had first (--may-differ allows that)"),
+            (total.differs, "had another answer than the same payload had first (--allow-different allows that)"),
             (total.lost, "had no end in time"),
             (self.twice, "more answers came than there should be"),
             (total.not_sent, "were not sent, because too many were outstanding: the deployment is overloaded"),

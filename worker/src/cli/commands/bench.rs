@@ -81,7 +81,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE|FOLDER", help_heading = "Payload", conflicts_with_all = ["random", "may_differ"])]
     expect: Option<PathBuf>,
     /// The same payload may have other answers
-    #[arg(long, help_heading = "Payload")]
+    #[arg(long = "allow-different", help_heading = "Payload")]
     may_differ: bool,
 
     /// Open loop: requests per second; the lowest rate of a sweep
@@ -112,7 +112,8 @@ pub struct Arguments {
     #[arg(long, value_name = "TIME", help_heading = "Load", value_parser = wait, default_value = "10s")]
     wait: Duration,
     /// Of an open loop: do not send, and count, what is due while so many have no answer yet
-    #[arg(long, value_name = "N", help_heading = "Load", value_parser = outstanding, default_value_t = limits::BENCH_OUTSTANDING)]
+    #[arg(long = "max-outstanding", value_name = "N", help_heading = "Load", value_parser = outstanding,
+          default_value_t = limits::BENCH_OUTSTANDING)]
     outstanding: usize,
     /// Spread the load over so many connections
     #[arg(long, value_name = "N", help_heading = "Load", default_value_t = 1,

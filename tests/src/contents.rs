@@ -10,7 +10,8 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
-use crate::{PATIENCE, pause};
+use crate::PATIENCE;
+use crate::pause;
 
 /// One message of a stream.
 #[derive(Clone, Debug)]

@@ -10,7 +10,10 @@ use crate::cluster::Cluster;
 use crate::ledger::{INPUT, Ledger, OUTPUT, ROUTE, SUBJECTS};
 use crate::node::NodeConfig;
 use crate::sensor::{SENSOR, sensor};
-use crate::{BundleFolder, FIRST, PATIENCE, inferbus};
+use crate::BundleFolder;
+use crate::FIRST;
+use crate::PATIENCE;
+use crate::inferbus;
 
 pub struct Stage {
     pub cluster: Cluster,

@@ -1,7 +1,7 @@
 //! Opens the parts of a NATS server that commands use.
 
 use async_nats::jetstream::{self, Context};
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus_catalog::Catalog;
 
 /// JetStream, with the timeout of the command.

@@ -1,6 +1,6 @@
 //! The reset strategy of each stored plugin between two messages, found by loading it here.
 
-use inferbus::bundle::load_plugin;
+use inferbus::models::bundle::load_plugin;
 use inferbus_catalog::{Catalog, Entry, Plugin, Role};
 use inferbus_sandbox::{Ceilings, Sandbox};
 use serde_json::{Map, Value, json};

@@ -4,7 +4,7 @@ use async_nats::jetstream::{consumer, stream};
 use inferbus_catalog::{Route, RouteName};
 
 use super::permissions::Permissions;
-use crate::service::WorkerStatus;
+use crate::status::service::WorkerStatus;
 
 /// A value, or the reason for its absence.
 pub type Observed<T> = Result<T, String>;

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::source_stream::StoredMessage;
 use crate::excerpt;
-use crate::publish::{DIGEST, MODEL, VERSION};
+use crate::requests::reply::{DIGEST, MODEL, VERSION};
 use crate::stream::names;
 
 /// The server's header with the payload size of a message read without its payload.

@@ -22,11 +22,11 @@ use super::position::{self, Position};
 use super::publisher::{ResultPublisher, ResultStorage, Target};
 use super::run::{self, RunOutcome, Runnable};
 use super::source_stream::{MessageRange, SourceStream};
-use crate::bundle::Bundle;
 use crate::failpoint;
 use crate::job::{Done, StageTimes};
 use crate::limits;
-use crate::publish::result_headers;
+use crate::models::bundle::Bundle;
+use crate::requests::reply::result_headers;
 use crate::stream::names;
 
 /// A replay of the dead letters of one route, through one version.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use inferbus_catalog::{Catalog, CatalogFault, Digest, ModelName, Route, RouteName, RouteSummary, Version};
 
 use super::fault::OfflineFault;
-use crate::bundle::{Artifacts, Bundle, Identity, Loader};
-use crate::metrics::Metrics;
+use crate::models::bundle::{Artifacts, Bundle, Identity, Loader};
+use crate::observe::metrics::Metrics;
 
 /// Fetches a version and loads it as a worker does. The default is the active version.
 pub async fn version(

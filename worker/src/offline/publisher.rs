@@ -13,10 +13,10 @@ use inferbus_catalog::SubjectFilter;
 
 use super::fault::OfflineFault;
 use super::run::RunFailure;
-use crate::bundle::Bundle;
 use crate::job::Done;
+use crate::models::bundle::Bundle;
 use crate::outcome::header_text;
-use crate::publish::fits;
+use crate::requests::reply::fits;
 
 /// The streams expected to store the published messages.
 #[derive(Clone, Debug)]

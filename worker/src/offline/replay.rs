@@ -22,10 +22,10 @@ use super::position::{self, Position};
 use super::publisher::{Published, ResultPublisher, ResultStorage, Target};
 use super::run::{self, RunOutcome, Runnable};
 use super::source_stream::{Extent, MessageRange, SourceStream, StoredMessage};
-use crate::bundle::Bundle;
-use crate::connect;
 use crate::limits;
-use crate::publish::result_headers;
+use crate::models::bundle::Bundle;
+use crate::nats::connect;
+use crate::requests::reply::result_headers;
 use crate::stream::names;
 
 /// The range and the version of a replay.

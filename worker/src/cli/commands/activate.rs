@@ -1,7 +1,7 @@
 //! `inferbus activate`: switches a model to a version.
 
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus_catalog::{Activate, ModelName, Version};
 
 use crate::cli::{activation, open};

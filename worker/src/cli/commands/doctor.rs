@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use inferbus::config::EngineSettings;
-use inferbus::connect::Connection;
 use inferbus::doctor::finding::{Finding, Level};
 use inferbus::doctor::gather::Options;
 use inferbus::doctor::{checks, gather, library};
+use inferbus::nats::connect::Connection;
 
 use crate::cli::print::{self, Format};
 

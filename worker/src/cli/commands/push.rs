@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use inferbus::config::Compute;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus_catalog::{Bundle, Catalog, PushOptions};
 
 use crate::cli::local_bundle::{self, LocalBundle};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use inferbus::config::Compute;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus::offline::load;
 use inferbus::offline::position::Position;
 use inferbus::offline::replay::Replay;

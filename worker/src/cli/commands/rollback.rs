@@ -1,7 +1,7 @@
 //! `inferbus rollback`: switches a model back to its previously active version.
 
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus_catalog::ModelName;
 
 use crate::cli::{activation, open};

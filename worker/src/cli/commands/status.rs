@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use inferbus::connect::Connection;
-use inferbus::registry::{Counts, ModelState, ModelStatus, Spent};
-use inferbus::service::{self, WorkerStatus};
+use inferbus::models::registry::{Counts, ModelState, ModelStatus, Spent};
+use inferbus::nats::connect::Connection;
+use inferbus::status::service::{self, WorkerStatus};
 
 use crate::cli::exit;
 use crate::cli::print::{self, Format};

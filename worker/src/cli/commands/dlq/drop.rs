@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::bail;
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus::offline::dead_letter_stream::DeadLetterStream;
 
 use super::selection::{Selection, counted};

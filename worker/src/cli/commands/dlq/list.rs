@@ -1,9 +1,9 @@
 //! `inferbus dlq ls`: dead letters as a table, newest last.
 
 use clap::Args;
-use inferbus::connect::Connection;
 use inferbus::excerpt::shortened;
 use inferbus::limits;
+use inferbus::nats::connect::Connection;
 use inferbus::offline::dead_letter::{DeadLetterSummary, rfc3339};
 use inferbus::offline::dead_letter_stream::{DeadLetterStream, LetterFilter, Listing};
 use inferbus_catalog::RouteName;

@@ -4,8 +4,8 @@ use std::io::Write as _;
 
 use anyhow::bail;
 use clap::Args;
-use inferbus::connect::Connection;
 use inferbus::excerpt::{excerpt, plain};
+use inferbus::nats::connect::Connection;
 use inferbus::offline::dead_letter::{DeadLetter, rfc3339};
 use inferbus::offline::dead_letter_stream::DeadLetterStream;
 

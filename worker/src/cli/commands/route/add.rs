@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use async_nats::Client;
 use async_nats::jetstream;
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus::stream::setup::{self, Found, Missing};
 use inferbus_catalog::limits;
 use inferbus_catalog::{Catalog, Mode, ModelName, Priority, Route, RouteName, Span, Start, StreamName, StreamOptions};

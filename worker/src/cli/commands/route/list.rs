@@ -1,7 +1,7 @@
 //! `inferbus route ls`: lists the routes.
 
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus_catalog::{Route, RouteSummary};
 use serde_json::json;
 

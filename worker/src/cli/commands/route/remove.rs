@@ -1,7 +1,7 @@
 //! `inferbus route rm`: removes a route.
 
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus_catalog::RouteName;
 
 use crate::cli::{open, print};

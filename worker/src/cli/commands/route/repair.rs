@@ -5,7 +5,7 @@ use std::str::FromStr;
 use anyhow::bail;
 use async_nats::jetstream::{self, consumer::DeliverPolicy};
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus::stream::setup::{self, Missing};
 use inferbus_catalog::RouteName;
 

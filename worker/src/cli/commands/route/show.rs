@@ -2,7 +2,7 @@
 
 use async_nats::jetstream;
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus::stream::setup::{self, Found};
 use inferbus_catalog::RouteName;
 use serde_json::json;

@@ -26,7 +26,7 @@ const LONG_LOAD: Duration = Duration::from_secs(600);
 /// So many that none comes back while a worker may still be on its last turn.
 const VERSIONS: usize = 40;
 
-const ROUTE: [&str; 4] = ["--ack-wait", "1s", "--deliveries", "1000"];
+const ROUTE: [&str; 4] = ["--ack-wait", "1s", "--max-deliveries", "1000"];
 
 /// The time in which one worker may have answered with a version: from the put that asked for it until the worker said that the
 /// next one is in service. Nanoseconds since 1970.

@@ -20,7 +20,7 @@ const FATAL: u64 = 5;
 const PLACES: u64 = 3;
 
 /// What is delivered again after a kill comes soon, and however often a message is in hand when a worker dies, it is tried again.
-const ROUTE: [&str; 4] = ["--ack-wait", "1s", "--deliveries", "1000"];
+const ROUTE: [&str; 4] = ["--ack-wait", "1s", "--max-deliveries", "1000"];
 
 /// Has a worker work until the n-th time that it comes to a step.
 fn dies_at(stage: &Stage, point: &str, n: u64) {

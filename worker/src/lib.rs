@@ -7,6 +7,7 @@
 //! The rooms below are in order: each uses only rooms above it.
 #![forbid(unsafe_code)]
 
+pub mod excerpt;
 pub mod failpoint;
 pub mod limits;
 

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use inferbus_sandbox::Cache;
 use inferbus_private_dir::Folder as PrivateFolder;
+use inferbus_sandbox::Cache;
 
 use crate::config::{CacheSetting, CacheSize, Compute, Folder, StateSetting, WorkerConfig};
 use crate::crashes::journal::Journal;

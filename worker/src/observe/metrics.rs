@@ -173,6 +173,7 @@ mod tests {
     use inferbus_pipeline::MessageTimes;
 
     use super::*;
+    use crate::limits;
 
     fn identity(version: &str) -> Identity {
         let digest = inferbus_catalog::Digest::of(version.as_bytes());

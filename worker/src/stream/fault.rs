@@ -13,15 +13,18 @@ pub enum SetupFault {
     #[error(transparent)]
     Conflict(#[from] Conflict),
     #[error(
-        "the stream {stream} is gone, and there are results of it: restore it, or begin with a new one by `inferbus route mend {route}`"
+        "the stream {stream} is gone, but it has results: restore it, or start a new one with `inferbus route repair \
+         {route}`"
     )]
     StreamLost { stream: String, route: RouteName },
     #[error(
-        "the consumer {consumer} of the stream {stream} is gone: say where to go on by `inferbus route mend {route} --from <sequence>` (the newest result is of sequence {newest})"
+        "the consumer {consumer} of the stream {stream} is gone: set the next message with `inferbus route repair \
+         {route} --start-at <sequence>` (the newest result is of sequence {newest})"
     )]
     ConsumerLost { consumer: String, stream: String, route: RouteName, newest: u64 },
     #[error(
-        "the result stream {results} is gone, and the route had begun: restore it, or begin with a new one by `inferbus route mend {route}`"
+        "the result stream {results} is gone, but the route had started: restore it, or start a new one with \
+         `inferbus route repair {route}`"
     )]
     ResultsLost { results: String, route: RouteName },
 }

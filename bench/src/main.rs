@@ -7,14 +7,9 @@
 
 mod allocations;
 mod answer;
-#[path = "../../worker/engine/tests/common/author.rs"]
-mod author;
 mod bare;
 mod batching;
 mod bomb;
-#[path = "../../worker/sandbox/tests/support/bombs.rs"]
-#[allow(dead_code, reason = "one of them is enough here")]
-mod bombs;
 mod bumps;
 mod burn;
 mod cached;
@@ -64,6 +59,7 @@ use inferbus::config::WorkerConfig;
 use inferbus::dev_server::{DevServer, Settings};
 use inferbus::stream::store::Promises;
 use inferbus_bench::{echo, native, serve};
+use inferbus_testkit::{compile_bombs as bombs, onnx as author};
 
 use crate::figures::Figures;
 use crate::load::Load;

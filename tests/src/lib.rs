@@ -8,7 +8,6 @@
 pub mod account;
 mod admin;
 mod bundle;
-pub mod chaos;
 pub mod cluster;
 mod command;
 pub mod contents;
@@ -85,11 +84,13 @@ pub fn plugin_cache() -> PathBuf {
     root().join("target/plugin-cache")
 }
 
-/// The program under test, built by the same profile as the tests, never stale.
+/// The program under test: `tools/test` has just built it and names it; under plain `cargo test` it is built here.
 pub fn program() -> PathBuf {
     static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
-    BUILT.get_or_init(build).clone()
+    BUILT.get_or_init(|| std::env::var_os(PROGRAM).map_or_else(build, PathBuf::from)).clone()
 }
+
+const PROGRAM: &str = "INFERBUS_TEST_PROGRAM";
 
 fn build() -> PathBuf {
     // A test runs from target/<profile>/deps.
@@ -99,7 +100,7 @@ fn build() -> PathBuf {
     let name = if name == "debug" { "dev".to_owned() } else { name };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = std::process::Command::new(cargo);
-    // What cargo tells a test of its package would have build scripts run again, and then again by the next `cargo test`.
+    // With cargo's variables of the test's package, build scripts would run again here and in the next `cargo test`.
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_a_package(&name.to_string_lossy())) {
         command.env_remove(name);
     }
@@ -117,5 +118,7 @@ fn build() -> PathBuf {
 }
 
 fn is_of_a_package(name: &str) -> bool {
-    ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|start| name.starts_with(start))
+    ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_", "RUSTC_BOOTSTRAP"]
+        .iter()
+        .any(|start| name.starts_with(start))
 }

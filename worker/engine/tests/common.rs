@@ -1,8 +1,5 @@
-//! What the tests share: the real library, the models beside this file, and outputs that outlive a run.
-#![allow(dead_code)]
-
-pub(crate) mod author;
-pub(crate) mod hostile;
+//! Shared by the tests: the real library, the models beside this file, and owned outputs.
+#![allow(dead_code, reason = "each test executable uses a part")]
 
 use std::path::{Path, PathBuf};
 
@@ -70,12 +67,4 @@ pub(crate) fn floats(values: &[f32]) -> Vec<u8> {
 
 pub(crate) fn integers(values: &[i64]) -> Vec<u8> {
     values.iter().flat_map(|value| value.to_le_bytes()).collect()
-}
-
-/// Kilobytes resident in this process.
-pub(crate) fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
-    kilobytes.unwrap_or_else(|| panic!("this system does not say what is resident"))
 }

@@ -1,19 +1,15 @@
-//! A lane's reused instance against one made for each message: whatever the messages do, no answer tells which is which.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+//! A lane's reused instance against a new one for each message: no message can tell them apart.
 
 mod generated;
-#[path = "../support/mod.rs"]
-mod support;
 mod vandal;
 
+use crate::support::{NONE, call, load};
 use inferbus_sandbox::{Because, Plugin, Strategy as Reset};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use support::{NONE, call, load};
 use vandal::{LASTING, STEPS, Step, message, module};
 
-/// Code that never runs, and for which a plugin gets fresh instances all the same.
+/// Unreachable code; a plugin with it gets fresh instances all the same.
 const FRESH: &str = r#"(data $unused "x") (func (data.drop $unused))"#;
 
 /// The same module again, never rewound.
@@ -30,7 +26,7 @@ fn messages() -> impl Strategy<Value = Vec<Vec<Step>>> {
     vec(vec((any::<u8>(), at, any::<u64>()), 0..6), 1..20)
 }
 
-/// Gives the messages to one lane, and each to an instance of its own.
+/// Passes the messages to one lane, and each to a new instance.
 fn compare(plugin: &Plugin, twin: &Plugin, messages: impl IntoIterator<Item = Vec<u8>>) -> Result<(), TestCaseError> {
     let mut lane = plugin.instance();
     for (number, message) in messages.into_iter().enumerate() {
@@ -47,7 +43,7 @@ fn config(cases: u32) -> ProptestConfig {
 
 #[test]
 fn a_rewound_instance_is_as_good_as_new() {
-    // What a lane knows of where a plugin writes lasts as long as the plugin, so each case gets one that is new.
+    // A lane's record of written pages lasts as long as the plugin, so each case gets a new plugin.
     for (pages, cases) in [(2, 400), (16, 60)] {
         let wat = module(&[], pages);
         let twin = twin(&wat);
@@ -65,9 +61,12 @@ fn what_lasts_is_noticed_and_never_rewound() {
         let wat = module(&[step], 2);
         let (plugin, twin) = (load(&wat, NONE, b"").unwrap(), twin(&wat));
         proptest!(config(60), |(messages in messages())| {
-            // Every third step is the one that lasts.
+            // Every third step is the lasting one.
             let lasting = STEPS.len() as u8;
-            let steps = |steps: &[Step]| message(&steps.iter().flat_map(|&s| [s, s, (lasting, s.1, s.2)]).collect::<Vec<_>>());
+            let steps = |steps: &[Step]| {
+                let steps: Vec<_> = steps.iter().flat_map(|&s| [s, s, (lasting, s.1, s.2)]).collect();
+                message(&steps)
+            };
             compare(&plugin, &twin, messages.iter().map(|message| steps(message)))?;
         });
         let Reset::Fresh { because } = plugin.strategy() else { panic!("{instruction} is rewound") };

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use inferbus_tests::chaos::size;
+use inferbus_testkit::breadth::long_size;
 use inferbus_tests::contents::Kept;
 use inferbus_tests::crew::Crew;
 use inferbus_tests::ledger::INPUT;
@@ -32,7 +32,7 @@ fn now() -> i128 {
 async fn under_load(what: &str, mut stage: Stage, faults: usize, mut fault: impl AsyncFnMut(&mut Stage)) {
     let _crew = Crew::start(&stage.url(), WORKERS, WorkerOptions::default());
     let load = stage.ledger.load(PER_SECOND);
-    let mut due = interval(size(BETWEEN, LONG_BETWEEN));
+    let mut due = interval(long_size(BETWEEN, BETWEEN, LONG_BETWEEN));
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     due.tick().await;
     let mut begun = Vec::new();
@@ -66,7 +66,7 @@ fn silences(stored: &[Kept], moments: &[i128]) -> Vec<Duration> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_only_server_is_killed_and_starts_again() {
     let stage = Stage::single(&ROUTE).await;
-    under_load("server killed", stage, size(FAULTS, LONG_FAULTS), async |stage| {
+    under_load("server killed", stage, long_size(2, FAULTS, LONG_FAULTS), async |stage| {
         stage.cluster.kill(0);
         stage.cluster.start(0).await;
     })
@@ -76,7 +76,7 @@ async fn the_only_server_is_killed_and_starts_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_leader_of_three_is_killed() {
     let stage = Stage::three(&ROUTE).await;
-    under_load("leader killed", stage, size(FAULTS, LONG_FAULTS), async |stage| {
+    under_load("leader killed", stage, long_size(2, FAULTS, LONG_FAULTS), async |stage| {
         let leader = stage.cluster.leader(&stage.client, INPUT).await;
         let before = stage.ledger.result_count().await;
         stage.cluster.kill(leader);
@@ -89,7 +89,7 @@ async fn the_leader_of_three_is_killed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn three_are_restarted_one_after_the_other() {
     let stage = Stage::three(&ROUTE).await;
-    under_load("rolling restart", stage, size(1, LONG_FAULTS / 3), async |stage| {
+    under_load("rolling restart", stage, long_size(1, 1, LONG_FAULTS / 3), async |stage| {
         stage.cluster.rolling_restart().await;
     })
     .await;

@@ -7,6 +7,7 @@ use async_nats::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
 use inferbus::connect::round_trip;
+use inferbus_testkit::memory::resident;
 use inferbus_tests::plugin::{sensor_post, sensor_pre};
 use inferbus_tests::{BundleFolder, FIRST, PATIENCE, Site, Worker, WorkerOptions, say, until};
 use tokio::task::block_in_place;
@@ -246,13 +247,6 @@ async fn a_deep_stream_and_a_slow_model_stay_within_bounds() {
     let stream = jetstream::new(site.client.clone()).get_stream("SENSORS").await.expect("the stream");
     let consumer = stream.consumer_info("inferbus-cams").await.expect("the consumer");
     assert!(consumer.num_ack_pending < 600, "{} in hand", consumer.num_ack_pending);
-}
-
-fn resident(process: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process lives");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("its resident memory");
-    let kilobytes = line.split_whitespace().nth(1).and_then(|number| number.parse::<usize>().ok()).expect("a number");
-    kilobytes << 10
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,75 +1,77 @@
-//! Models that a stranger may send: broken, absurd, greedy and endless ones, always the same for the same seed.
-#![allow(dead_code)]
+//! Bad models: broken, absurd, greedy and endless ones. Equal seeds give equal models.
 
-use super::author::{
+use crate::onnx::{
     BOOL, F32, Graph, I64, Size, collecting, endless, external, float, floats, graph_attribute, int, integers, ints,
     node, node_of, number, port, tensor, tensor_attribute, text, turns, weighty, wrap,
 };
+use crate::random::Random;
 
 pub struct Bad {
+    /// The fault class, for runs with a few models of each.
+    pub kind: &'static str,
     pub name: String,
     pub bytes: Vec<u8>,
 }
 
-/// More than 300 of them; `real` are good models to be spoilt.
+/// More than 300 models, some of them made of the good models in `real`.
 pub fn corpus(seed: u64, real: &[Vec<u8>]) -> Vec<Bad> {
-    let mut dice = Dice(seed | 1);
+    let mut random = Random::new(seed);
     let mut all = Vec::new();
     let own = [turns(), weighty(8, 3), collecting()];
     for (at, model) in real.iter().chain(&own).enumerate() {
-        spoilt(&mut all, &mut dice, at, model);
+        spoilt(&mut all, &mut random, at, model);
     }
-    let parts = [outside(), absurd(), greedy(), endless_ones(), strangers(), mistakes(), evil_attributes(), deep()];
-    all.extend(parts.into_iter().flatten());
+    let parts = [
+        ("outside", outside()),
+        ("absurd", absurd()),
+        ("greedy", greedy()),
+        ("endless", endless_ones()),
+        ("strangers", strangers()),
+        ("mistakes", mistakes()),
+        ("evil attributes", evil_attributes()),
+        ("evil constants", evil_constants()),
+        ("deep", deep()),
+    ];
+    for (kind, models) in parts {
+        all.extend(models.into_iter().map(|model| Bad { kind, ..model }));
+    }
     all
 }
 
-/// Enough to choose what is spoilt.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % bound.max(1) as u64) as usize
-    }
-}
-
 fn bad(name: impl Into<String>, bytes: Vec<u8>) -> Bad {
-    Bad { name: name.into(), bytes }
+    Bad { kind: "", name: name.into(), bytes }
 }
 
-/// Cut short, with single bits turned, and with one piece written over another.
-fn spoilt(all: &mut Vec<Bad>, dice: &mut Dice, at: usize, model: &[u8]) {
+/// Truncated models, models with flipped bits, and models with one piece copied over another.
+fn spoilt(all: &mut Vec<Bad>, random: &mut Random, at: usize, model: &[u8]) {
     for turn in 0..9 {
-        let cut = dice.below(model.len());
-        all.push(bad(format!("model {at} cut {turn} at {cut}"), model[..cut].to_vec()));
+        let cut = random.below(model.len());
+        all.push(Bad { kind: "cut", ..bad(format!("model {at} cut {turn} at {cut}"), model[..cut].to_vec()) });
     }
     for turn in 0..16 {
         let mut bytes = model.to_vec();
         for _ in 0..=turn / 4 {
-            let place = dice.below(bytes.len());
-            bytes[place] ^= 1 << dice.below(8);
+            let place = random.below(bytes.len());
+            bytes[place] ^= 1 << random.below(8);
         }
-        all.push(bad(format!("model {at} flipped {turn}"), bytes));
+        all.push(Bad { kind: "flipped", ..bad(format!("model {at} flipped {turn}"), bytes) });
     }
     for turn in 0..5 {
         let mut bytes = model.to_vec();
-        let len = dice.below(24).min(bytes.len() / 2);
-        let (from, to) = (dice.below(bytes.len() - len), dice.below(bytes.len() - len));
+        let len = random.below(24).min(bytes.len() / 2);
+        let (from, to) = (random.below(bytes.len() - len), random.below(bytes.len() - len));
         bytes.copy_within(from..from + len, to);
-        all.push(bad(format!("model {at} smeared {turn}"), bytes));
+        all.push(Bad { kind: "smeared", ..bad(format!("model {at} smeared {turn}"), bytes) });
     }
 }
 
-/// A graph around these nodes, from `x` to `y`, both f32 of any size.
+/// A graph with these nodes, from `x` to `y`, both f32 of any size.
 fn around(nodes: Vec<Vec<u8>>, constants: Vec<Vec<u8>>) -> Graph {
     let open = [Size::Open("n"), Size::Open("m")];
     Graph { nodes, constants, inputs: vec![port("x", F32, &open)], outputs: vec![wrap(1, b"y")], ..Graph::default() }
 }
 
-/// Whether or not `y` has a type, as ONNX Runtime finds it.
+/// A model with the type of `y` declared.
 fn typed(graph: Graph) -> Vec<u8> {
     Graph { outputs: vec![port("y", F32, &[Size::Open("a"), Size::Open("b")])], ..graph }.model()
 }
@@ -122,7 +124,7 @@ fn absurd() -> Vec<Bad> {
     all
 }
 
-/// What wants more memory than there is, when it is loaded or when it is run.
+/// Models that need more memory than the machine has, at load or at run.
 fn greedy() -> Vec<Bad> {
     let mut all = Vec::new();
     for power in [28, 31, 34, 40, 61, 62] {
@@ -261,13 +263,8 @@ fn mistakes() -> Vec<Bad> {
     all
 }
 
-/// An operator, its inputs, its attributes and the constants among its inputs.
-type Folded<'a> = (&'a str, Vec<&'a str>, Vec<Vec<u8>>, Vec<Vec<u8>>);
-
-/// Operators with attributes that divide by zero, or that reach out of what they are given.
+/// Operators with attributes for a division by zero or for an access outside the input.
 fn evil_attributes() -> Vec<Bad> {
-    let image = || floats("i", &[1, 4, 4, 4], &[1.0; 64]);
-    let kernel = || floats("k", &[1, 4, 1, 1], &[1.0; 4]);
     let huge = 1 << 40;
     let on_image: Vec<(&str, Vec<Vec<u8>>)> = vec![
         ("DepthToSpace", vec![int("blocksize", 0)]),
@@ -292,15 +289,36 @@ fn evil_attributes() -> Vec<Bad> {
         ("Einsum", vec![text("equation", "abcd,->...->z")]),
         ("Shape", vec![int("start", i64::MIN), int("end", i64::MAX)]),
     ];
-    let mut all: Vec<Bad> = on_image
-        .into_iter()
-        .enumerate()
-        .map(|(at, (operator, attributes))| {
-            let nodes = vec![node(operator, &["i"], &["y"], &attributes)];
-            bad(format!("{operator} with evil attributes {at}"), around(nodes, vec![image()]).model())
-        })
-        .collect();
-    let folded: Vec<Folded<'_>> = vec![
+    let model = |(at, (operator, attributes)): (usize, (&str, Vec<Vec<u8>>))| {
+        let nodes = vec![node(operator, &["i"], &["y"], &attributes)];
+        bad(format!("{operator} with evil attributes {at}"), around(nodes, vec![image()]).model())
+    };
+    on_image.into_iter().enumerate().map(model).collect()
+}
+
+/// The input of the operators above and below, as a constant, so that they run while the model is loaded.
+fn image() -> Vec<u8> {
+    floats("i", &[1, 4, 4, 4], &[1.0; 64])
+}
+
+/// An operator, its inputs, its attributes, and the constants among its inputs.
+type Folded = (&'static str, Vec<&'static str>, Vec<Vec<u8>>, Vec<Vec<u8>>);
+
+/// Operators with constant inputs for the same faults.
+fn evil_constants() -> Vec<Bad> {
+    let model = |(at, (operator, inputs, attributes, constants)): (usize, Folded)| {
+        let constants = [vec![image()], constants].concat();
+        let nodes = vec![node(operator, &inputs, &["y"], &attributes)];
+        bad(format!("{operator} over evil constants {at}"), around(nodes, constants).model())
+    };
+    shape_readers().into_iter().chain(shape_makers()).enumerate().map(model).collect()
+}
+
+/// Convolutions, and operators with indices into their input.
+fn shape_readers() -> Vec<Folded> {
+    let kernel = || floats("k", &[1, 4, 1, 1], &[1.0; 4]);
+    let huge = 1 << 40;
+    vec![
         ("Conv", vec!["i", "k"], vec![ints("strides", &[0, 0])], vec![kernel()]),
         ("Conv", vec!["i", "k"], vec![ints("dilations", &[huge, huge])], vec![kernel()]),
         ("Conv", vec!["i", "k"], vec![int("group", 0)], vec![kernel()]),
@@ -331,6 +349,12 @@ fn evil_attributes() -> Vec<Bad> {
             vec![],
             vec![integers("s", &[1, 4], &[0, 0, 99, -99]), floats("u", &[1], &[1.0])],
         ),
+    ]
+}
+
+/// Operators with a new shape for their output, and recurrent ones.
+fn shape_makers() -> Vec<Folded> {
+    vec![
         ("Split", vec!["i", "s"], vec![], vec![integers("s", &[1], &[-1])]),
         ("Unsqueeze", vec!["i", "s"], vec![], vec![integers("s", &[2], &[1 << 40, 1 << 40])]),
         ("Squeeze", vec!["i", "s"], vec![], vec![integers("s", &[1], &[i64::MIN])]),
@@ -368,15 +392,7 @@ fn evil_attributes() -> Vec<Bad> {
             ],
             vec![integers("s", &[1], &[1])],
         ),
-    ];
-    all.extend(folded.into_iter().enumerate().map(|(at, (operator, inputs, attributes, constants))| {
-        let constants = [vec![image()], constants].concat();
-        bad(
-            format!("{operator} over evil constants {at}"),
-            around(vec![node(operator, &inputs, &["y"], &attributes)], constants).model(),
-        )
-    }));
-    all
+    ]
 }
 
 fn deep() -> Vec<Bad> {
@@ -390,7 +406,7 @@ fn deep() -> Vec<Bad> {
         for _ in 0..depth {
             let branch = graph.bytes();
             let both = [graph_attribute("then_branch", &branch), graph_attribute("else_branch", &branch)];
-            // The other branch would double it each time.
+            // A copy in the other branch would double the size at each level.
             let both = if depth > 4 { [both[0].clone(), graph_attribute("else_branch", b"")] } else { both };
             graph.nodes = vec![node("If", &["go"], &["z"], &both)];
         }

@@ -1,11 +1,11 @@
-//! Modules that are within every bound of inspection and cost the compiler far more than their size.
+//! Modules within every bound of inspection, and far more expensive to compile than their size suggests.
 
 use wasm_encoder::{
     BlockType, CodeSection, ConstExpr, ExportKind, ExportSection, Function, FunctionSection, GlobalSection, GlobalType,
     MemorySection, MemoryType, Module, TypeSection, ValType,
 };
 
-/// A valid plugin that echoes, with these functions `(i32)` beside it, which are never called.
+/// A valid echo plugin with further functions `(i32)`; it never calls them.
 pub fn module(functions: impl IntoIterator<Item = Function>) -> Vec<u8> {
     let mut types = TypeSection::new();
     types.ty().function([ValType::I32], [ValType::I32]);
@@ -39,8 +39,8 @@ pub fn module(functions: impl IntoIterator<Item = Function>) -> Vec<u8> {
     module.finish()
 }
 
-/// Jumps from each of its blocks to the end of each, with this many locals alive in all of them: for each block and local the
-/// compiler asks every jump what it brings.
+/// Jumps from each block to the end of every block, with `locals` locals alive in all of them. For each block and local
+/// the compiler inspects every jump.
 pub fn jumps(blocks: u32, locals: u32) -> Function {
     let mut function = Function::new([(locals, ValType::I32)]);
     let mut ops = function.instructions();
@@ -65,7 +65,7 @@ pub fn jumps(blocks: u32, locals: u32) -> Function {
     function
 }
 
-/// A loop in which each of many conditional blocks changes one of many locals, all of which the next round needs.
+/// A loop of many conditional blocks. Each block changes one of many locals, and the next round reads all of them.
 pub fn joins(blocks: u32, locals: u32) -> Function {
     let mut function = Function::new([(locals, ValType::I32)]);
     let mut ops = function.instructions();
@@ -80,7 +80,7 @@ pub fn joins(blocks: u32, locals: u32) -> Function {
     function
 }
 
-/// Arithmetic without end: nothing special, only much of it.
+/// Plain arithmetic, much of it.
 pub fn plain(additions: u32) -> Function {
     let mut function = Function::new([]);
     let mut ops = function.instructions();

@@ -9,6 +9,8 @@ use async_nats::jetstream::{self, kv};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use inferbus_catalog::Digest;
+use inferbus_testkit::breadth::size;
+use inferbus_testkit::memory::resident;
 use inferbus_tests::plugin::{sensor_post, sensor_pre};
 use inferbus_tests::{Answer, BundleFolder, FIRST, Site, Worker, WorkerOptions, ask, say, until};
 use serde_json::{Value, json};
@@ -65,19 +67,13 @@ fn check(answer: &Answer, digest: &str) {
     assert_eq!(answer.digest, digest);
 }
 
-fn resident(worker: &Worker) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.id())).expect("a process");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().next().expect("a number").parse::<u64>().expect("a number") << 10
-}
-
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_of_ten_thousand_models_are_served_with_room_for_twenty() {
-    const MODELS: usize = 10_000;
+async fn fifty_of_many_models_are_served_with_room_for_twenty() {
+    let models = size(1500, 10_000);
     const USED: usize = 50;
     const ROUNDS: usize = 6;
     let site = Site::start().await;
-    let mut all = many(&site, (0..MODELS).map(|number| format!("m{number:05}"))).await;
+    let mut all = many(&site, (0..models).map(|number| format!("m{number:05}"))).await;
     all.sort();
     let started = Instant::now();
     // A bundle counts for little more than two mebibytes here.
@@ -85,16 +81,16 @@ async fn fifty_of_ten_thousand_models_are_served_with_room_for_twenty() {
     let ready = started.elapsed();
     assert_eq!(worker.get("/readyz").0, 200);
     assert_eq!(worker.metric("inferbus_models_loaded "), 0.0);
-    assert_eq!(worker.metric("inferbus_models_cold "), (MODELS + 1) as f64, "the template is one, too");
+    assert_eq!(worker.metric("inferbus_models_cold "), (models + 1) as f64, "the template is one, too");
 
     let (all, site) = (Arc::new(all), Arc::new(site));
-    let empty = resident(&worker);
+    let empty = resident(worker.id());
     let ask_all = |round: usize| {
         let (all, site) = (all.clone(), site.clone());
         let asks = stream::iter(0..USED).map(move |number| {
             let (all, site) = (all.clone(), site.clone());
             async move {
-                let (model, digest) = &all[(number * 7 + round) % USED * (MODELS / USED)];
+                let (model, digest) = &all[(number * 7 + round) % USED * (models / USED)];
                 check(&ask_model(&site, model).await, digest);
             }
         });
@@ -105,13 +101,13 @@ async fn fifty_of_ten_thousand_models_are_served_with_room_for_twenty() {
         assert_eq!(ask_all(round).await, USED);
         let loaded = worker.metric("inferbus_models_loaded ");
         assert!((1.0..=20.0).contains(&loaded), "{loaded} models are loaded");
-        largest = resident(&worker).max(largest);
+        largest = resident(worker.id()).max(largest);
     }
     assert!(worker.metric("inferbus_evictions_total") >= (USED - 20) as f64);
     assert!(worker.metric("inferbus_cold_loads_total") >= USED as f64);
     until("what made room is gone", || worker.metric("inferbus_model_memory_bytes ") <= (41 << 20) as f64);
     say(&format!(
-        "many_models: {MODELS} models, ready after {} ms; {} of {USED} asked {ROUNDS} times loaded, resident {} MiB before and at most {} MiB after",
+        "many_models: {models} models, ready after {} ms; {} of {USED} asked {ROUNDS} times loaded, resident {} MiB before and at most {} MiB after",
         ready.as_millis(),
         worker.metric("inferbus_models_loaded "),
         empty >> 20,
@@ -122,7 +118,7 @@ async fn fifty_of_ten_thousand_models_are_served_with_room_for_twenty() {
     let status = block_in_place(|| site.inferbus(&["status", "--output", "json"])).json();
     assert_eq!(
         status[0]["counts"]["cold"].as_u64().expect("a number") as usize + 20,
-        MODELS + 1,
+        models + 1,
         "{}",
         status[0]["counts"]
     );

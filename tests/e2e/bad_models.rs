@@ -1,11 +1,6 @@
 //! Hundreds of bad models in one worker's catalog: each is refused with a sentence or does no harm, and a neighbour is served
 //! right all the while. And a model that runs for too long is stopped.
 
-#[path = "../../worker/engine/tests/common/author.rs"]
-mod author;
-#[path = "../../worker/engine/tests/common/hostile.rs"]
-mod hostile;
-
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,6 +10,9 @@ use async_nats::Client;
 use async_nats::jetstream::{self, object_store::ObjectStore};
 use inferbus_abi::frame::{DataType, Frame};
 use inferbus_catalog::Digest;
+use inferbus_testkit::bad_models::corpus;
+use inferbus_testkit::breadth::{of_each_kind, size};
+use inferbus_testkit::{memory, onnx};
 use inferbus_tests::plugin::frame;
 use inferbus_tests::{BundleFolder, FIRST, IDENTITY_MODEL, Site, Worker, WorkerOptions, ask, until};
 use serde_json::{Value, json};
@@ -23,8 +21,10 @@ use tokio::task::{JoinHandle, block_in_place};
 const SEED: u64 = 7;
 /// Divides by zero while it is loaded.
 const DEADLY: &str = "DepthToSpace with evil attributes 1";
-/// Kilobytes that the worker may have resident, whatever it was given.
-const RESIDENT: u64 = 1 << 20;
+/// The most resident memory of a worker with any models.
+const RESIDENT: u64 = 1 << 30;
+/// Models of each kind for every change.
+const OF_EACH_KIND: usize = 3;
 /// Between two questions of the neighbour's.
 const BETWEEN: Duration = Duration::from_millis(5);
 
@@ -95,20 +95,15 @@ async fn asks_right(client: &Client, number: f32) {
     assert_eq!(reply.get("y").expect("y").data, data);
 }
 
-fn resident(worker: &Worker) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", worker.id())).expect("the worker runs");
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line");
-    line.trim().trim_end_matches(" kB").parse().expect("kilobytes")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn no_bad_model_hurts_the_worker_or_its_neighbour() {
     let site = Site::start().await;
     site.activate(&BundleFolder::new("neighbour", FIRST)).await;
     let mut worker = worker(&site, &["--max-model-memory", "384MiB"]);
     let neighbour = Neighbour::start(&site);
-    let all = hostile::corpus(SEED, &[IDENTITY_MODEL.to_vec(), author::weighty(16, 2)]);
+    let all = corpus(SEED, &[IDENTITY_MODEL.to_vec(), onnx::weighty(16, 2)]);
     assert!(all.len() >= 300, "{}", all.len());
+    let all = of_each_kind(all, OF_EACH_KIND, |bad| bad.kind);
     let store = artifacts(&site).await;
     for (at, bad) in all.iter().enumerate() {
         smuggle(&site, &store, &format!("bad-{at}"), &bad.bytes, json!({ "time": "100ms" })).await;
@@ -130,11 +125,15 @@ async fn no_bad_model_hurts_the_worker_or_its_neighbour() {
         ask(&site.client, &format!("infer.{name}"), frame("x", DataType::F32, &[1, 1], &data).into()).await;
     }
     let asked = neighbour.finish().await;
-    let peak = resident(&worker);
-    println!("{refused} refused, {} served, {asked} answers of the neighbour, {peak} kB at the peak", serving.len());
-    assert!(refused > 200 && !serving.is_empty(), "{refused} of {}", all.len());
+    let peak = memory::peak(worker.id());
+    println!(
+        "{refused} refused, {} served, {asked} answers of the neighbour, {} MiB at the peak",
+        serving.len(),
+        peak >> 20
+    );
+    assert!(refused > size(20, 200) && !serving.is_empty(), "{refused} of {}", all.len());
     assert!(asked > all.len(), "the neighbour got {asked} answers");
-    assert!(peak < RESIDENT, "{peak} kB");
+    assert!(peak < RESIDENT, "{} MiB", peak >> 20);
     assert!(worker.is_running());
     assert!(worker.log_text().contains("ended the process that tried it"), "none ended a process");
     assert_eq!(worker.metric("inferbus_stuck_lanes"), 0.0);
@@ -156,7 +155,7 @@ fn all_met(worker: &Worker, count: usize) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn push_refuses_what_would_end_a_worker() {
     let site = Site::start().await;
-    let deadly = hostile::corpus(SEED, &[]).into_iter().find(|bad| bad.name == DEADLY).expect("it is in the corpus");
+    let deadly = corpus(SEED, &[]).into_iter().find(|bad| bad.name == DEADLY).expect("it is in the corpus");
     let folder = BundleFolder::new("deadly", FIRST).network(&deadly.bytes);
     let path = folder.path().to_str().expect("UTF-8");
     let ran = block_in_place(|| site.inferbus(&["push", path, "--activate"]));
@@ -171,8 +170,8 @@ async fn a_run_past_its_time_is_stopped_and_says_so() {
     let site = Site::start().await;
     let worker = worker(&site, &["--max-model-time", "5s"]);
     let store = artifacts(&site).await;
-    smuggle(&site, &store, "turns", &author::turns(), json!({ "time": "200ms" })).await;
-    smuggle(&site, &store, "patient", &author::turns(), json!({ "time": "6s" })).await;
+    smuggle(&site, &store, "turns", &onnx::turns(), json!({ "time": "200ms" })).await;
+    smuggle(&site, &store, "patient", &onnx::turns(), json!({ "time": "6s" })).await;
     block_in_place(|| {
         until("the model serves", || model(&worker, "turns")["state"] == "serving");
         until("the other is refused", || model(&worker, "patient")["error"].is_string());

@@ -1,14 +1,12 @@
 //! A module that costs the compiler more than a worker gives it: refused at push and at load, while a neighbour is served. And the
 //! cache of compiled code, as a worker that is started again uses it.
 
-#[path = "../../worker/sandbox/tests/support/bombs.rs"]
-#[allow(dead_code, reason = "one of them is enough here")]
-mod bombs;
-
 use std::time::Instant;
 
 use async_nats::jetstream;
 use inferbus_catalog::Digest;
+use inferbus_testkit::breadth::{Breadth, breadth};
+use inferbus_testkit::compile_bombs as bombs;
 use inferbus_tests::{BundleFolder, FIRST, PATIENCE, SECOND, Site, Worker, WorkerOptions, ask, heldout};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
@@ -24,8 +22,12 @@ fn says(line: &Value, words: &str) -> bool {
     line["message"].as_str().is_some_and(|message| message.contains(words))
 }
 
+/// The worker's test below has the same compiler and the same bounds, so this one runs with all tests only.
 #[tokio::test(flavor = "multi_thread")]
 async fn push_refuses_a_compile_bomb() {
+    if breadth() == Breadth::Change {
+        return;
+    }
     let site = Site::start().await;
     let folder = BundleFolder::new("bomb", FIRST).wasm("pre", &bomb(), "");
     let path = folder.path().to_str().expect("UTF-8");

@@ -1,40 +1,41 @@
-//! What each hostile module is, what it is granted, and exactly what is its due: the one table for the sandbox's own
-//! tests and for those with a real worker.
+//! The hostile modules: each with its grants and its exact outcome, for the sandbox's tests and for those with a worker.
 
-#![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use Expected::{Call, Invalid, Load, Served};
 use inferbus_sandbox::{Bounds, Emit, Fault, Grants, LoadFault, LogLevel, TrapKind, limits};
 
 #[derive(Debug)]
-pub(crate) enum Expected {
+pub enum Expected {
     Load(LoadFault),
-    /// The reason is the validator's own text, which must hold this.
+    /// The validator's text must contain this.
     Invalid(&'static str),
     Call(Fault),
     Served(Reply),
 }
 
-/// What a plugin that is hostile, but within its rights, answers.
+/// The reply of a hostile plugin within its rights.
 #[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) output: Option<Vec<u8>>,
-    pub(crate) emits: Vec<Emit>,
-    pub(crate) log: Vec<(LogLevel, String)>,
+pub struct Reply {
+    pub output: Option<Vec<u8>>,
+    pub emits: Vec<Emit>,
+    pub log: Vec<(LogLevel, String)>,
 }
 
-pub(crate) struct Case {
-    /// A file in this folder without its ending, or the name of what is made here.
-    pub(crate) name: &'static str,
+pub struct Case {
+    /// A file of [`folder`] without its extension, or the name of a generated module.
+    pub name: &'static str,
     made: Option<Vec<u8>>,
-    pub(crate) grants: Grants,
-    pub(crate) input: Vec<u8>,
-    pub(crate) bounds: Bounds,
-    pub(crate) expected: Expected,
+    pub grants: Grants,
+    pub input: Vec<u8>,
+    pub bounds: Bounds,
+    pub expected: Expected,
+}
+
+/// The folder of the modules written as text.
+pub fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("hostile")
 }
 
 const ALL: Grants = Grants { log: true, emit: true };
@@ -42,13 +43,12 @@ const NONE: Grants = Grants { log: false, emit: false };
 const INPUT: &[u8] = b"seventeen bytes!!";
 
 impl Case {
-    /// The module's bytes; `folder` is where this table lies.
-    pub(crate) fn wasm(&self, folder: &Path) -> Vec<u8> {
-        let read = || wat::parse_file(folder.join(self.name).with_extension("wat")).unwrap();
+    pub fn wasm(&self) -> Vec<u8> {
+        let read = || wat::parse_file(folder().join(self.name).with_extension("wat")).unwrap();
         self.made.clone().unwrap_or_else(read)
     }
 
-    pub(crate) fn is_a_file(&self) -> bool {
+    pub fn is_a_file(&self) -> bool {
         self.made.is_none()
     }
 }
@@ -58,14 +58,14 @@ fn case(name: &'static str, grants: Grants, expected: Expected) -> Case {
         Load(LoadFault::Start(Fault::OutOfTime { limit }))
         | Load(LoadFault::Init { fault: Fault::OutOfTime { limit }, .. })
         | Call(Fault::OutOfTime { limit }) => *limit,
-        // So much that only what never ends runs out of it, however busy the machine is.
+        // Only an endless call exceeds this, even on a busy machine.
         _ => limits::TIME_CEILING,
     };
     let bounds = Bounds { time, ..Bounds::default() };
     Case { name, made: None, grants, input: INPUT.to_vec(), bounds, expected }
 }
 
-/// A module that is made rather than written.
+/// A generated module.
 fn made(name: &'static str, wasm: Vec<u8>, expected: Expected) -> Case {
     Case { made: Some(wasm), ..case(name, NONE, expected) }
 }
@@ -258,7 +258,7 @@ fn rings() -> Vec<Case> {
         case("emit_payload_wraps", ALL, pointer("an emit's payload", u32::MAX, 2)),
         case("emit_topic_wraps", ALL, pointer("an emit's topic", 1, u32::MAX)),
         case("emit_a_million", ALL, Call(Fault::EmitTooMany { limit: limits::EMITS })),
-        // So many emits are allowed that their bytes are what runs out.
+        // With this many emits allowed, the limit on their bytes comes first.
         Case { bounds: Bounds { emits: 20, ..too_large.bounds }, ..too_large },
         case("log_out_of_bounds", ALL, pointer("a log text", 65530, 7)),
         case("log_flood", ALL, logged(flood.chain([told]).collect())),
@@ -267,7 +267,7 @@ fn rings() -> Vec<Case> {
     ]
 }
 
-/// Topics that would reach beyond the route's output, or that no client could subscribe to.
+/// Topics outside the route's output, and topics without a possible subscriber.
 fn topics() -> Vec<Case> {
     let bad = [
         "",
@@ -292,7 +292,7 @@ fn topics() -> Vec<Case> {
     bad.into_iter().map(topic).collect()
 }
 
-/// Nothing where something is expected.
+/// Empty values in every place.
 fn zero_lengths() -> Vec<Case> {
     let emits = vec![Emit { topic: "t".into(), payload: vec![] }];
     let log = vec![(LogLevel::Error, String::new())];
@@ -303,7 +303,7 @@ fn zero_lengths() -> Vec<Case> {
     cases.map(|case| Case { input: vec![], ..case }).into()
 }
 
-/// What is no core module at all, compiled code among it.
+/// Bytes other than a core module, among them compiled code.
 fn impostors() -> Vec<Case> {
     let not_wasm = || Load(LoadFault::NotWasm);
     let module = wat::parse_str(format!("(module {CONTRACT})")).unwrap();
@@ -322,16 +322,16 @@ fn impostors() -> Vec<Case> {
     ]
 }
 
-/// Modules that are there to keep a compiler busy.
+/// Modules too large to compile.
 fn bombs() -> Vec<Case> {
     let bomb = |fields: &str| wat::parse_str(format!("(module {CONTRACT} {fields})")).unwrap();
     let functions = bomb(&"(func)".repeat(FUNCTIONS));
     let table = bomb(&format!("(func i32.const 0 br_table {} 0)", "0 ".repeat(TARGETS)));
     let long = bomb(&format!("(func {})", "nop ".repeat(limits::FUNCTION_BYTES)));
     let locals = bomb(&format!("(func (local {}))", "i64 ".repeat(LOCALS)));
-    // Before them no locals, behind them the end of the function.
+    // One byte of locals before the instructions, and one for the end of the function.
     let nops = limits::FUNCTION_BYTES + 2;
-    // Two bytes more for the number, one for the instruction, three for the count, one for the target that is none.
+    // Two bytes for the constant, two as above, one for the instruction, three for the count, one for the default.
     let targets = TARGETS + 2 + 2 + 1 + 3 + 1;
     vec![
         made("200,000 functions", functions, Load(LoadFault::TooManyFunctions { count: FUNCTIONS as u32 + 2 })),
@@ -350,12 +350,12 @@ const FUNCTIONS: usize = 200_000;
 const TARGETS: usize = 2_000_000;
 const LOCALS: usize = 60_000;
 
-/// The exports that every plugin has.
+/// The exports of every plugin.
 const CONTRACT: &str = r#"(memory (export "memory") 1)
   (func (export "alloc") (param i32) (result i32) i32.const 1024)
   (func (export "transform") (param i32 i32) (result i64) i64.const 0)"#;
 
-pub(crate) fn all() -> Vec<Case> {
+pub fn all() -> Vec<Case> {
     let written = [starts(), imports(), exports(), features(), transforms(), results(), rings(), topics()];
     let made = [zero_lengths(), impostors(), bombs()];
     written.into_iter().chain(made).flatten().collect()

@@ -1,7 +1,6 @@
-//! Writes ONNX files, good and bad ones: as much of `onnx.proto` as tests and examples need.
-#![allow(dead_code)]
+//! Writes ONNX files: the part of `onnx.proto` needed by tests, examples and benchmarks.
 
-/// Numbers of element types, as `onnx.proto` has them.
+/// Element types of `onnx.proto`.
 pub const F32: u64 = 1;
 pub const I64: u64 = 7;
 pub const BOOL: u64 = 9;
@@ -21,7 +20,7 @@ fn varint(mut number: u64, to: &mut Vec<u8>) {
     to.push(number as u8);
 }
 
-/// A field that holds bytes: a text or a message.
+/// A field of bytes: a text or a message.
 pub fn wrap(field: u64, inner: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(inner.len() + 12);
     varint(field << 3 | 2, &mut bytes);
@@ -30,7 +29,7 @@ pub fn wrap(field: u64, inner: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// A field that holds a number.
+/// A field with a number.
 pub fn number(field: u64, number: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     varint(field << 3, &mut bytes);
@@ -95,7 +94,7 @@ pub fn integers(name: &str, dims: &[i64], values: &[i64]) -> Vec<u8> {
     tensor(name, I64, dims, &values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<_>>())
 }
 
-/// A tensor that names where its data lies instead of holding it.
+/// A tensor with its data in another file.
 pub fn external(name: &str, kind: u64, dims: &[i64], location: &str) -> Vec<u8> {
     let dims: Vec<u8> = dims.iter().flat_map(|dim| number(1, *dim as u64)).collect();
     let place = wrap(13, &[wrap(1, b"location"), wrap(2, location.as_bytes())].concat());
@@ -119,7 +118,7 @@ pub fn port(name: &str, kind: u64, dims: &[Size<'_>]) -> Vec<u8> {
     [wrap(1, name.as_bytes()), wrap(2, &wrap(1, &tensor))].concat()
 }
 
-/// What a graph is made of; each part is a message as the functions above make it.
+/// The parts of a graph; each part is a message made by the functions above.
 #[derive(Default, Clone)]
 pub struct Graph {
     pub nodes: Vec<Vec<u8>>,
@@ -144,7 +143,7 @@ impl Graph {
         self.model_with(&[])
     }
 
-    /// A model that also asks for operators of these domains.
+    /// A model with operators of further domains.
     pub fn model_with(&self, domains: &[&str]) -> Vec<u8> {
         let domain = |name: &str, version| wrap(8, &[wrap(1, name.as_bytes()), number(2, version)].concat());
         let mut bytes = [number(1, 8), domain("", 17)].concat();
@@ -154,13 +153,13 @@ impl Graph {
     }
 }
 
-/// `x` of `[batch, width]` through so many square products: about `products * width² * 4` bytes.
+/// `x` of `[batch, width]` through `products` square matrices: about `products * width² * 4` bytes.
 pub fn weighty(width: usize, products: usize) -> Vec<u8> {
     let (side, open) = (Size::Fixed(width as i64), Size::Open("batch"));
     let name = |at: usize| if at == 0 { "x".to_owned() } else { format!("h{at}") };
     let mut graph = Graph { inputs: vec![port("x", F32, &[open, side])], ..Graph::default() };
     for at in 0..products {
-        // No two weights are alike: nothing may be saved by sharing them.
+        // All weights differ, so that sharing saves no memory.
         let values: Vec<f32> = (0..width * width).map(|cell| ((cell * 31 + at) % 1009) as f32 / 65536.0).collect();
         let weights = format!("w{at}");
         graph.constants.push(floats(&weights, &[width as i64, width as i64], &values));
@@ -170,7 +169,7 @@ pub fn weighty(width: usize, products: usize) -> Vec<u8> {
     graph.model()
 }
 
-/// A loop that adds one to `x` for ever, and gives it back should it ever end.
+/// A loop of `i64::MAX` turns; each turn adds one to `x`.
 pub fn endless() -> Vec<u8> {
     let one = |name: &str, kind| port(name, kind, &[]);
     let body = Graph {
@@ -190,7 +189,7 @@ pub fn endless() -> Vec<u8> {
     .model()
 }
 
-/// A loop that ends after as many turns as `x` says: a model whose time depends on what it is asked.
+/// A loop of `x` turns: the run time depends on the request.
 pub fn turns() -> Vec<u8> {
     let one = |name: &str, kind| port(name, kind, &[]);
     let body = Graph {
@@ -210,7 +209,7 @@ pub fn turns() -> Vec<u8> {
     .model()
 }
 
-/// A loop of as many turns as `x` says, that keeps what every turn gives.
+/// A loop of `x` turns; it keeps the output of every turn.
 pub fn collecting() -> Vec<u8> {
     let one = |name: &str, kind| port(name, kind, &[]);
     let body = Graph {
@@ -234,7 +233,7 @@ pub fn collecting() -> Vec<u8> {
     .model()
 }
 
-/// Gives the sum of so many ones, all of which lie in memory before they are added up.
+/// The sum of `count` ones; all of them are in memory before the sum begins.
 pub fn greedy(count: i64) -> Vec<u8> {
     let ones = tensor_attribute("value", &floats("one", &[1], &[1.0]));
     Graph {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream;
 use inferbus::stream::names::DEAD_LETTERS;
-use inferbus_tests::chaos::size;
+use inferbus_testkit::breadth::long_size;
 use inferbus_tests::crew::serves;
 use inferbus_tests::ledger::RESULTS;
 use inferbus_tests::proxy::Proxy;
@@ -66,7 +66,7 @@ fn redelivered(worker: &Worker) -> f64 {
 async fn the_only_connection_is_cut() {
     let behind = Behind::start().await;
     let load = behind.stage.ledger.load(PER_SECOND);
-    for _ in 0..size(2, 20) {
+    for _ in 0..long_size(1, 2, 20) {
         behind.finishes_some().await;
         behind.proxy.cut();
         sleep(CUT).await;
@@ -85,7 +85,7 @@ async fn partition(what: &str, stall: fn(&Proxy)) {
     let load = behind.stage.ledger.load(PER_SECOND);
     let mut partitions = 0;
     // A partition between two requests for messages finds nothing in the worker's hands, and is no test yet.
-    while partitions < size(1, 10) || (redelivered(&other) == 0.0 && partitions < size(5, 10)) {
+    while partitions < long_size(1, 1, 10) || (redelivered(&other) == 0.0 && partitions < long_size(5, 5, 10)) {
         behind.proxy.delay(SLOW);
         behind.finishes_some().await;
         stall(&behind.proxy);
@@ -115,7 +115,7 @@ async fn a_worker_is_frozen_past_its_ack_wait() {
     let behind = Behind::start().await;
     let other = worker(&behind.stage.url(), "other");
     let load = behind.stage.ledger.load(PER_SECOND);
-    for _ in 0..size(5, 100) {
+    for _ in 0..long_size(3, 5, 100) {
         behind.proxy.delay(SLOW);
         behind.finishes_some().await;
         let before = redelivered(&other);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use inferbus_catalog::Catalog;
-use inferbus_tests::chaos::{Dice, size};
+use inferbus_testkit::breadth::{long_size, size};
+use inferbus_testkit::random::Random;
 use inferbus_tests::crew::{Crew, serves};
 use inferbus_tests::plugin::{MORE, error, sensor_pre};
 use inferbus_tests::sensor::SENSOR;
@@ -11,7 +12,8 @@ use inferbus_tests::stage::{Stage, push_folder};
 use inferbus_tests::{BundleFolder, SECOND, Worker, WorkerOptions, say};
 use tokio::task::block_in_place;
 
-/// How often a worker dies at each step.
+/// Deaths at each step; a multiple of `PLACES`.
+const FEW_KILLS: u64 = 6;
 const KILLS: u64 = 20;
 const LONG_KILLS: u64 = 1000;
 
@@ -33,7 +35,7 @@ fn dies_at(stage: &Stage, point: &str, n: u64) {
 /// Kills workers at a step, again and again, and then has one do the rest.
 async fn kills_at(point: &str) {
     let stage = Stage::single(&ROUTE).await;
-    let kills = size(KILLS, LONG_KILLS);
+    let kills = long_size(FEW_KILLS, KILLS, LONG_KILLS);
     // Enough for each worker to meet its fatal message, and some that are left when the last one has been killed.
     stage.ledger.publish(kills * (FATAL + PLACES)).await;
     for kill in 0..kills {
@@ -97,20 +99,21 @@ async fn a_result_that_is_stored_is_not_followed_by_a_dead_letter() {
 
 const WORKERS: usize = 3;
 const PER_SECOND: u32 = 200;
+const FEW_LOAD: Duration = Duration::from_secs(20);
 const LOAD: Duration = Duration::from_secs(60);
 const BETWEEN_KILLS: Duration = Duration::from_secs(2);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_under_load() {
-    for run in 0..size(1, 10) {
-        let mut dice = Dice::new("chaos_kills", run);
+    for run in 0..long_size(1, 1, 10) {
+        let mut random = Random::of_run("chaos_kills", run);
         let stage = Stage::single(&ROUTE).await;
         let mut crew = Crew::start(&stage.url(), WORKERS, WorkerOptions::default());
         let load = stage.ledger.load(PER_SECOND);
         let mut kills = tokio::time::interval(BETWEEN_KILLS);
-        for _ in 0..LOAD.as_secs() / BETWEEN_KILLS.as_secs() {
+        for _ in 0..size(FEW_LOAD, LOAD).as_secs() / BETWEEN_KILLS.as_secs() {
             kills.tick().await;
-            let unlucky = dice.below(WORKERS);
+            let unlucky = random.below(WORKERS);
             crew.kill(unlucky);
             crew.revive(unlucky);
         }

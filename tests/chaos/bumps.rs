@@ -7,7 +7,8 @@ use async_nats::datetime::parse_rfc3339;
 use async_nats::jetstream::kv::{Store, Watch};
 use futures_util::StreamExt as _;
 use inferbus_catalog::Catalog;
-use inferbus_tests::chaos::{Dice, size};
+use inferbus_testkit::breadth::long_size;
+use inferbus_testkit::random::Random;
 use inferbus_tests::contents::Kept;
 use inferbus_tests::crew::Crew;
 use inferbus_tests::sensor::SENSOR;
@@ -44,14 +45,14 @@ struct Bump {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bump_every_100_ms_while_workers_are_killed() {
-    let mut dice = Dice::new("chaos_bumps", 0);
+    let mut random = Random::of_run("chaos_bumps", 0);
     let stage = Stage::single(&ROUTE).await;
     let digests = push_versions(&stage).await;
     let models = stage.ledger.context().get_key_value("models").await.expect("the bucket");
     let watch = models.watch_with_history(SENSOR).await.expect("a watch");
     let mut crew = Crew::start(&stage.url(), WORKERS, WorkerOptions::default());
     let load = stage.ledger.load(PER_SECOND);
-    let bumps = bump(&models, &mut crew, &mut dice).await;
+    let bumps = bump(&models, &mut crew, &mut random).await;
     load.end().await;
     stage.ledger.settle().await;
 
@@ -87,14 +88,14 @@ fn version(at: usize) -> String {
 }
 
 /// Puts a version every 100 ms, and kills a worker now and then; gives the number of puts.
-async fn bump(models: &Store, crew: &mut Crew, dice: &mut Dice) -> usize {
-    let bumps = (size(LOAD, LONG_LOAD).as_millis() / BETWEEN_BUMPS.as_millis()) as usize;
+async fn bump(models: &Store, crew: &mut Crew, random: &mut Random) -> usize {
+    let bumps = (long_size(LOAD / 2, LOAD, LONG_LOAD).as_millis() / BETWEEN_BUMPS.as_millis()) as usize;
     let mut due = interval(BETWEEN_BUMPS);
     for at in 0..bumps {
         due.tick().await;
         models.put(SENSOR, version(at).into()).await.expect("a revision");
         if at % BUMPS_PER_KILL == BUMPS_PER_KILL - 1 {
-            let unlucky = dice.below(WORKERS);
+            let unlucky = random.below(WORKERS);
             crew.kill(unlucky);
             crew.revive(unlucky);
         }

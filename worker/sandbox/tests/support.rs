@@ -1,8 +1,5 @@
-//! What the tests share: one sandbox, modules from text, and calls that keep what they saw.
-#![allow(dead_code, reason = "each test program uses a part")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
-pub(crate) mod bombs;
+//! Shared by the tests: one sandbox, modules from text, and owned replies.
+#![allow(dead_code, reason = "each test executable uses a part")]
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -26,7 +23,7 @@ pub(crate) fn compiler(bounds: CompileBounds) -> Compiler {
     Compiler::Child(ChildProcess { program, arguments: Vec::new(), bounds })
 }
 
-/// The defaults, with so much time that only what never ends runs out of it, however busy the machine is.
+/// The defaults, but with time for all but an endless call on a busy machine.
 pub(crate) fn patient() -> Bounds {
     Bounds { time: Duration::from_secs(10), ..Bounds::default() }
 }
@@ -36,7 +33,7 @@ pub(crate) fn load(wat: &str, grants: Grants, config: &[u8]) -> Result<Plugin, L
     Plugin::load(sandbox(), &wasm, grants, patient(), config)
 }
 
-/// A reply that outlives its instance.
+/// An owned reply.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Seen {
     pub(crate) output: Option<Vec<u8>>,
@@ -53,7 +50,7 @@ pub(crate) fn call(instance: &mut Instance, input: &[u8]) -> Result<Seen, Fault>
     Ok(Seen { output, emits, log })
 }
 
-/// Answers with its input.
+/// Replies with its input.
 pub(crate) const ECHO: &str = r#"(module
   (memory (export "memory") 1)
   (func (export "alloc") (param i32) (result i32) i32.const 1024)

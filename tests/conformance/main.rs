@@ -1,6 +1,7 @@
-//! The backend tests of the package `onnx`, each as a model in the catalog and a request over NATS: what ONNX Runtime passes, a
-//! worker passes.
+//! The backend tests of the package `onnx`, each as a model in the catalog and a request over NATS: a worker passes the tests
+//! passed by ONNX Runtime itself.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -9,22 +10,25 @@ use async_nats::Request;
 use futures_util::stream::{self, StreamExt as _};
 use inferbus::dev_server::Settings;
 use inferbus_abi::frame::Frame;
+use inferbus_testkit::breadth::size;
 use inferbus_tests::tolerance::Tolerance;
 use inferbus_tests::{BundleFolder, Site, Worker, WorkerOptions, answer, root, say};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
-/// Cases under way at once: more would only wait for each other's loads.
+/// Cases in flight: more would only wait for each other's loads.
 const AT_ONCE: usize = 4;
 const PUSHES: usize = 16;
-/// Longer than a worker has a request wait for its model: on tract, a whole network takes long to be loaded.
+/// Longer than a request waits for its model: on tract, a whole network takes long to load.
 const PATIENCE: Duration = Duration::from_secs(150);
 
 /// One model with its sets of inputs and expected outputs.
-#[derive(Clone)]
 struct Case {
     id: String,
     name: String,
+    operator: String,
+    /// The type of its first input.
+    first_type: String,
     sets: u64,
     tolerance: Tolerance,
 }
@@ -34,7 +38,14 @@ impl Case {
         let text = |key: &str| case[key].as_str().expect(key).to_owned();
         let number = |key: &str| case[key].as_f64().expect(key);
         let tolerance = Tolerance { relative: number("rtol"), absolute: number("atol") };
-        Self { id: text("id"), name: text("name"), sets: case["sets"].as_u64().expect("sets"), tolerance }
+        Self {
+            id: text("id"),
+            name: text("name"),
+            operator: text("operator"),
+            first_type: text("type"),
+            sets: case["sets"].as_u64().expect("sets"),
+            tolerance,
+        }
     }
 
     fn file(&self, suffix: &str) -> Vec<u8> {
@@ -42,7 +53,7 @@ impl Case {
         std::fs::read(&path).unwrap_or_else(|fault| panic!("{}: {fault}", path.display()))
     }
 
-    /// Asks for every set; what is wrong with an answer, or nothing.
+    /// Sends every set; returns the first difference.
     async fn fault(&self, site: &Site) -> Option<String> {
         for set in 0..self.sets {
             let request = Request::new().payload(self.file(&format!("{set}.in")).into()).timeout(Some(PATIENCE));
@@ -68,7 +79,7 @@ impl Case {
             let wrong = if got.name == expected.name {
                 self.tolerance.difference(&got, &expected)?
             } else {
-                format!("it comes in the place of {}", expected.name)
+                format!("it takes the place of {}", expected.name)
             };
             Some(format!("output {}: {wrong}", got.name))
         })
@@ -83,10 +94,21 @@ fn cases() -> Vec<Case> {
     let index = std::fs::read(folder().join("index.json"));
     let index = index.expect("the models of this test: run `make setup-tests`, which makes them");
     let index: Value = serde_json::from_slice(&index).expect("JSON");
-    index.as_array().expect("a list").iter().map(Case::read).collect()
+    let cases = index.as_array().expect("a list").iter().map(Case::read).collect();
+    if size(true, false) { of_each_operator_and_type(cases) } else { cases }
 }
 
-/// A server that takes the largest input there is, of 4 MB.
+/// The first case of each operator, and of each type.
+fn of_each_operator_and_type(cases: Vec<Case>) -> Vec<Case> {
+    let (mut operators, mut types) = (BTreeSet::new(), BTreeSet::new());
+    let mut is_first = |case: &Case| {
+        let is_new = operators.insert(case.operator.clone());
+        types.insert(case.first_type.clone()) || is_new
+    };
+    cases.into_iter().filter(|case| is_first(case)).collect()
+}
+
+/// A server with room for the largest input, of 4 MB.
 async fn site() -> Site {
     let folder = tempfile::tempdir().expect("a folder");
     let config = folder.path().join("server.conf");
@@ -101,7 +123,7 @@ async fn push_all(site: &Site, cases: &[Case]) {
     pushes.buffer_unordered(PUSHES).count().await;
 }
 
-/// What is wrong, by the name of the case.
+/// The faults, by the name of the case.
 async fn faults(site: &Site, cases: &[Case]) -> Vec<String> {
     let asks =
         stream::iter(cases).map(async |case| case.fault(site).await.map(|fault| format!("{}: {fault}", case.name)));
@@ -110,20 +132,20 @@ async fn faults(site: &Site, cases: &[Case]) -> Vec<String> {
     faults
 }
 
-/// Few models at a time: they are loaded by their first message and make room for the next.
+/// A worker with room for few models: the first message loads a model, and it makes room for the next.
 fn worker(site: &Site, engine: &str) -> Worker {
     let arguments = ["--load", "lazy", "--model-memory", "256MiB", "--engine", engine].map(String::from).to_vec();
     block_in_place(|| Worker::start_with(site.url(), WorkerOptions { arguments, ..WorkerOptions::default() }))
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_onnx_runtime_passes_a_worker_passes() {
+async fn a_worker_passes_the_cases_of_onnx_runtime() {
     let (cases, started) = (cases(), Instant::now());
     let site = site().await;
     push_all(&site, &cases).await;
     let worker = worker(&site, "onnxruntime");
     let faults = faults(&site, &cases).await;
-    let left_out = include_str!("../conformance/left-out.txt").lines().count();
+    let left_out = include_str!("left-out.txt").lines().count();
     say(&format!(
         "conformance: {} of {} cases pass, {left_out} left out (tests/conformance/left-out.txt), {} s",
         cases.len() - faults.len(),
@@ -135,7 +157,7 @@ async fn what_onnx_runtime_passes_a_worker_passes() {
     assert_eq!(block_in_place(|| worker.stop()), Some(0));
 }
 
-/// Only where tract was built in, which takes ten minutes: `make test-tract`.
+/// Needs a build with tract, which takes ten minutes: `make test-tract`.
 #[cfg(feature = "tract")]
 #[tokio::test(flavor = "multi_thread")]
 async fn tract_passes_most_of_the_common_operators() {
@@ -148,15 +170,15 @@ async fn tract_passes_most_of_the_common_operators() {
     let passed = cases.len() - faults.len();
     say(&format!("conformance: {passed} of {} cases pass on tract", cases.len()));
     assert!(passed >= LEAST, "{passed} cases pass, fewer than {LEAST}:\n{}", faults.join("\n"));
-    assert_eq!(worker.get("/healthz").0, 200, "whatever a model asks of tract, the worker lives");
+    assert_eq!(worker.get("/healthz").0, 200, "the worker survives every model on tract");
     assert_eq!(block_in_place(|| worker.stop()), Some(0));
 }
 
 #[test]
-fn what_is_left_out_is_listed_with_its_reason() {
+fn left_out_cases_are_listed_with_their_reason() {
     let made = std::fs::read_to_string(folder().join("left-out.txt"));
     let made = made.expect("the models of this test: run `make setup-tests`, which makes them");
-    let listed = include_str!("../conformance/left-out.txt");
+    let listed = include_str!("left-out.txt");
     let only = |these: &str, those: &str| {
         these
             .lines()
@@ -166,7 +188,8 @@ fn what_is_left_out_is_listed_with_its_reason() {
     };
     assert!(
         made == listed,
-        "tests/conformance/left-out.txt is not what Python's onnxruntime leaves out; if that is right, copy .tools/conformance/left-out.txt there.\n\
+        "tests/conformance/left-out.txt differs from the list of Python's onnxruntime; \
+         if the new list is right, copy .tools/conformance/left-out.txt there.\n\
          only listed:\n{}only left out:\n{}",
         only(listed, &made),
         only(&made, listed),

@@ -1,15 +1,15 @@
-//! What an operator must mend: each is said in the log and in the readiness, asked for again at a moderate pace, and when it is
-//! mended the route goes on by itself, with nothing lost and nothing twice.
+//! Faults for an operator to repair: log and readiness state each one, the worker retries at a moderate pace, and
+//! after the repair the route resumes with no message lost or doubled.
 
 use std::time::Duration;
 
 use async_nats::jetstream::stream;
 use inferbus_catalog::Catalog;
 use inferbus_tests::cluster::Cluster;
-use inferbus_tests::crew::serves;
-use inferbus_tests::ledger::{INPUT, RESULTS, ROUTE};
 use inferbus_tests::node::NodeConfig;
-use inferbus_tests::stage::{Stage, push};
+use inferbus_tests::publisher::{INPUT, RESULTS, ROUTE};
+use inferbus_tests::stream_site::{StreamSite, push};
+use inferbus_tests::workers::serves;
 use inferbus_tests::{SECOND, Worker, WorkerOptions, inferbus, say, until_async};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
@@ -23,12 +23,12 @@ const REQUESTS: u64 = 80;
 /// Messages before a fault, and after.
 const SOME: u64 = 32;
 
-async fn stage() -> Stage {
-    Stage::single(&FLAGS).await
+async fn site() -> StreamSite {
+    StreamSite::single(&FLAGS).await
 }
 
-fn worker(stage: &Stage) -> Worker {
-    let worker = block_in_place(|| Worker::spawn(&stage.url(), WorkerOptions::default()));
+fn worker(site: &StreamSite) -> Worker {
+    let worker = block_in_place(|| Worker::spawn(&site.url(), WorkerOptions::default()));
     serves(&worker);
     worker
 }
@@ -60,110 +60,110 @@ async fn readiness(worker: &Worker, what: &str, fits: impl Fn(u16, &str) -> bool
     .await;
 }
 
-/// Lets the fault last, and counts what the worker asks of the server.
-async fn is_patient(stage: &mut Stage) {
-    let before = stage.cluster.node(0).api_requests();
+/// Lets the fault last, and counts the worker's requests to the server.
+async fn is_patient(site: &mut StreamSite) {
+    let before = site.cluster.node(0).api_requests();
     sleep(OUTAGE).await;
-    let requests = stage.cluster.node(0).api_requests() - before;
+    let requests = site.cluster.node(0).api_requests() - before;
     assert!(requests <= REQUESTS, "{requests} requests in {OUTAGE:?}");
     say(&format!("chaos_alarms: {requests} requests to JetStream in {OUTAGE:?} of trouble"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stream_is_deleted_and_made_again() {
-    let mut stage = stage().await;
-    let worker = worker(&stage);
-    stage.ledger.publish(SOME).await;
-    stage.ledger.account().await.is_sound();
+    let mut site = site().await;
+    let worker = worker(&site);
+    site.publisher.publish(SOME).await;
+    site.publisher.audit().await.is_sound();
 
-    stage.ledger.context().delete_stream(INPUT).await.expect("deleted");
+    site.publisher.context().delete_stream(INPUT).await.expect("deleted");
     alarmed(&worker, "the stream SENSORS is gone").await;
-    is_patient(&mut stage).await;
-    stage.ledger.begin_anew();
-    stage.ledger.create_input(1).await;
+    is_patient(&mut site).await;
+    site.publisher.begin_anew();
+    site.publisher.create_input(1).await;
     ready(&worker).await;
 
-    stage.ledger.publish(SOME).await;
-    let account = stage.ledger.account().await.is_sound();
-    assert_eq!(account.inputs as u64, SOME);
+    site.publisher.publish(SOME).await;
+    let audit = site.publisher.audit().await.is_sound();
+    assert_eq!(audit.inputs as u64, SOME);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_consumer_is_deleted_and_the_route_mended() {
-    let mut stage = stage().await;
-    let worker = worker(&stage);
-    stage.ledger.publish(SOME).await;
-    stage.ledger.account().await.is_sound();
+    let mut site = site().await;
+    let worker = worker(&site);
+    site.publisher.publish(SOME).await;
+    site.publisher.audit().await.is_sound();
 
     let consumer = format!("inferbus-{ROUTE}");
-    stage.ledger.context().delete_consumer_from_stream(consumer, INPUT).await.expect("deleted");
+    site.publisher.context().delete_consumer_from_stream(consumer, INPUT).await.expect("deleted");
     alarmed(&worker, "inferbus route mend").await;
-    is_patient(&mut stage).await;
-    stage.ledger.publish(SOME).await;
+    is_patient(&mut site).await;
+    site.publisher.publish(SOME).await;
     let from = (SOME + 1).to_string();
-    block_in_place(|| inferbus(&stage.url(), &["route", "mend", ROUTE, "--from", &from])).ok();
+    block_in_place(|| inferbus(&site.url(), &["route", "mend", ROUTE, "--from", &from])).ok();
     ready(&worker).await;
 
-    let account = stage.ledger.account().await.is_sound();
-    assert_eq!(account.inputs as u64, 2 * SOME);
+    let audit = site.publisher.audit().await.is_sound();
+    assert_eq!(audit.inputs as u64, 2 * SOME);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_result_stream_is_deleted_and_the_route_mended() {
-    let mut stage = stage().await;
-    let worker = worker(&stage);
-    stage.ledger.publish(SOME).await;
-    stage.ledger.account().await.is_sound();
+    let mut site = site().await;
+    let worker = worker(&site);
+    site.publisher.publish(SOME).await;
+    site.publisher.audit().await.is_sound();
 
-    stage.ledger.context().delete_stream(RESULTS).await.expect("deleted");
-    stage.ledger.publish(SOME).await;
+    site.publisher.context().delete_stream(RESULTS).await.expect("deleted");
+    site.publisher.publish(SOME).await;
     alarmed(&worker, "").await;
-    is_patient(&mut stage).await;
-    block_in_place(|| inferbus(&stage.url(), &["route", "mend", ROUTE])).ok();
+    is_patient(&mut site).await;
+    block_in_place(|| inferbus(&site.url(), &["route", "mend", ROUTE])).ok();
     ready(&worker).await;
 
-    stage.ledger.settle().await;
-    let mut books = stage.ledger.books().await;
+    site.publisher.settle().await;
+    let mut records = site.publisher.records().await;
     // The results of the first ones went with their stream.
-    books.inputs.retain(|input| input.sequence > SOME);
-    books.confirmed.retain(|sequence, _| *sequence > SOME);
-    books.dead_letters.retain(|letter| letter.number("Inferbus-Sequence") > Some(SOME));
-    books.account().is_sound();
+    records.inputs.retain(|input| input.sequence > SOME);
+    records.confirmed.retain(|sequence, _| *sequence > SOME);
+    records.dead_letters.retain(|letter| letter.number("Inferbus-Sequence") > Some(SOME));
+    records.audit().is_sound();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_catalog_is_lost_and_made_again() {
-    let stage = stage().await;
-    let worker = worker(&stage);
+    let site = site().await;
+    let worker = worker(&site);
     for bucket in ["KV_models", "KV_routes"] {
-        stage.ledger.context().delete_stream(bucket).await.expect("deleted");
+        site.publisher.context().delete_stream(bucket).await.expect("deleted");
     }
-    stage.ledger.publish(SOME).await;
-    stage.ledger.account().await.is_sound();
+    site.publisher.publish(SOME).await;
+    site.publisher.audit().await.is_sound();
 
-    let catalog = Catalog::create(stage.client.clone()).await.expect("a catalog");
+    let catalog = Catalog::create(site.client.clone()).await.expect("a catalog");
     push(&catalog, SECOND, true).await;
     block_in_place(|| {
-        stage.add_route(&FLAGS);
+        site.add_route(&FLAGS);
         worker
             .wait_until("the new version serves", |line| line["message"] == "in service" && line["version"] == SECOND);
     });
     ready(&worker).await;
-    stage.ledger.publish(SOME).await;
-    let account = stage.ledger.account().await.is_sound();
-    assert_eq!(account.inputs as u64, 2 * SOME);
-    let results = stage.ledger.results().await;
+    site.publisher.publish(SOME).await;
+    let audit = site.publisher.audit().await.is_sound();
+    assert_eq!(audit.inputs as u64, 2 * SOME);
+    let results = site.publisher.results().await;
     assert!(results.iter().any(|result| result.header("Inferbus-Version") == SECOND));
 }
 
-/// What the full server may hold, and the pieces that fill it.
+/// The capacity of the full server, and the size of the pieces filling it.
 const FULL: &str = "max_file_store: 4MB";
 const BALLAST: &str = "BALLAST";
 const PIECE: usize = 4 << 10;
 
 /// Stores until the server takes no more.
-async fn fill(stage: &Stage) {
-    let context = stage.ledger.context();
+async fn fill(site: &StreamSite) {
+    let context = site.publisher.context();
     let config = stream::Config { name: BALLAST.into(), subjects: vec!["ballast".into()], ..stream::Config::default() };
     context.create_stream(config).await.expect("a stream");
     while let Ok(sent) = context.publish("ballast", vec![0; PIECE].into()).await {
@@ -173,20 +173,20 @@ async fn fill(stage: &Stage) {
     }
 }
 
-/// The server is full when results should be stored, for a time that the messages' deadline is longer or shorter than.
+/// The server is full at the time of storing results, for longer or shorter than the messages' deadline.
 async fn full_disk(deadline: &str) {
     let config = NodeConfig { jetstream: FULL.into(), ..NodeConfig::default() };
     let flags = [FLAGS.as_slice(), &["--deadline", deadline]].concat();
-    let mut stage = Stage::on(Cluster::single(&config).await, &flags).await;
-    stage.ledger.publish(SOME).await;
-    fill(&stage).await;
-    let worker = worker(&stage);
+    let mut site = StreamSite::on(Cluster::single(&config).await, &flags).await;
+    site.publisher.publish(SOME).await;
+    fill(&site).await;
+    let worker = worker(&site);
     alarmed(&worker, "").await;
-    is_patient(&mut stage).await;
-    stage.ledger.context().delete_stream(BALLAST).await.expect("deleted");
+    is_patient(&mut site).await;
+    site.publisher.context().delete_stream(BALLAST).await.expect("deleted");
     ready(&worker).await;
-    let account = stage.ledger.account().await.is_sound();
-    assert_eq!(account.inputs as u64, SOME);
+    let audit = site.publisher.audit().await.is_sound();
+    assert_eq!(audit.inputs as u64, SOME);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -207,31 +207,30 @@ fn users(password: &str) -> NodeConfig {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_credentials_are_revoked_and_given_back() {
-    let mut stage = Stage::on(Cluster::single(&users("right")).await, &FLAGS).await;
+    let mut site = StreamSite::on(Cluster::single(&users("right")).await, &FLAGS).await;
     let arguments = ["--user", "worker", "--password", "right"].map(str::to_owned).to_vec();
-    let worker =
-        block_in_place(|| Worker::spawn(&stage.url(), WorkerOptions { arguments, ..WorkerOptions::default() }));
+    let worker = block_in_place(|| Worker::spawn(&site.url(), WorkerOptions { arguments, ..WorkerOptions::default() }));
     serves(&worker);
-    stage.ledger.publish(SOME).await;
-    stage.ledger.account().await.is_sound();
+    site.publisher.publish(SOME).await;
+    site.publisher.audit().await.is_sound();
 
-    stage.cluster.node(0).configure(&users("other"));
-    stage.cluster.node(0).reload();
+    site.cluster.node(0).configure(&users("other"));
+    site.cluster.node(0).reload();
     readiness(&worker, "that it is not ready", |code, _| code == 503).await;
-    let refusals = |stage: &mut Stage| stage.cluster.node(0).log_text().matches("authentication error").count();
-    until_async("the worker tries again", async || refusals(&mut stage) > 0).await;
-    let before = refusals(&mut stage);
-    stage.ledger.publish(SOME).await;
+    let refusals = |site: &mut StreamSite| site.cluster.node(0).log_text().matches("authentication error").count();
+    until_async("the worker tries again", async || refusals(&mut site) > 0).await;
+    let before = refusals(&mut site);
+    site.publisher.publish(SOME).await;
     sleep(OUTAGE).await;
-    let attempts = refusals(&mut stage) - before;
+    let attempts = refusals(&mut site) - before;
     assert!(attempts as u64 <= REQUESTS, "{attempts} attempts to connect in {OUTAGE:?}");
     say(&format!("chaos_alarms: {attempts} attempts to connect in {OUTAGE:?} without credentials"));
     let told = block_in_place(|| worker.log_text());
-    assert!(told.to_lowercase().contains("authorization"), "the log says why: {told}");
+    assert!(told.to_lowercase().contains("authorization"), "the log has the reason: {told}");
 
-    stage.cluster.node(0).configure(&users("right"));
-    stage.cluster.node(0).reload();
+    site.cluster.node(0).configure(&users("right"));
+    site.cluster.node(0).reload();
     ready(&worker).await;
-    let account = stage.ledger.account().await.is_sound();
-    assert_eq!(account.inputs as u64, 2 * SOME);
+    let audit = site.publisher.audit().await.is_sound();
+    assert_eq!(audit.inputs as u64, 2 * SOME);
 }

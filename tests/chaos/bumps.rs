@@ -1,4 +1,5 @@
-//! Version bumps under load while workers die: every result is of a version that was active while its message was under way.
+//! Version bumps under load with killed workers: every result is of a version active while its message was in flight.
+//! e2e/version_bump has the bumps without kills.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,10 +10,10 @@ use futures_util::StreamExt as _;
 use inferbus_catalog::Catalog;
 use inferbus_testkit::breadth::long_size;
 use inferbus_testkit::random::Random;
-use inferbus_tests::contents::Kept;
-use inferbus_tests::crew::Crew;
-use inferbus_tests::sensor::SENSOR;
-use inferbus_tests::stage::{Stage, push};
+use inferbus_tests::sensor_bundle::SENSOR;
+use inferbus_tests::stored::Stored;
+use inferbus_tests::stream_site::{StreamSite, push};
+use inferbus_tests::workers::Workers;
 use inferbus_tests::{FIRST, WorkerOptions, say};
 use serde_json::Value;
 use tokio::time::{interval, timeout};
@@ -24,13 +25,13 @@ const BUMPS_PER_KILL: usize = 25;
 const LOAD: Duration = Duration::from_secs(30);
 const LONG_LOAD: Duration = Duration::from_secs(600);
 
-/// So many that none comes back while a worker may still be on its last turn.
+/// Enough versions to keep each one from returning during a worker's last turn.
 const VERSIONS: usize = 40;
 
 const ROUTE: [&str; 4] = ["--ack-wait", "1s", "--deliveries", "1000"];
 
-/// The time in which one worker may have answered with a version: from the put that asked for it until the worker said that the
-/// next one is in service. Nanoseconds since 1970.
+/// The time in which one worker may have answered with a version: from its put until the worker's log line of the
+/// next version. Nanoseconds since 1970.
 struct Turn {
     version: String,
     from: i128,
@@ -46,36 +47,36 @@ struct Bump {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bump_every_100_ms_while_workers_are_killed() {
     let mut random = Random::of_run("chaos_bumps", 0);
-    let stage = Stage::single(&ROUTE).await;
-    let digests = push_versions(&stage).await;
-    let models = stage.ledger.context().get_key_value("models").await.expect("the bucket");
+    let site = StreamSite::single(&ROUTE).await;
+    let digests = push_versions(&site).await;
+    let models = site.publisher.context().get_key_value("models").await.expect("the bucket");
     let watch = models.watch_with_history(SENSOR).await.expect("a watch");
-    let mut crew = Crew::start(&stage.url(), WORKERS, WorkerOptions::default());
-    let load = stage.ledger.load(PER_SECOND);
-    let bumps = bump(&models, &mut crew, &mut random).await;
+    let mut workers = Workers::start(&site.url(), WORKERS, WorkerOptions::default());
+    let load = site.publisher.load(PER_SECOND);
+    let bumps = bump(&models, &mut workers, &mut random).await;
     load.end().await;
-    stage.ledger.settle().await;
+    site.publisher.settle().await;
 
     let bumps = recorded(watch, bumps).await;
-    let turns = turns(&bumps, &crew.end());
-    let books = stage.ledger.books().await;
-    let account = books.account().is_sound();
-    let inputs: BTreeMap<u64, i128> = books.inputs.iter().map(|input| (input.sequence, input.time)).collect();
+    let turns = turns(&bumps, &workers.end());
+    let records = site.publisher.records().await;
+    let audit = records.audit().is_sound();
+    let inputs: BTreeMap<u64, i128> = records.inputs.iter().map(|input| (input.sequence, input.time)).collect();
     let strangers: Vec<_> =
-        books.results.iter().filter(|result| !was_active(result, &inputs, &turns, &digests)).collect();
+        records.results.iter().filter(|result| !was_active(result, &inputs, &turns, &digests)).collect();
     assert!(
         strangers.is_empty(),
         "{} results of versions that were not active: {:#?}",
         strangers.len(),
         strangers.first()
     );
-    say(&format!("chaos_bumps: {} bumps, {} turns of {WORKERS} workers: {account}", bumps.len(), turns.len()));
+    say(&format!("chaos_bumps: {} bumps, {} turns of {WORKERS} workers: {audit}", bumps.len(), turns.len()));
 }
 
-/// Pushes every version; gives their digests.
-async fn push_versions(stage: &Stage) -> BTreeMap<String, String> {
-    let catalog = Catalog::create(stage.client.clone()).await.expect("the catalog");
-    let mut digests = BTreeMap::from([(FIRST.to_owned(), stage.first.clone())]);
+/// Pushes every version; returns their digests.
+async fn push_versions(site: &StreamSite) -> BTreeMap<String, String> {
+    let catalog = Catalog::create(site.client.clone()).await.expect("the catalog");
+    let mut digests = BTreeMap::from([(FIRST.to_owned(), site.first.clone())]);
     for version in (0..VERSIONS).map(version) {
         let digest = push(&catalog, &version, false).await;
         digests.insert(version, digest);
@@ -87,8 +88,8 @@ fn version(at: usize) -> String {
     format!("2.0.{}", at % VERSIONS)
 }
 
-/// Puts a version every 100 ms, and kills a worker now and then; gives the number of puts.
-async fn bump(models: &Store, crew: &mut Crew, random: &mut Random) -> usize {
+/// Puts a version every 100 ms, and kills a worker now and then; returns the number of puts.
+async fn bump(models: &Store, workers: &mut Workers, random: &mut Random) -> usize {
     let bumps = (long_size(LOAD / 2, LOAD, LONG_LOAD).as_millis() / BETWEEN_BUMPS.as_millis()) as usize;
     let mut due = interval(BETWEEN_BUMPS);
     for at in 0..bumps {
@@ -96,8 +97,8 @@ async fn bump(models: &Store, crew: &mut Crew, random: &mut Random) -> usize {
         models.put(SENSOR, version(at).into()).await.expect("a revision");
         if at % BUMPS_PER_KILL == BUMPS_PER_KILL - 1 {
             let unlucky = random.below(WORKERS);
-            crew.kill(unlucky);
-            crew.revive(unlucky);
+            workers.kill(unlucky);
+            workers.revive(unlucky);
         }
     }
     bumps
@@ -117,7 +118,7 @@ async fn recorded(mut watch: Watch, bumps: usize) -> Vec<Bump> {
     recorded
 }
 
-/// What each worker said of itself, until it was killed.
+/// The turns in each worker's log, until its kill.
 fn turns(bumps: &[Bump], logs: &[Vec<Value>]) -> Vec<Turn> {
     let mut turns = Vec::new();
     for log in logs {
@@ -140,7 +141,12 @@ fn time(line: &Value) -> i128 {
 }
 
 /// Whether some worker may have been on the result's version while its message was stored and had no result.
-fn was_active(result: &Kept, inputs: &BTreeMap<u64, i128>, turns: &[Turn], digests: &BTreeMap<String, String>) -> bool {
+fn was_active(
+    result: &Stored,
+    inputs: &BTreeMap<u64, i128>,
+    turns: &[Turn],
+    digests: &BTreeMap<String, String>,
+) -> bool {
     let version = result.header("Inferbus-Version");
     let stored = result.number("Inferbus-Sequence").and_then(|sequence| inputs.get(&sequence)).copied();
     let fits = |turn: &Turn| {

@@ -1,14 +1,15 @@
-//! Workers that lose their server, or each other's sight of time: nothing is lost, and what comes late does not come twice.
+//! Workers without their server, or without a view of each other's progress: no message is lost, and late results are
+//! not doubled.
 
 use std::time::Duration;
 
 use async_nats::jetstream::stream;
 use inferbus::stream::names::DEAD_LETTERS;
 use inferbus_testkit::breadth::long_size;
-use inferbus_tests::crew::serves;
-use inferbus_tests::ledger::RESULTS;
 use inferbus_tests::proxy::Proxy;
-use inferbus_tests::stage::Stage;
+use inferbus_tests::publisher::RESULTS;
+use inferbus_tests::stream_site::StreamSite;
+use inferbus_tests::workers::serves;
 use inferbus_tests::{Worker, WorkerOptions, say, until_async};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
@@ -19,28 +20,28 @@ const ROUTE: [&str; 4] = ["--ack-wait", "2s", "--deliveries", "1000"];
 const CUT: Duration = Duration::from_secs(5);
 const PARTITION: Duration = Duration::from_secs(30);
 
-/// Long enough that the worker behind the proxy always has messages in hand.
+/// Long enough for the worker behind the proxy to always have messages in flight.
 const SLOW: Duration = Duration::from_millis(20);
 
-/// A worker that reaches its server only through a proxy.
+/// A worker with a proxy as its only way to the server.
 struct Behind {
-    stage: Stage,
+    site: StreamSite,
     proxy: Proxy,
     worker: Worker,
 }
 
 impl Behind {
     async fn start() -> Self {
-        Self::on(Stage::single(&ROUTE).await).await
+        Self::on(StreamSite::single(&ROUTE).await).await
     }
 
-    async fn on(mut stage: Stage) -> Self {
-        let proxy = Proxy::start(stage.cluster.node(0).ports.client).await;
+    async fn on(mut site: StreamSite) -> Self {
+        let proxy = Proxy::start(site.cluster.node(0).ports.client).await;
         let worker = worker(&proxy.url(), "behind");
-        Self { stage, proxy, worker }
+        Self { site, proxy, worker }
     }
 
-    /// Messages that the server has delivered to this worker, so that it finishes some.
+    /// Waits until the worker behind the proxy has finished more messages.
     async fn finishes_some(&self) {
         let before = self.done();
         until_async("the worker behind the proxy finishes messages", async || self.done() > before).await;
@@ -65,7 +66,7 @@ fn redelivered(worker: &Worker) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_only_connection_is_cut() {
     let behind = Behind::start().await;
-    let load = behind.stage.ledger.load(PER_SECOND);
+    let load = behind.site.publisher.load(PER_SECOND);
     for _ in 0..long_size(1, 2, 20) {
         behind.finishes_some().await;
         behind.proxy.cut();
@@ -74,17 +75,17 @@ async fn the_only_connection_is_cut() {
     }
     behind.finishes_some().await;
     load.end().await;
-    let account = behind.stage.ledger.account().await.is_sound();
-    say(&format!("chaos_network: cut for {CUT:?}: {account}"));
+    let audit = behind.site.publisher.audit().await.is_sound();
+    say(&format!("chaos_network: cut for {CUT:?}: {audit}"));
 }
 
-/// One worker is partitioned while another is not, which gets what the first one does not finish.
+/// One worker is partitioned, another is not; the other one gets the unfinished messages of the first.
 async fn partition(what: &str, stall: fn(&Proxy)) {
     let behind = Behind::start().await;
-    let other = worker(&behind.stage.url(), "other");
-    let load = behind.stage.ledger.load(PER_SECOND);
+    let other = worker(&behind.site.url(), "other");
+    let load = behind.site.publisher.load(PER_SECOND);
     let mut partitions = 0;
-    // A partition between two requests for messages finds nothing in the worker's hands, and is no test yet.
+    // A partition between two pulls finds no message in flight, and proves nothing yet.
     while partitions < long_size(1, 1, 10) || (redelivered(&other) == 0.0 && partitions < long_size(5, 5, 10)) {
         behind.proxy.delay(SLOW);
         behind.finishes_some().await;
@@ -95,9 +96,9 @@ async fn partition(what: &str, stall: fn(&Proxy)) {
         partitions += 1;
     }
     load.end().await;
-    let account = behind.stage.ledger.account().await.is_sound();
-    assert!(redelivered(&other) > 0.0, "the other worker takes over what the partitioned one held");
-    say(&format!("chaos_network: {what} for {PARTITION:?}: {account}"));
+    let audit = behind.site.publisher.audit().await.is_sound();
+    assert!(redelivered(&other) > 0.0, "the other worker takes over the messages of the partitioned one");
+    say(&format!("chaos_network: {what} for {PARTITION:?}: {audit}"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,8 +114,8 @@ async fn nothing_reaches_the_worker() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_frozen_past_its_ack_wait() {
     let behind = Behind::start().await;
-    let other = worker(&behind.stage.url(), "other");
-    let load = behind.stage.ledger.load(PER_SECOND);
+    let other = worker(&behind.site.url(), "other");
+    let load = behind.site.publisher.load(PER_SECOND);
     for _ in 0..long_size(3, 5, 100) {
         behind.proxy.delay(SLOW);
         behind.finishes_some().await;
@@ -125,36 +126,36 @@ async fn a_worker_is_frozen_past_its_ack_wait() {
         behind.finishes_some().await;
     }
     load.end().await;
-    let account = behind.stage.ledger.account().await.is_sound();
-    say(&format!("chaos_network: frozen past the ack wait: {account}"));
+    let audit = behind.site.publisher.audit().await.is_sound();
+    say(&format!("chaos_network: frozen past the ack wait: {audit}"));
 }
 
-/// For how long the server knows of a result that it has it, and longer.
+/// The duplicate window of the server, and a longer time.
 const REMEMBERED: Duration = Duration::from_secs(40);
 const FORGOTTEN: Duration = Duration::from_secs(50);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_is_frozen_until_the_server_has_forgotten_what_another_did() {
-    let stage = Stage::single(&ROUTE).await;
-    remembers_for(&stage, REMEMBERED).await;
-    let behind = Behind::on(stage).await;
-    let other = worker(&behind.stage.url(), "other");
+    let site = StreamSite::single(&ROUTE).await;
+    remembers_for(&site, REMEMBERED).await;
+    let behind = Behind::on(site).await;
+    let other = worker(&behind.site.url(), "other");
     behind.proxy.delay(SLOW);
-    let load = behind.stage.ledger.load(PER_SECOND);
+    let load = behind.site.publisher.load(PER_SECOND);
     behind.finishes_some().await;
     behind.worker.freeze();
     sleep(FORGOTTEN).await;
     behind.worker.thaw();
     behind.finishes_some().await;
     load.end().await;
-    let account = behind.stage.ledger.account().await.is_sound();
-    assert!(redelivered(&other) > 0.0, "the other worker takes over what the frozen one held");
-    say(&format!("chaos_network: frozen for {FORGOTTEN:?}: {account}"));
+    let audit = behind.site.publisher.audit().await.is_sound();
+    assert!(redelivered(&other) > 0.0, "the other worker takes over the messages of the frozen one");
+    say(&format!("chaos_network: frozen for {FORGOTTEN:?}: {audit}"));
 }
 
 /// Sets the duplicate window of results and dead letters.
-async fn remembers_for(stage: &Stage, window: Duration) {
-    let context = stage.ledger.context();
+async fn remembers_for(site: &StreamSite, window: Duration) {
+    let context = site.publisher.context();
     for name in [RESULTS, DEAD_LETTERS] {
         let stream = context.get_stream(name).await.expect("the stream");
         let config = stream::Config { duplicate_window: window, ..stream.cached_info().config.clone() };

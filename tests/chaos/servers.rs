@@ -1,12 +1,12 @@
-//! Servers that are killed and restarted under load: nothing is lost, nothing comes twice, and work goes on by itself.
+//! Servers killed and restarted under load: no message is lost or doubled, and work resumes without help.
 
 use std::time::{Duration, UNIX_EPOCH};
 
 use inferbus_testkit::breadth::long_size;
-use inferbus_tests::contents::Kept;
-use inferbus_tests::crew::Crew;
-use inferbus_tests::ledger::INPUT;
-use inferbus_tests::stage::Stage;
+use inferbus_tests::publisher::INPUT;
+use inferbus_tests::stored::Stored;
+use inferbus_tests::stream_site::StreamSite;
+use inferbus_tests::workers::Workers;
 use inferbus_tests::{WorkerOptions, say};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -23,15 +23,15 @@ const LONG_FAULTS: usize = 60;
 
 const ROUTE: [&str; 4] = ["--ack-wait", "2s", "--deliveries", "1000"];
 
-/// When a fault began, in nanoseconds since 1970, as the server stamps what it stores.
+/// The beginning of a fault in nanoseconds since 1970, like the server's timestamps.
 fn now() -> i128 {
     UNIX_EPOCH.elapsed().expect("a clock after 1970").as_nanos() as i128
 }
 
-/// Does something to the servers again and again under load, and settles the account.
-async fn under_load(what: &str, mut stage: Stage, faults: usize, mut fault: impl AsyncFnMut(&mut Stage)) {
-    let _crew = Crew::start(&stage.url(), WORKERS, WorkerOptions::default());
-    let load = stage.ledger.load(PER_SECOND);
+/// Repeats a fault of the servers under load, and audits the route.
+async fn under_load(what: &str, mut site: StreamSite, faults: usize, mut fault: impl AsyncFnMut(&mut StreamSite)) {
+    let _crew = Workers::start(&site.url(), WORKERS, WorkerOptions::default());
+    let load = site.publisher.load(PER_SECOND);
     let mut due = interval(long_size(BETWEEN, BETWEEN, LONG_BETWEEN));
     due.set_missed_tick_behavior(MissedTickBehavior::Delay);
     due.tick().await;
@@ -39,22 +39,23 @@ async fn under_load(what: &str, mut stage: Stage, faults: usize, mut fault: impl
     for _ in 0..faults {
         due.tick().await;
         begun.push(now());
-        fault(&mut stage).await;
+        fault(&mut site).await;
     }
     due.tick().await;
     begun.push(now());
     load.end().await;
-    stage.ledger.settle().await;
-    let books = stage.ledger.books().await;
-    let account = books.account().is_sound();
-    let (inputs, results) = (silences(&books.inputs, &begun), silences(&books.results, &begun));
+    site.publisher.settle().await;
+    let records = site.publisher.records().await;
+    let audit = records.audit().is_sound();
+    let (inputs, results) = (silences(&records.inputs, &begun), silences(&records.results, &begun));
     say(&format!(
-        "chaos_servers: {what}: longest time without a result after each: {results:.1?}, without a stored message: {inputs:.1?}; {account}"
+        "chaos_servers: {what}: longest time without a result after each: {results:.1?}, \
+         without a stored message: {inputs:.1?}; {audit}"
     ));
 }
 
-/// After each moment but the last, the longest time in which nothing was stored that began before the next one.
-fn silences(stored: &[Kept], moments: &[i128]) -> Vec<Duration> {
+/// After each moment but the last: the longest gap between stored messages, if it began before the next moment.
+fn silences(stored: &[Stored], moments: &[i128]) -> Vec<Duration> {
     let longest = |after: i128, before: i128| {
         let pairs = stored.windows(2).map(|pair| (pair[0].time, pair[1].time));
         let gaps = pairs.filter(|(from, to)| *to > after && *from < before).map(|(from, to)| to - from.max(after));
@@ -65,32 +66,32 @@ fn silences(stored: &[Kept], moments: &[i128]) -> Vec<Duration> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_only_server_is_killed_and_starts_again() {
-    let stage = Stage::single(&ROUTE).await;
-    under_load("server killed", stage, long_size(2, FAULTS, LONG_FAULTS), async |stage| {
-        stage.cluster.kill(0);
-        stage.cluster.start(0).await;
+    let site = StreamSite::single(&ROUTE).await;
+    under_load("server killed", site, long_size(2, FAULTS, LONG_FAULTS), async |site| {
+        site.cluster.kill(0);
+        site.cluster.start(0).await;
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_leader_of_three_is_killed() {
-    let stage = Stage::three(&ROUTE).await;
-    under_load("leader killed", stage, long_size(2, FAULTS, LONG_FAULTS), async |stage| {
-        let leader = stage.cluster.leader(&stage.client, INPUT).await;
-        let before = stage.ledger.result_count().await;
-        stage.cluster.kill(leader);
-        stage.ledger.results_beyond(before).await;
-        stage.cluster.start(leader).await;
+    let site = StreamSite::three(&ROUTE).await;
+    under_load("leader killed", site, long_size(2, FAULTS, LONG_FAULTS), async |site| {
+        let leader = site.cluster.leader(&site.client, INPUT).await;
+        let before = site.publisher.result_count().await;
+        site.cluster.kill(leader);
+        site.publisher.results_beyond(before).await;
+        site.cluster.start(leader).await;
     })
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_are_restarted_one_after_the_other() {
-    let stage = Stage::three(&ROUTE).await;
-    under_load("rolling restart", stage, long_size(1, 1, LONG_FAULTS / 3), async |stage| {
-        stage.cluster.rolling_restart().await;
+    let site = StreamSite::three(&ROUTE).await;
+    under_load("rolling restart", site, long_size(1, 1, LONG_FAULTS / 3), async |site| {
+        site.cluster.rolling_restart().await;
     })
     .await;
 }

@@ -1,5 +1,5 @@
-//! The backend tests of the package `onnx`, each as a model in the catalog and a request over NATS: a worker passes the tests
-//! passed by ONNX Runtime itself.
+//! The backend tests of the package `onnx`, each as a model in the catalog and a request over NATS: a worker passes the
+//! tests passed by ONNX Runtime itself.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -157,7 +157,7 @@ async fn a_worker_passes_the_cases_of_onnx_runtime() {
     assert_eq!(block_in_place(|| worker.stop()), Some(0));
 }
 
-/// Needs a build with tract, which takes ten minutes: `make test-tract`.
+/// Needs a build with tract, ten minutes long: `make test-tract`.
 #[cfg(feature = "tract")]
 #[tokio::test(flavor = "multi_thread")]
 async fn tract_passes_most_of_the_common_operators() {

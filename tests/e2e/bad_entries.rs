@@ -1,4 +1,5 @@
-//! A bad entry never hurts: the old bundle keeps serving, every worker says why, and a good version heals it.
+//! A bad entry does no harm: the old bundle keeps serving, every worker reports the reason, and a good version
+//! repairs it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -12,13 +13,13 @@ use tokio::task::{JoinHandle, block_in_place};
 
 const FAILED: &str = "the active version cannot be served";
 
-/// What an operator does wrong, and what every worker must say of it.
+/// An operator's mistake, and the report expected of every worker.
 enum Mistake {
     /// Puts this text as the entry of a new version and activates it.
     Entry(String),
-    /// Puts this text where the active version belongs.
+    /// Puts this text in place of the active version.
     Pointer(String),
-    /// Stores bytes as an artifact by hand, names them in the good entry's part, and activates that.
+    /// Stores bytes as an artifact by hand, names them in the good entry's part, and activates the entry.
     Artifact { part: &'static str, bytes: Vec<u8>, named: Digest },
 }
 
@@ -52,7 +53,7 @@ fn cases(good: &Value) -> Vec<Case> {
         case("other digest", pointer(&json!({ "version": SECOND, "digest": other }).to_string()), "was activated"),
         case(
             "missing artifact",
-            entry(|entry| entry["model"]["digest"] = json!(Digest::of(b"nobody has it"))),
+            entry(|entry| entry["model"]["digest"] = json!(Digest::of(b"missing"))),
             "is not stored",
         ),
         case("wrong size", entry(|entry| entry["model"]["size"] = json!(12)), "should have 12 bytes"),
@@ -141,7 +142,7 @@ async fn store(site: &Site, name: &str, mut bytes: &[u8]) {
     artifacts.put(name, &mut bytes).await.expect("the object is put");
 }
 
-/// Activates a good version as an operator does and waits until every worker serves it and says that all is well.
+/// Activates a good version, and waits until every worker serves it and reports no error.
 async fn heal(site: &Site, workers: &[Worker], version: &str) {
     let marks: Vec<usize> = workers.iter().map(Worker::log_len).collect();
     site.inferbus(&["activate", "digits", version]).ok();
@@ -167,7 +168,7 @@ fn failures(worker: &Worker) -> f64 {
     worker.metric("inferbus_load_failures_total{model=\"digits\"}")
 }
 
-/// What every worker says of the model, by `inferbus status`.
+/// Every worker's report on the model, from `inferbus status`.
 fn status(site: &Site, workers: usize) -> Vec<Value> {
     let mut status = site.inferbus(&["status", "--output", "json"]).json();
     let listed = status.as_array_mut().expect("a list of workers");
@@ -178,7 +179,7 @@ fn status(site: &Site, workers: usize) -> Vec<Value> {
     listed.iter_mut().map(|worker| model(worker).expect("the model is listed")).collect()
 }
 
-/// One request after another, each of which must succeed.
+/// One request after another; each must succeed.
 struct Load {
     asker: JoinHandle<()>,
     client: async_nats::Client,
@@ -203,7 +204,7 @@ impl Load {
         Self { asker, client, stop, answered, payload }
     }
 
-    /// A request that is sent now is answered by this version, and the others go on.
+    /// This version answers a new request, and the other requests continue.
     async fn answers_with(&self, version: &str) {
         let before = self.answered.load(Ordering::Relaxed);
         let answer = ask(&self.client, "infer.digits", self.payload.clone()).await;
@@ -235,9 +236,9 @@ async fn a_bucket_that_is_deleted_and_made_again_is_followed_again() {
     jetstream::new(site.client.clone()).delete_key_value("models").await.expect("the bucket is deleted");
     load.answers_with(FIRST).await;
     let tells = |worker: &Worker| worker.get("/status").1.contains("\"catalog\":\"");
-    block_in_place(|| until("every worker says that it cannot follow the catalog", || workers.iter().all(tells)));
+    block_in_place(|| until("every worker reports the lost catalog", || workers.iter().all(tells)));
 
-    // The buckets and the entries are there again, but nothing is active.
+    // The buckets and the entries exist again, but no version is active.
     let folder = |version| inferbus_tests::digits(version).into_os_string().into_string().expect("UTF-8");
     site.inferbus(&["push", &folder(FIRST)]).ok();
     site.inferbus(&["push", &folder(SECOND)]).ok();
@@ -261,7 +262,7 @@ async fn a_bucket_that_is_deleted_and_made_again_is_followed_again() {
 
 const PUTS: usize = 1000;
 
-/// Far below the number of puts: each load takes in all that came before it.
+/// Far below the number of puts: each load covers all earlier puts.
 const LOADS: f64 = 250.0;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -298,7 +299,7 @@ async fn of_a_thousand_puts_the_last_wins_and_few_are_loaded() {
 
 const ROUNDS: usize = 10;
 
-/// The exit code of whoever was overtaken.
+/// The exit code after losing a race.
 const OVERTAKEN: i32 = 5;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -325,7 +326,7 @@ async fn of_two_operators_at_once_none_is_overwritten_unseen() {
                 .iter()
                 .all(|status| status["version"] == active && status["state"] == "serving")
         };
-        block_in_place(|| until("every worker serves what is active", served));
+        block_in_place(|| until("every worker serves the active version", served));
     }
     load.finish().await;
 }

@@ -1,4 +1,4 @@
-//! Misuse: every way to get it wrong is answered with its code and a sentence, counted, and hurts nobody else.
+//! Misuse: each kind gets its code and a sentence, is counted, and does not affect others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ const ROUNDS: u64 = 3;
 /// The headroom of these tests' hostile plugins.
 const LIMITS: &str = "[limits]\ntime = \"50ms\"\nmemory = \"1MiB\"\noutput = \"1KiB\"\nemits = 4";
 
-/// What a plugin does wrong, and what the caller reads of it.
+/// A fault of a plugin, and the caller's answer.
 struct Misdeed {
     name: &'static str,
     body: String,
@@ -28,16 +28,17 @@ struct Misdeed {
     says: &'static str,
 }
 
-/// The text that lies at `MORE`, for whatever a body wants to say.
+/// The text at `MORE`, for any use by a body.
 const TEXT: &[u8] = b"the picture is upside down";
 
-/// Everything that a plugin can do wrong in either stage. The bodies run before anything useful, and have `TEXT` at `MORE`.
+/// Every fault of a plugin in either stage. The bodies run first, with `TEXT` at `MORE`.
 fn misdeeds() -> Vec<Misdeed> {
     let misdeed = |name, body: &str, code, outcome, says| Misdeed { name, body: body.into(), code, outcome, says };
     let returns = |value: i64| format!("(return (i64.const {value}))");
     let emits = |topic_len: usize, len: u32| {
         format!(
-            "(loop (drop (call $emit (i32.const {MORE}) (i32.const {topic_len}) (i32.const 0) (i32.const {len}))) (br 0))"
+            "(loop (drop (call $emit (i32.const {MORE}) (i32.const {topic_len}) \
+             (i32.const 0) (i32.const {len}))) (br 0))"
         )
     };
     let text = TEXT.len() as u32;
@@ -68,7 +69,7 @@ fn misdeeds() -> Vec<Misdeed> {
     ]
 }
 
-/// What one request is, and what must come back.
+/// One request, and its expected answer.
 struct Case {
     model: String,
     payload: Bytes,
@@ -128,7 +129,7 @@ impl Case {
         assert!(answer.payload.is_empty(), "{model}: an error has no payload");
     }
 
-    /// The series that counts it.
+    /// The series of its counter.
     fn series(&self) -> String {
         match self.stage {
             Some(_) => format!(
@@ -142,7 +143,7 @@ impl Case {
 
 const SENSOR: &[u8] = b"sixteen bytes :)";
 
-/// A bundle that gives the sensor's bytes back.
+/// A bundle with the sensor's bytes as its result.
 fn sensor(model: &str) -> BundleFolder {
     BundleFolder::new(model, FIRST).plugin("pre", &sensor_pre("", b"", ""), "").plugin(
         "post",
@@ -173,14 +174,14 @@ async fn misbehaving_plugins(site: &Site) -> Vec<Case> {
     cases
 }
 
-/// `TEXT` at `MORE`, for a plugin whose data begins at `DATA`.
+/// `TEXT` at `MORE`, for a plugin with its data at `DATA`.
 fn text_at_more() -> Vec<u8> {
     let mut data = vec![0; (MORE - DATA) as usize];
     data.extend(TEXT);
     data
 }
 
-/// Pushes bundles whose `pre` hands the model what it cannot take.
+/// Pushes bundles with a wrong output of `pre`.
 async fn misfitting_plugins(site: &Site) -> Vec<Case> {
     let floats =
         |name, shape: &[u64]| frame(name, DataType::F32, shape, &vec![0; 4 * shape.iter().product::<u64>() as usize]);
@@ -215,7 +216,7 @@ async fn misfitting_plugins(site: &Site) -> Vec<Case> {
     cases
 }
 
-/// Pushes bundles without plugins, whose callers send tensors themselves.
+/// Pushes bundles without plugins; their callers send tensors.
 async fn bare_models(site: &Site) -> Vec<Case> {
     site.activate(&BundleFolder::new("bare", FIRST)).await;
     site.activate(&BundleFolder::new("gather", FIRST).network(include_bytes!("../models/gather.onnx"))).await;
@@ -256,7 +257,7 @@ async fn bare_models(site: &Site) -> Vec<Case> {
     ]
 }
 
-/// Models that are not there, or not in a state to answer.
+/// Missing models, and models without a loaded version.
 async fn absent_models(site: &Site) -> Vec<Case> {
     site.activate(&BundleFolder::new("broken", FIRST).network(b"this is no ONNX file")).await;
     vec![
@@ -266,7 +267,7 @@ async fn absent_models(site: &Site) -> Vec<Case> {
     ]
 }
 
-/// A model that is served well all the while.
+/// A model served without a fault all the while.
 struct Neighbour {
     stop: Arc<AtomicBool>,
     served: tokio::task::JoinHandle<u64>,
@@ -335,14 +336,15 @@ async fn every_misuse_is_answered_and_counted_and_the_neighbour_never_notices() 
     assert!(!worker.log_text().contains("defect of the worker"), "{}", worker.log_text());
 }
 
-/// Sixteen bytes that only `init` writes.
+/// Sixteen bytes written only by `init`.
 const LEFT_BY_INIT: &[u8] = b"left by the init";
 
-/// Where the hoarders keep something from one message to the next, if they can.
+/// The place of the hoarders' attempt to keep bytes from one message to the next.
 const KEPT: u32 = 4096;
 
-/// A plugin that puts what it finds at `KEPT` before its message, and leaves its message there and in its own data for the
-/// next. `secret` is where the message's sixteen bytes lie; one that begins with `traps_on` makes it trap afterwards.
+/// A plugin that returns the bytes found at `KEPT` before its message. It leaves its message there and in its own
+/// data for the next. `secret` is the address of the message's sixteen bytes; a message beginning with `traps_on`
+/// traps afterwards.
 fn hoarder(
     own: &[u8],
     found_to: u32,
@@ -374,7 +376,7 @@ fn hoarder(
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_of_one_message_is_seen_by_another() {
     let site = Site::start().await;
-    // What `pre` found and the message go through the model as two rows of four floats.
+    // The bytes found by `pre` and the message pass the model as two rows of four floats.
     let rows = frame("x", DataType::F32, &[2, 4], &[0; 32]);
     let (first_row, second_row) = (DATA + TENSOR_DATA, DATA + TENSOR_DATA + 16);
     let whole_frame = output(DATA, rows.len() as u32);
@@ -392,7 +394,7 @@ async fn nothing_of_one_message_is_seen_by_another() {
     for (secret, answer) in secrets.iter().zip(answers) {
         match (secret[0], answer.stage.as_str()) {
             (b'T', "pre") | (b'U', "post") => assert_eq!(answer.code, Some(500), "{}", answer.error),
-            // Both plugins found what `init` left, and nothing of another message.
+            // Both plugins found the bytes of `init`, and none of another message.
             _ => assert_eq!(answer.payload, [LEFT_BY_INIT, LEFT_BY_INIT, secret].concat(), "{}", answer.error),
         }
     }
@@ -411,7 +413,7 @@ async fn one_message_more_than_a_worker_takes_is_answered_at_once() {
         let client = site.client.clone();
         async move { ask(&client, "infer.slow", SENSOR.into()).await }
     });
-    block_in_place(|| until("the first message is in hand", || worker.metric("inferbus_in_flight") == 1.0));
+    block_in_place(|| until("the first message is in flight", || worker.metric("inferbus_in_flight") == 1.0));
     let case = Case::refused("slow", 429, "busy", &["slow: ", "1 messages", "send again later"]);
     case.check(&case.ask(&site.client).await);
     assert_eq!(slow.await.expect("an answer").code, Some(504), "the first is not disturbed");

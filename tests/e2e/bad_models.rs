@@ -1,5 +1,5 @@
-//! Hundreds of bad models in one worker's catalog: each is refused with a sentence or does no harm, and a neighbour is served
-//! right all the while. And a model that runs for too long is stopped.
+//! Bad models in one worker's catalog: each is rejected with a sentence or is harmless, and a neighbour is served all
+//! the while. A run past its time is stopped.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ fn worker(site: &Site, arguments: &[&str]) -> Worker {
     block_in_place(|| Worker::start_with(site.url(), WorkerOptions { arguments, ..WorkerOptions::default() }))
 }
 
-/// What `status` says of each model.
+/// The models in the worker's `status`.
 fn models(worker: &Worker) -> Vec<Value> {
     let status: Value = serde_json::from_str(&worker.get("/status").1).expect("JSON");
     status["models"].as_array().expect("models").clone()
@@ -56,7 +56,7 @@ async fn artifacts(site: &Site) -> ObjectStore {
     jetstream::new(site.client.clone()).get_object_store("artifacts").await.expect("the Object Store")
 }
 
-/// Asks the neighbour again and again, and holds every answer against what was asked.
+/// Sends the neighbour request after request, and compares every answer.
 struct Neighbour {
     asker: JoinHandle<()>,
     stop: Arc<AtomicBool>,
@@ -69,7 +69,7 @@ impl Neighbour {
         let asker = tokio::spawn({
             let (client, stop, answered) = (site.client.clone(), stop.clone(), answered.clone());
             async move {
-                // A neighbour that takes all of a processor would only make the test slow.
+                // A neighbour with a whole processor would only slow the test.
                 let mut pace = tokio::time::interval(BETWEEN);
                 while !stop.load(Ordering::Relaxed) {
                     pace.tick().await;
@@ -119,7 +119,7 @@ async fn no_bad_model_hurts_the_worker_or_its_neighbour() {
             None => serving.push(model["model"].as_str().expect("a name").to_owned()),
         }
     }
-    // What serves is asked once: an answer comes, whatever it is.
+    // Each serving model gets one request: an answer comes, of any content.
     for name in &serving {
         let data = 0_f32.to_le_bytes();
         ask(&site.client, &format!("infer.{name}"), frame("x", DataType::F32, &[1, 1], &data).into()).await;
@@ -139,13 +139,13 @@ async fn no_bad_model_hurts_the_worker_or_its_neighbour() {
     assert_eq!(worker.metric("inferbus_stuck_lanes"), 0.0);
 }
 
-/// Waits until the worker has said of each bad model that it serves, or why not.
+/// Waits until the worker has logged service or an error for each bad model.
 fn all_met(worker: &Worker, count: usize) -> Vec<Value> {
     let is_bad = |line: &Value| line["model"].as_str().is_some_and(|name| name.starts_with("bad-"));
     let is_met = |line: &Value| is_bad(line) && (line["message"] == "in service" || line["level"] == "ERROR");
     let (mut met, mut mark) = (HashSet::new(), 0);
     while met.len() < count {
-        let (line, next) = worker.wait_until_after(mark, "what becomes of one more bad model", is_met);
+        let (line, next) = worker.wait_until_after(mark, "the outcome of one more bad model", is_met);
         met.insert(line["model"].to_string());
         mark = next;
     }

@@ -1,4 +1,4 @@
-//! Messages that share a run of the model, over NATS: each keeps its own result, error and time.
+//! Messages sharing a run of the model, over NATS: each keeps its own result, error and time.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Every sub-command as a user runs it: what it prints, what it changes, and its exit code.
+//! Every sub-command from a user's side: its output, its effect, and its exit code.
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -21,7 +21,7 @@ const USAGE: Option<i32> = Some(2);
 const UNREACHABLE: Option<i32> = Some(3);
 const NOT_FOUND: Option<i32> = Some(4);
 
-/// An address where nobody listens.
+/// An address without a listener.
 const NOBODY: &str = "nats://127.0.0.1:1";
 
 fn folder(version: &str) -> String {
@@ -32,7 +32,7 @@ fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
-/// Runs `inferbus` with nothing in its environment that says where NATS is.
+/// Runs `inferbus` without an address of NATS in its environment.
 fn alone<S: AsRef<OsStr>>(arguments: &[S]) -> Ran {
     run(Command::new(program())
         .args(arguments)
@@ -109,7 +109,7 @@ async fn activate_rollback_ls_and_show_agree() {
     assert!(site.inferbus(&["show", "digits", SECOND]).ok().contains("digits 1.1.0 (not active)"));
 }
 
-/// Runs `show` where there is no ONNX Runtime, which it does not need.
+/// Runs `show` without ONNX Runtime.
 fn show(site: &Site, more: &[&str]) -> Ran {
     let mut command = Command::new(program());
     run(command.args(["show", "sensor"]).args(more).env("NATS_URL", site.url()).env("ORT_DYLIB_PATH", "/nowhere"))
@@ -132,7 +132,7 @@ async fn show_says_how_each_plugin_is_brought_back_between_messages_and_why() {
     assert!(refused.contains("rewind"), "a lower ceiling is the default: {refused}");
 
     let mut entry = shown["entry"].clone();
-    entry["pre"]["digest"] = Digest::of(b"nobody has it").to_string().into();
+    entry["pre"]["digest"] = Digest::of(b"missing").to_string().into();
     entry["post"] = entry["model"].clone();
     site.put("models", &format!("sensor.{SECOND}"), &entry.to_string()).await;
     let shown = show(&site, &[SECOND, "--output", "json"]).json();
@@ -227,7 +227,7 @@ fn check_says_what_a_good_bundle_is_made_of() {
     fails(&alone(&["check", &folder(SECOND), "--sample", sample]), REFUSED, "fails in pre");
 }
 
-/// What pre gives has three columns, and the model takes four.
+/// The output of `pre` has three columns, and the model takes four.
 fn misfit() -> BundleFolder {
     let columns = frame("x", DataType::F32, &[1, 3], &[0; 12]);
     let pre = plugin("", &columns, &format!("(i64.const {})", output(DATA, columns.len() as u32)));
@@ -263,7 +263,8 @@ fn a_batch_that_the_model_cannot_keep_is_found_at_check_and_at_push() {
 #[test]
 fn check_names_every_problem_of_a_manifest_with_its_path() {
     let bundle = BundleFolder::new("digits", FIRST);
-    let manifest = "model = \"Digits!\"\nversion = \"one\"\ncolour = \"red\"\n[pre]\nwasm = \"../pre.wasm\"\ngrants = [\"fly\"]\n[limits]\ntime = \"soon\"\nemits = 5000\n";
+    let manifest = "model = \"Digits!\"\nversion = \"one\"\ncolour = \"red\"\n\
+         [pre]\nwasm = \"../pre.wasm\"\ngrants = [\"fly\"]\n[limits]\ntime = \"soon\"\nemits = 5000\n";
     let folder = bundle.path();
     std::fs::write(folder.join("bundle.toml"), manifest).expect("the manifest");
     let ran = alone(&["check", text(folder)]);
@@ -413,7 +414,7 @@ impl Dev {
         let url = said.trim().rsplit("NATS_URL=").next().expect("an address").to_owned();
         let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
         log.find(|line| line.contains("worker takes messages")).expect("the worker takes messages");
-        // Both stay open to the end, so that it can go on talking.
+        // Both stay open, so that the command can write until its end.
         std::thread::spawn(move || log.for_each(drop));
         std::thread::spawn(move || stdout.lines().for_each(drop));
         Self { child, url }

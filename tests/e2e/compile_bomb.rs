@@ -1,5 +1,5 @@
-//! A module that costs the compiler more than a worker gives it: refused at push and at load, while a neighbour is served. And the
-//! cache of compiled code, as a worker that is started again uses it.
+//! A module beyond the bounds of the compiler: rejected at push and at load, while a neighbour is served. And the
+//! cache of compiled code across restarts.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use tokio::task::block_in_place;
 
 const SENTENCE: &str = "to compile: make the module smaller or split its functions";
 
-/// 72 KB, for which the compiler soon wants more than its 2 GiB.
+/// 72 KB; its compilation soon exceeds 2 GiB.
 fn bomb() -> Vec<u8> {
     bombs::module([bombs::joins(4000, 40_000)])
 }
@@ -101,7 +101,7 @@ async fn a_worker_that_is_started_again_compiles_nothing_that_nobody_touched() {
     let answer = ask(&site.client, "infer.digits", heldout().payloads.swap_remove(0)).await;
     assert_eq!(answer.code, None, "{}", answer.error);
     assert_eq!(block_in_place(|| worker.stop()), Some(0));
-    // Others could write there now: it is not used, and the worker says so.
+    // Others could write there now: the worker logs this and does not use the folder.
     std::process::Command::new("chmod").arg("777").arg(&cache).status().expect("chmod runs");
     let worker = block_in_place(|| run(["compiled"; 2]));
     block_in_place(|| worker.wait_for("others can write the folder"));

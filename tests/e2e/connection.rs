@@ -1,4 +1,4 @@
-//! Ways to reach a server that the `nats` command has too: users, tokens, NKeys, credentials, TLS, contexts.
+//! The same ways to a server as in the `nats` command: users, tokens, NKeys, credentials, TLS, contexts.
 
 use std::process::Command;
 
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 const UNREACHABLE: Option<i32> = Some(3);
 
-/// A server with a configuration of its own, and files beside it.
+/// A server with a configuration, and files beside it.
 struct Guarded {
     folder: TempDir,
     server: DevServer,
@@ -32,7 +32,7 @@ impl Guarded {
         path.into_os_string().into_string().expect("UTF-8")
     }
 
-    /// Pushes a bundle and lists it: both need a connection that may do everything.
+    /// Pushes a bundle and lists it: both need full permissions.
     fn works(&self, with: &[&str]) {
         let bundle = BundleFolder::new("identity", "1.0.0");
         let folder = bundle.path().to_str().expect("UTF-8").to_owned();
@@ -53,7 +53,7 @@ impl Guarded {
     }
 }
 
-/// The command with nothing of the user's own: no address, no identity, no contexts.
+/// The command without the user's address, identity and contexts.
 fn bare() -> Command {
     let mut command = Command::new(program());
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("NATS_")) {
@@ -102,7 +102,8 @@ async fn credentials_are_a_token_and_a_seed() {
     let unbound = json!({ "type": "user", "subs": -1, "data": -1, "payload": -1 });
     let user_token = token(&account, &user, unbound);
     let guarded = Guarded::start(&format!(
-        "operator: {operator_token}\nsystem_account: {system}\nresolver: MEMORY\nresolver_preload: {{ {system}: {system_token}, {account}: {account_token} }}\n",
+        "operator: {operator_token}\nsystem_account: {system}\nresolver: MEMORY\n\
+         resolver_preload: {{ {system}: {system_token}, {account}: {account_token} }}\n",
         system = system.public_key(),
         account = account.public_key(),
     ))

@@ -1,4 +1,4 @@
-//! Workers that die in native code: the next process knows which message or which version did it, and serves the rest.
+//! Workers crashing in native code: the next process identifies the message or the version, and serves the rest.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ fn bundle(model: &str, version: &str) -> BundleFolder {
     )
 }
 
-/// A worker that dies whenever a message that begins so is through the model.
+/// A worker with a crash after the model, for each message beginning with `begins`.
 fn fragile(site: &Site, state: &Path, begins: &str) -> Worker {
     let environment = [
         ("INFERBUS_FAILPOINT".to_owned(), format!("model_done:payload={begins}")),
@@ -63,7 +63,7 @@ async fn results(site: &Site, model: &str) -> u64 {
     stream.cached_info().state.messages
 }
 
-/// Starts a worker again whenever it dies, until `settled`. Gives the last one, and how many died.
+/// Restarts a crashing worker until `settled`. Returns the last worker, and the number of crashes.
 async fn survivors(site: &Site, state: &Path, begins: &str, settled: impl AsyncFn(&Site) -> bool) -> (Worker, usize) {
     const TRIES: usize = 8;
     for deaths in 0..TRIES {
@@ -129,12 +129,13 @@ async fn one_killer_among_forty(bundle: &BundleFolder) {
 async fn a_version_that_kills_its_worker_is_set_aside_and_the_rest_is_served() {
     let (site, state) = (Site::start().await, tempfile::tempdir().expect("a folder"));
     site.activate(&bundle("deadly", FIRST)).await;
-    // With a limit of its own it has a digest of its own.
+    // Another limit gives another digest.
     site.activate(&bundle("sensor", FIRST).table("[limits]\ntime = \"1s\"")).await;
     route(&site, "deadly").await;
     // Every one of them kills.
     publish(&site, "deadly", [0xee; 10]).await;
-    // A request that dies with its worker has no answer. The wrong length never comes to the model, so it clears nobody.
+    // A request in a crashing worker gets no answer. A wrong length never reaches the model, so it exonerates no
+    // message.
     let answer = async |site: &Site, model: &str, len| {
         let request = Request::new().payload(vec![1; len].into()).timeout(Some(Duration::from_secs(1)));
         let reply = site.client.send_request(format!("infer.{model}"), request).await.ok()?;

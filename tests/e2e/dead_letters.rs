@@ -1,4 +1,4 @@
-//! Dead letters as an operator meets them: listed, shown, tried again with a version that can do it, dropped.
+//! Dead letters from an operator's side: listed, shown, replayed with a better version, dropped.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,8 @@ use async_nats::jetstream::stream;
 use inferbus::dev_server::Settings;
 use inferbus_catalog::PushOptions;
 use inferbus_tests::plugin::{EMIT, MORE, sensor_post, sensor_pre};
-use inferbus_tests::{BundleFolder, FIRST, Ran, SECOND, Site, Stored, Worker, program, run, until};
+use inferbus_tests::stored::Stored;
+use inferbus_tests::{BundleFolder, FIRST, Ran, SECOND, Site, Worker, program, run, until};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
@@ -19,8 +20,8 @@ const NOT_FOUND: Option<i32> = Some(4);
 const DEAD: &str = "INFERBUS_DLQ";
 const RESULTS: &str = "INFERBUS_RESULTS_cams";
 
-/// Both versions refuse what has not 16 bytes. The first one traps where the payload begins with `a` or `b`; the second one
-/// has no result for `b`, and emits for all others.
+/// Both versions refuse payloads of other than 16 bytes. The first one traps at a first byte `a` or `b`. The second
+/// one filters `b`, and emits for all others.
 fn sensor(version: &str) -> BundleFolder {
     let begins = |letter: u8, then: &str| {
         format!("(if (i32.eq (i32.load8_u (local.get $ptr)) (i32.const {letter})) (then {then}))")
@@ -41,7 +42,7 @@ const NOTHING: &[u8] = b"b: sixteen bytes";
 const SHORT: &[u8] = b"too short";
 const GOOD: &[u8] = b"z: sixteen bytes";
 
-/// A route whose worker has left three dead letters and one result, and is gone. The second version is not active yet.
+/// A route after its worker: three dead letters and one result. The second version is not active yet.
 struct Aftermath {
     site: Site,
 }
@@ -98,7 +99,7 @@ fn fails(ran: &Ran, code: Option<i32>, words: &str) {
     assert!(ran.stderr.contains(words) || ran.stdout.contains(words), "`{words}` is missing: {ran:?}");
 }
 
-/// What a message's results must be, emitted event first.
+/// The expected results of a message, emitted event first.
 #[track_caller]
 fn is_of(results: &[&Stored], sequence: u64, payload: &[u8]) {
     let [emit, result] = results else { panic!("not one event and one result: {results:?}") };
@@ -197,7 +198,7 @@ async fn a_replay_publishes_what_a_worker_would_have_and_then_deletes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_that_is_killed_before_it_deletes_stores_nothing_twice() {
     let after = Aftermath::of(&[TRAPPED], Settings::default()).await;
-    // The server's own memory of ids must not be what this rests on.
+    // The server's own memory of ids must not be the reason.
     let jetstream = after.site.jetstream();
     let config = jetstream.get_stream(RESULTS).await.expect("the results").cached_info().config.clone();
     let window = std::time::Duration::from_millis(100);
@@ -211,7 +212,7 @@ async fn a_replay_that_is_killed_before_it_deletes_stores_nothing_twice() {
     is_of(&results.iter().collect::<Vec<_>>(), 1, TRAPPED);
     assert_eq!(after.listed(&[]).len(), 1, "the letter is still there");
 
-    // What was stored before the probe is forgotten when the probe is.
+    // With the probe, the server forgets everything stored before it.
     let mut headers = HeaderMap::new();
     headers.insert("Nats-Msg-Id", "probe");
     block_in_place(|| {
@@ -256,7 +257,7 @@ async fn a_payload_that_was_left_in_its_stream_is_read_there() {
         "its payload was left in SENSORS/1, and is no longer there",
     );
     fails(&after.dlq(&["show", &id, "--payload"]), REFUSED, "is no longer there");
-    // Another message that has the same number now must not pass for it.
+    // Another message with the same number must not pass for it.
     after.site.jetstream().delete_stream("SENSORS").await.expect("deleted");
     after.site.keep("SENSORS", &["sensors.cam.*"]).await;
     after.site.store("sensors.cam.1", HeaderMap::new(), GOOD).await;

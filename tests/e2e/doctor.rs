@@ -1,4 +1,4 @@
-//! `inferbus doctor` on deployments that are well, and on what can be wrong with them.
+//! `inferbus doctor` on sound deployments, and on deployments with one fault each.
 
 use async_nats::jetstream::{self, stream};
 use futures_util::StreamExt as _;
@@ -19,7 +19,7 @@ const ROUTE: [&str; 8] = [
     "--ack-wait=1s",
 ];
 
-/// Everything that is not `ok`, as `check level what`.
+/// Every finding other than `ok`, as `check level what`.
 fn found(ran: Ran, code: i32) -> Vec<String> {
     assert_eq!(ran.code, Some(code), "{}{}", ran.stdout, ran.stderr);
     let findings: Vec<Value> = serde_json::from_str(&ran.stdout).expect("JSON");
@@ -32,7 +32,7 @@ fn found(ran: Ran, code: i32) -> Vec<String> {
     found
 }
 
-/// A server with a disk that is written at once, or not.
+/// A server with or without synchronous writes to disk.
 async fn site(sync: &str) -> Site {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let config = folder.path().join("server.conf");
@@ -132,15 +132,18 @@ async fn workers_of_two_versions_and_slow_models_are_found() {
         let client = site.client.clone();
         async move {
             while let Some(question) = questions.next().await {
-                let stats = r#"{"type":"io.nats.micro.v1.stats_response","name":"inferbus","id":"x","version":"0.0.9","started":"2026-01-01T00:00:00Z",
-                    "endpoints":[{"name":"infer","subject":"infer.*","queue_group":"inferbus","num_requests":0,"num_errors":0,"processing_time":0,"average_processing_time":0,"last_error":"",
+                let stats = r#"{"type":"io.nats.micro.v1.stats_response","name":"inferbus","id":"x","version":"0.0.9",
+                    "started":"2026-01-01T00:00:00Z",
+                    "endpoints":[{"name":"infer","subject":"infer.*","queue_group":"inferbus",
+                        "num_requests":0,"num_errors":0,"processing_time":0,"average_processing_time":0,"last_error":"",
                     "data":{"worker":"old","ready":true,"unready":[],"catalog":null,"in_flight":0,"models":[
-                    {"model":"digits","version":"1.0.0","digest":null,"wanted":null,"state":"serving","error":null,"p50_micros":10,"p99_micros":4000000}]}}]}"#;
+                    {"model":"digits","version":"1.0.0","digest":null,"wanted":null,
+                        "state":"serving","error":null,"p50_micros":10,"p99_micros":4000000}]}}]}"#;
                 client.publish(question.reply.expect("a reply subject"), stats.into()).await.expect("sent");
             }
         }
     });
-    // An answer on the same connection: the server knows the subscription.
+    // After an answer on the same connection, the server has the subscription.
     jetstream::new(site.client.clone()).get_stream("SENSORS").await.expect("the stream");
     let found = block_in_place(|| doctor(&site, &[], 0));
     other.abort();
@@ -166,7 +169,7 @@ async fn each_role_hears_what_it_may() {
         let doctor = ["doctor", "--output", "json", "--monitor", deployment.monitor()];
         assert_eq!(found(deployment.inferbus(Role::Operator, &doctor), 0), [""; 0]);
 
-        // The list of a worker is whole, and what a worker may not see it says.
+        // The worker's list is complete, and names every missing permission.
         let as_worker = [doctor.as_slice(), &["--as-worker"]].concat();
         let as_seen = found(deployment.inferbus(Role::Worker, &as_worker), 0);
         assert!(as_seen.iter().all(|finding| finding.contains(" unknown ")), "{as_seen:#?}");

@@ -1,9 +1,9 @@
-//! The held-out digits through the whole system: exactly the predictions that Python's onnxruntime gives.
+//! The held-out digits through the whole system: exactly the predictions of Python's onnxruntime.
 
 use futures_util::{StreamExt as _, stream};
 use inferbus_tests::{FIRST, SECOND, Site, ask, digits, heldout, python, root, run, say};
 
-/// What the model must reach; training reached more.
+/// The least accuracy; training reached more.
 const ACCURACY: f64 = 0.96;
 
 const IN_FLIGHT: usize = 64;

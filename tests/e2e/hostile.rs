@@ -67,21 +67,21 @@ fn kind(case: &Case) -> String {
     }
 }
 
-/// Whether the worker said just that. For no bytes at all there is not even an entry.
+/// Whether the reason is exactly the fault. An artifact without bytes already fails as an entry.
 fn is(said: &str, case: &Case, fault: &LoadFault) -> bool {
     if case.wasm().is_empty() { said.contains("pre.size: ") } else { said == fault.to_string() }
 }
 
-/// A worker, and the model that the hostile modules are made versions of.
+/// A worker, and a model with the hostile modules as its versions.
 struct Stage<'a> {
     site: &'a Site,
     worker: Worker,
-    /// The version of the victim that serves.
+    /// The serving version of the victim.
     serving: String,
 }
 
 impl<'a> Stage<'a> {
-    /// With a first version that is well-behaved.
+    /// Begins with a well-behaved version.
     async fn start(site: &'a Site) -> Self {
         let arguments = ["--log", "info,async_nats=warn,ort=warn,inferbus::plugin=trace"].map(str::to_owned).to_vec();
         let worker = Worker::start_with(site.url(), WorkerOptions { arguments, ..Default::default() });
@@ -99,7 +99,7 @@ impl<'a> Stage<'a> {
         self.serving = version.to_owned();
     }
 
-    /// The worker says why, and goes on with what it had.
+    /// The worker logs the reason, and continues with its old version.
     async fn is_not_loaded(&self, case: &Case, version: &str, fits: &dyn Fn(&str) -> bool) {
         let mark = self.worker.log_len();
         put(self.site, case, version).await;
@@ -117,7 +117,7 @@ impl<'a> Stage<'a> {
         assert_eq!(answer.version, self.serving, "{}: the old version answers", case.name);
     }
 
-    /// The worker takes the module, and every message gets what is due: the second like the first.
+    /// The worker loads the module, and both messages get the expected answer.
     async fn answers(&mut self, case: &Case, version: &str) {
         let mark = self.worker.log_len();
         put(self.site, case, version).await;
@@ -132,7 +132,7 @@ impl<'a> Stage<'a> {
         self.logged(mark, case);
     }
 
-    /// What the module logged is in the worker's log, line by line.
+    /// The module's log lines are in the worker's log.
     fn logged(&self, mut mark: usize, case: &Case) {
         let Served(reply) = &case.expected else { return };
         for (_, text) in &reply.log {
@@ -150,7 +150,7 @@ impl<'a> Stage<'a> {
     }
 }
 
-/// The code and the words of the answer to a call; neither where there is no result.
+/// The code and the text of the answer to a call; neither for a call without result.
 fn due(case: &Case) -> (Option<u16>, Option<String>) {
     match &case.expected {
         Call(fault) => (Some(code(fault)), Some(fault.to_string())),
@@ -181,7 +181,7 @@ fn sentence(version: &str, said: &str) -> String {
     line.trim_end().to_owned()
 }
 
-/// Stores the module and its entry and makes the pointer name it, with nobody looking at either first.
+/// Stores the module and its entry and activates it, without any check.
 async fn put(site: &Site, case: &Case, version: &str) {
     let wasm = case.wasm();
     if wasm.is_empty() {
@@ -197,7 +197,7 @@ async fn put(site: &Site, case: &Case, version: &str) {
     site.activate(&bundle.table(&limits(&case.bounds))).await;
 }
 
-/// The bounds that are no defaults, as a manifest has them.
+/// All bounds in the form of a manifest.
 fn limits(bounds: &Bounds) -> String {
     let Bounds { memory, time, output, emits, emit_bytes, log_lines, log_bytes } = bounds;
     format!(

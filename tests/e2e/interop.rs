@@ -1,4 +1,4 @@
-//! Other people's programs: the real `nats` command, a Python client, and an MQTT device, none of which knows Inferbus.
+//! Programs without knowledge of Inferbus: the real `nats` command, a Python client, and an MQTT device.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use inferbus_tests::{FIRST, Ran, SECOND, Site, Worker, ask, heldout, nats_cli, p
 use serde_json::Value;
 use tokio::task::block_in_place;
 
-/// Records that a client sends one after another.
+/// Records sent by a client one after another.
 const COUNT: &str = "50";
 
 const NO_NATS: &str = "interop: the real `nats` command is not here (`make test` builds it where Go is installed)";
@@ -156,7 +156,7 @@ async fn an_mqtt_device_sends_and_receives() {
     assert_eq!(said.trim(), format!("{COUNT} sent, {COUNT} answered, 0 wrong"));
 }
 
-/// The server tells this port in its log alone, before it says that it is ready.
+/// The server logs this port before its readiness, and reports it in no other place.
 fn mqtt_port(folder: &Path) -> String {
     let log = std::fs::read_to_string(folder.join("nats-server.log")).expect("the server's log");
     let line =

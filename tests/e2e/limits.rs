@@ -1,4 +1,4 @@
-//! What an entry's limits and the operator's ceilings do to a plugin that wants more.
+//! An entry's limits and the operator's ceilings, against a plugin beyond them.
 
 use bytes::Bytes;
 use inferbus_tests::plugin::{EMIT, sensor_post, sensor_pre};
@@ -28,7 +28,7 @@ async fn serve(site: &Site, worker: &Worker, bundle: &BundleFolder) {
     block_in_place(|| worker.wait_until_after(mark, "in service", |line| says(line, "in service")));
 }
 
-/// Asks for a failure, and gives its code and its sentence without the part that names the plugin.
+/// Sends a failing request; returns its code, and its sentence without the plugin's name.
 async fn failure(site: &Site) -> (Option<u16>, String) {
     let answer = ask(&site.client, SUBJECT, Bytes::from_static(PAYLOAD)).await;
     let said = answer.error.split_once(" post: ").map(|(_, said)| said.to_owned());

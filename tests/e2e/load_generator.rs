@@ -1,4 +1,4 @@
-//! `inferbus bench`: every request and every stored message is accounted for, and whatever is wrong is told.
+//! `inferbus bench`: every request and every stored message is counted, and every fault is reported.
 
 use std::fs;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn bench(site: &Site, arguments: &[&str]) -> Ran {
     block_in_place(|| site.inferbus(&[&["bench", "--warm-up", "0s"], arguments].concat()))
 }
 
-/// The only run of a bench, which ended with this code.
+/// The only run of a bench with this exit code.
 #[track_caller]
 fn measured(site: &Site, code: Option<i32>, arguments: &[&str]) -> Value {
     let ran = bench(site, &[arguments, &["--output", "json"]].concat());
@@ -34,7 +34,7 @@ fn measured(site: &Site, code: Option<i32>, arguments: &[&str]) -> Value {
     told["runs"][0].clone()
 }
 
-/// What became of so many requests; what is not named must be zero.
+/// The counts of all outcomes; counts without a name must be zero.
 #[track_caller]
 fn accounted(run: &Value, asked: u64, became: &[(&str, u64)]) {
     let total = &run["total"];
@@ -80,7 +80,7 @@ impl Ground {
     }
 }
 
-/// Answers what comes on a subject, as `answer` says of its number and the message: subjects, headers and payloads.
+/// Answers requests on a subject with subjects, headers and payloads chosen by `answer`.
 async fn by_hand<F>(client: &Client, subject: &str, mut answer: F)
 where
     F: FnMut(u64, &Message) -> Vec<(String, HeaderMap, String)> + Send + 'static,
@@ -276,7 +276,7 @@ async fn every_stored_message_of_a_worker_is_accounted_for() {
     assert_eq!(site.stored("SENSORS").await.len(), 900);
 }
 
-/// What a worker would publish of a message of the stream HAND.
+/// A worker's messages for one message of the stream HAND.
 fn result(number: u64, part: &str, payload: &str) -> (String, HeaderMap, String) {
     let mut headers = origin(number);
     headers.insert("Nats-Msg-Id", format!("HAND@1/{number}/hand{part}").as_str());
@@ -308,7 +308,7 @@ async fn lost_doubled_and_dead_messages_of_a_stream_are_noticed() {
         5 => vec![result(5, "", "same"), result(5, "", "same")],
         7 => vec![dead_letter(7)],
         9 => vec![result(9, "", "other")],
-        11 => vec![result(11, "", "same"), result(1_000_000, "", "of somebody else")],
+        11 => vec![result(11, "", "same"), result(1_000_000, "", "of another client")],
         _ => vec![result(number, "", "same")],
     };
     by_hand(&site.client, "sensors.hand", answer).await;
@@ -357,7 +357,7 @@ async fn a_sweep_says_what_it_tried_and_draws_it() {
     let sweep = ["--sweep", "--rate", "100", "--duration", "1s", "--knee-p99", "10s", "--report", text(&page)];
     let ran = bench(&site, &[&["--subject", "hand.busy", "--random", "3", "--output", "json"], &sweep[..]].concat());
     let told: Value = serde_json::from_str(&ran.stdout).unwrap_or_else(|fault| panic!("{fault}: {ran:?}"));
-    // Whether the lowest rate holds is for the machine to say; that a higher one fails is not.
+    // The lowest rate may hold or not, depending on the machine. A higher one must fail.
     assert_eq!(ran.code == GOOD, told["knee"].is_number(), "{told:#}");
     let runs = told["runs"].as_array().expect("a list");
     assert!(

@@ -1,4 +1,4 @@
-//! More models in the catalog than a worker can hold: they are loaded when they are asked for, and the least used make room.
+//! More models in the catalog than a worker can hold: a request loads its model, and the least used one makes room.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ async fn models(site: &Site) -> kv::Store {
     jetstream::new(site.client.clone()).get_key_value("models").await.expect("the bucket")
 }
 
-/// Of one bundle, as many models as `names`, each with a digest of its own: what is stored is stored once.
+/// Many models of one bundle, each with another digest. Their artifacts are stored once.
 async fn many(site: &Site, names: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
     let bundle = sensor("template");
     site.activate(&bundle).await;
@@ -107,7 +107,8 @@ async fn fifty_of_many_models_are_served_with_room_for_twenty() {
     assert!(worker.metric("inferbus_cold_loads_total") >= USED as f64);
     until("what made room is gone", || worker.metric("inferbus_model_memory_bytes ") <= (41 << 20) as f64);
     say(&format!(
-        "many_models: {models} models, ready after {} ms; {} of {USED} asked {ROUNDS} times loaded, resident {} MiB before and at most {} MiB after",
+        "many_models: {models} models, ready after {} ms; {} of {USED} asked {ROUNDS} times loaded, \
+         resident {} MiB before and at most {} MiB after",
         ready.as_millis(),
         worker.metric("inferbus_models_loaded "),
         empty >> 20,
@@ -169,13 +170,13 @@ async fn whoever_waits_for_a_model_that_cannot_be_had_hears_why() {
     );
     assert_eq!(ask_model(&site, "unknown").await.code, Some(404));
     assert_eq!(ask_model(&site, "sensor").await.code, None);
-    assert_eq!(worker.get("/readyz").0, 200, "what nobody has to have does not make a worker unready");
+    assert_eq!(worker.get("/readyz").0, 200, "an optional model does not make a worker unready");
 
-    // What has been mended is loaded again.
+    // A repaired model is loaded again.
     let good = models.get(format!("sensor.{FIRST}")).await.expect("read").expect("the entry");
     site.put("models", &format!("broken.{FIRST}"), std::str::from_utf8(&good).expect("UTF-8")).await;
     site.put("models", "broken", FIRST).await;
-    until("the mended model is cold, as the giant is not", || worker.metric("inferbus_models_cold ") == 1.0);
+    until("the repaired model is cold, as the giant is not", || worker.metric("inferbus_models_cold ") == 1.0);
     assert_eq!(ask_model(&site, "broken").await.code, None);
 }
 
@@ -185,7 +186,7 @@ async fn pinned_models_stay_and_messages_in_flight_survive_that_their_model_make
     let site = Arc::new(Site::start().await);
     let all = many(&site, ["kept", "one", "two"].map(String::from)).await;
     let digest_of: std::collections::BTreeMap<String, String> = all.into_iter().collect();
-    // Room for two, of which one is taken: every other model makes room for the next.
+    // Room for two, one of them pinned: each further model takes the place of the other.
     let worker = worker(&site, &["--load", "lazy", "--pin", "kept", "--model-memory", "5MiB"]);
     assert_eq!(worker.metric("inferbus_models_loaded "), 1.0, "the pinned one is loaded at the start");
     for _ in 0..ROUNDS {
@@ -212,7 +213,7 @@ async fn pinned_models_stay_and_messages_in_flight_survive_that_their_model_make
         .collect();
     assert!(serving.contains("kept") && serving.len() == 2, "{serving:?}");
 
-    // More pinned than there is room for: the worker says so, and is not ready.
+    // More pinned models than memory: the worker logs this, and is not ready.
     let crowded = WorkerOptions {
         environment: vec![("INFERBUS_PIN".into(), "kept,one,two".into())],
         arguments: vec!["--model-memory".into(), "5MiB".into()],
@@ -244,7 +245,7 @@ async fn a_stream_wakes_its_cold_model() {
     assert_eq!(worker.stop(), Some(0));
 }
 
-/// Nothing is pending then, and yet something waits.
+/// No message is pending, but one is in flight.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cold_model_is_woken_by_what_a_dead_worker_had_in_hand() {
     let site = Site::start().await;
@@ -268,7 +269,8 @@ async fn a_stopping_worker_answers_whoever_waits_for_a_model() {
     let site = Site::start().await;
     let slow = sensor_pre("", b"", "").replace(
         "(func (export \"alloc\")",
-        "(func (export \"init\") (param i32 i32) (result i32) (loop $again (br $again)) i32.const 0) (func (export \"alloc\")",
+        "(func (export \"init\") (param i32 i32) (result i32) (loop $again (br $again)) i32.const 0) \
+         (func (export \"alloc\")",
     );
     let slow = BundleFolder::new("slow", FIRST).plugin("pre", &slow, "").table("[limits]\ntime = \"10s\"");
     site.activate(&slow).await;
@@ -297,7 +299,7 @@ async fn what_was_fetched_once_is_not_fetched_again() {
     until("the model and its plugins are on the disk", || kept() == 3);
     assert_eq!(block_in_place(|| first.stop()), Some(0));
 
-    // What the catalog has lost is still here, and nobody else has it.
+    // The cache has the artifacts lost from the catalog.
     let stream = jetstream::new(site.client.clone()).get_stream("OBJ_artifacts").await.expect("the bucket");
     stream.purge().await.expect("purged");
     let second = block_in_place(|| Worker::start_with(site.url(), options));

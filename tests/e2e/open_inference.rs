@@ -1,4 +1,4 @@
-//! The Open Inference Protocol V2: real clients of it, and what it is over NATS and over bare HTTP.
+//! The Open Inference Protocol V2: its real clients, over NATS and over bare HTTP.
 
 use async_nats::HeaderMap;
 use async_nats::jetstream::{self, stream};
@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 
 const KINDS: &[u8] = include_bytes!("../models/kinds.onnx");
 
-/// With a model that has every type, and one of f32 alone.
+/// With a model of every type, and one of f32 alone.
 async fn site() -> Site {
     let site = Site::start().await;
     site.activate(&BundleFolder::new("kinds", "1.0.0").network(KINDS)).await;
@@ -165,7 +165,7 @@ async fn inference_over_http_can_be_off() {
     assert_eq!(over_nats.code, None, "{}", over_nats.error);
 }
 
-/// A bundle that takes two seconds, and then fails with code 504.
+/// A bundle with two seconds of work, and then code 504.
 fn slow() -> BundleFolder {
     let never_ends = sensor_pre("", b"", "(loop (br 0))");
     BundleFolder::new("slow", "1.0.0").plugin("pre", &never_ends, "").table("[limits]\ntime = \"2s\"")
@@ -205,7 +205,7 @@ async fn a_client_that_goes_away_gives_its_place_back() {
     assert_eq!(worker.metric("inferbus_messages_total{model=\"slow\""), 1.0);
 }
 
-/// More than the server takes goes to a client over HTTP all the same, because no server is on its way.
+/// A result larger than the server's limit still reaches a client over HTTP, because no server is involved.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_result_over_http_may_be_larger_than_a_message() {
     const WIDE: usize = 400_000;

@@ -1,4 +1,5 @@
-//! Stored messages through any version again: beside what is live, compared with what is stored, published only on request.
+//! Stored messages through any version again: beside the live route, compared with the stored results, published only
+//! on request.
 
 use std::collections::BTreeSet;
 
@@ -16,11 +17,11 @@ const NOT_FOUND: Option<i32> = Some(4);
 
 const RESULTS: &str = "INFERBUS_RESULTS_cams";
 
-/// Pictures in the stream, and one message after them that is none.
+/// Pictures in the stream, and one other message after them.
 const PICTURES: u64 = 24;
 const MESSAGES: u64 = PICTURES + 1;
 
-/// A stream of camera pictures, of which a worker has made results with the first version. The worker goes on.
+/// A stream of camera pictures, with results of the first version by a running worker.
 struct Ground {
     site: Site,
     worker: Worker,
@@ -47,7 +48,7 @@ impl Ground {
         self.replay(&[&["--route", "cams", "--format", "json"], more].concat()).json()
     }
 
-    /// What a replay must not touch: the consumer and every stream, as the server sees them.
+    /// The state that a replay must not change: the consumer and every stream, as reported by the server.
     async fn live(&self) -> (String, Vec<(String, u64, u64)>) {
         let jetstream = self.site.jetstream();
         let stream = jetstream.get_stream("CAMERAS").await.expect("the stream");
@@ -75,7 +76,9 @@ fn ended(worker: &Worker, messages: u64) {
 }
 
 fn counts(same: u64, different: u64, only_new: u64, failed: u64) -> Value {
-    json!({ "same": same, "different": different, "only_stored": 0, "only_new": only_new, "no_result": 0, "failed": failed })
+    json!({
+        "same": same, "different": different, "only_stored": 0, "only_new": only_new, "no_result": 0, "failed": failed
+    })
 }
 
 #[track_caller]
@@ -126,7 +129,7 @@ async fn another_versions_results_are_compared_with_the_stored_ones() {
 async fn a_range_is_chosen_by_sequence_time_and_subject() {
     let ground = Ground::start().await;
     let messages = ground.site.stored("CAMERAS").await;
-    let (fifth, ninth) = (messages[4].time.as_str(), messages[8].time.as_str());
+    let (fifth, ninth) = (messages[4].time_text(), messages[8].time_text());
     let chosen = |more: &[&str]| {
         let ran = ground.route(more);
         (ran["messages"].as_u64(), ran["first"].as_u64(), ran["last"].as_u64())
@@ -135,7 +138,7 @@ async fn a_range_is_chosen_by_sequence_time_and_subject() {
     assert_eq!(chosen(&["--from", "11", "--to", "20"]), span(11, 20));
     assert_eq!(chosen(&["--to", "3"]), span(1, 3));
     assert_eq!(chosen(&["--from", "23"]), span(23, MESSAGES));
-    assert_eq!(chosen(&["--from", fifth, "--to", ninth]), span(5, 9));
+    assert_eq!(chosen(&["--from", &fifth, "--to", &ninth]), span(5, 9));
     assert_eq!(chosen(&["--from", "1h"]), span(1, MESSAGES));
     assert_eq!(chosen(&["--subject", "sensors.cam.7"]), span(7, 7));
     for nothing in [&["--to", "1h"] as &[&str], &["--from", "26"], &["--from", "9", "--to", "8"], &["--subject", "a.b"]]
@@ -150,7 +153,7 @@ async fn a_range_is_chosen_by_sequence_time_and_subject() {
     fails(&ground.replay(&["--route", "cams", "--from", "3", "--most", "4"]), REFUSED, "--to 6");
     assert_eq!(ground.route(&["--from", "3", "--to", "6", "--most", "4"])["counts"], counts(4, 0, 0, 0));
 
-    // Without a route there is nothing to compare with.
+    // Without a route there are no results to compare.
     let bare = ground.replay(&["--stream", "CAMERAS", "--model", "digits", "--format", "json"]).json();
     assert_eq!(bare["compared"], false);
     assert_eq!(bare["counts"], json!({ "results": PICTURES, "no_result": 0, "failed": 1 }));
@@ -160,7 +163,7 @@ async fn a_range_is_chosen_by_sequence_time_and_subject() {
 async fn results_are_published_where_they_are_asked_for() {
     let ground = Ground::start().await;
     let before = ground.live().await;
-    // Whom no stream serves hears it all the same.
+    // Subjects outside every stream reach their subscribers all the same.
     let mut heard = ground.site.client.subscribe("again.*").await.expect("a subscription");
     ground.site.client.flush().await.expect("flushed");
     let ran = ground.route(&["--version", SECOND, "--output", "again.$1"]);
@@ -248,7 +251,11 @@ async fn what_only_one_side_has_is_told() {
         block_in_place(|| site.inferbus(&["replay", "--route", "cams", "--version", version, "--format", "json"]))
             .json()
     };
-    let all = |same, only_stored, only_new, no_result| json!({ "same": same, "different": 0, "only_stored": only_stored, "only_new": only_new, "no_result": no_result, "failed": 0 });
+    let all = |same, only_stored, only_new, no_result| {
+        json!({
+            "same": same, "different": 0, "only_stored": only_stored, "only_new": only_new, "no_result": no_result, "failed": 0
+        })
+    };
     assert_eq!(replay(FIRST)["counts"], all(2, 0, 0, 1));
     let ran = replay(SECOND);
     assert_eq!(ran["counts"], all(1, 1, 1, 0));

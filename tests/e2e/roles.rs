@@ -1,4 +1,6 @@
-//! The ready-made roles: each does its own work, and is refused what is not.
+//! The ready-made roles: each does its own work, and is denied all else.
+
+mod attempts;
 
 use std::time::{Duration, Instant};
 
@@ -12,171 +14,10 @@ use inferbus_tests::{PATIENCE, Worker, ask, digits, heldout, inferbus, until};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
+use attempts::Verb::{Publish, Queue, Subscribe};
+use attempts::{DENIED, DEPUTIES};
+
 use Role::{Catalog, Operator, Publisher, Reader, Requester, Worker as WorkerRole};
-use Verb::{Publish, Queue, Subscribe};
-
-enum Verb {
-    /// A payload for a subject.
-    Publish(&'static str, &'static str),
-    Subscribe(&'static str),
-    /// A subscription in a queue group.
-    Queue(&'static str, &'static str),
-}
-
-struct Attempt {
-    who: Role,
-    wants: &'static str,
-    by: Verb,
-}
-
-const fn attempt(who: Role, wants: &'static str, by: Verb) -> Attempt {
-    Attempt { who, wants, by }
-}
-
-const DELIVER_TO_CATALOG: &str = r#"{"stream_name":"INFERBUS_RESULTS_cameras","config":{"deliver_subject":"$KV.models.digits","ack_policy":"none"}}"#;
-
-/// What the server must refuse by name, and so that nothing comes of it.
-const REFUSED: &[Attempt] = &[
-    // A device.
-    attempt(Publisher, "activate a version", Publish("$KV.models.digits", "9.9.9")),
-    attempt(Publisher, "write an entry", Publish("$KV.models.digits.9.9.9", "{}")),
-    attempt(Publisher, "write a route", Publish("$KV.routes.mine", "{}")),
-    attempt(Publisher, "replace an artifact", Publish("$O.artifacts.M.x", "{}")),
-    attempt(Publisher, "add to an artifact", Publish("$O.artifacts.C.x", "x")),
-    attempt(Publisher, "read an artifact", Publish("$JS.API.STREAM.MSG.GET.OBJ_artifacts", r#"{"seq":1}"#)),
-    attempt(Publisher, "read the catalog", Publish("$JS.API.DIRECT.GET.KV_models", r#"{"seq":1}"#)),
-    attempt(Publisher, "read what others sent", Publish("$JS.API.STREAM.MSG.GET.SENSORS", r#"{"seq":1}"#)),
-    attempt(Publisher, "take what others sent", Publish("$JS.API.CONSUMER.MSG.NEXT.SENSORS.inferbus-cameras", "1")),
-    attempt(Publisher, "acknowledge for a worker", Publish("$JS.ACK.SENSORS.inferbus-cameras.1.1.1.1.0", "+TERM")),
-    attempt(Publisher, "empty the stream", Publish("$JS.API.STREAM.PURGE.SENSORS", "")),
-    attempt(Publisher, "delete the stream", Publish("$JS.API.STREAM.DELETE.SENSORS", "")),
-    attempt(Publisher, "delete a message", Publish("$JS.API.STREAM.MSG.DELETE.SENSORS", r#"{"seq":1}"#)),
-    attempt(Publisher, "change the stream", Publish("$JS.API.STREAM.UPDATE.SENSORS", r#"{"name":"SENSORS"}"#)),
-    attempt(
-        Publisher,
-        "make a stream",
-        Publish("$JS.API.STREAM.CREATE.MINE", r#"{"name":"MINE","subjects":["mine"]}"#),
-    ),
-    attempt(Publisher, "delete the consumer", Publish("$JS.API.CONSUMER.DELETE.SENSORS.inferbus-cameras", "")),
-    attempt(Publisher, "forge a result", Publish("inference.cam.1", "forged")),
-    attempt(Publisher, "forge a dead letter", Publish("inferbus.dlq.cameras.1", "forged")),
-    attempt(Publisher, "ask a model", Publish("infer.digits", "x")),
-    attempt(Publisher, "ask what a model is", Publish("infer.digits.metadata", "")),
-    attempt(Publisher, "answer for the server", Publish("_INBOX_worker.x", "forged")),
-    attempt(Publisher, "answer another's request", Publish("_INBOX_requester.x", "forged")),
-    attempt(Publisher, "name the worker's reply", Publish("_R_.x", "forged")),
-    attempt(Publisher, "list the workers", Publish("$SRV.PING.inferbus", "")),
-    attempt(
-        Publisher,
-        "forge an advisory",
-        Publish("$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.SENSORS.inferbus-cameras", "{}"),
-    ),
-    attempt(Publisher, "ask the server about itself", Publish("$SYS.REQ.SERVER.PING.VARZ", "")),
-    attempt(Publisher, "hear everything", Subscribe(">")),
-    attempt(Publisher, "hear other devices", Subscribe("sensors.>")),
-    attempt(Publisher, "hear results", Subscribe("inference.>")),
-    attempt(Publisher, "hear replies to others", Subscribe("_INBOX.>")),
-    attempt(Publisher, "hear requesters' replies", Subscribe("_INBOX_requester.>")),
-    attempt(Publisher, "hear advisories", Subscribe("$JS.EVENT.ADVISORY.>")),
-    attempt(Publisher, "hear the system", Subscribe("$SYS.>")),
-    attempt(Publisher, "pose as a worker", Queue("infer.*", "inferbus")),
-    // Whoever asks.
-    attempt(Requester, "activate a version", Publish("$KV.models.digits", "9.9.9")),
-    attempt(Requester, "read an artifact", Publish("$JS.API.STREAM.MSG.GET.OBJ_artifacts", r#"{"seq":1}"#)),
-    attempt(Requester, "look at a stream", Publish("$JS.API.STREAM.INFO.SENSORS", "")),
-    attempt(Requester, "put sensor data", Publish("sensors.cam.1", "forged")),
-    attempt(Requester, "forge a result", Publish("inference.cam.1", "forged")),
-    attempt(Requester, "acknowledge for a worker", Publish("$JS.ACK.SENSORS.inferbus-cameras.1.1.1.1.0", "+ACK")),
-    attempt(Requester, "go around a queue", Publish("$SRV.INFO", "")),
-    attempt(Requester, "hear requests", Subscribe("infer.*")),
-    attempt(Requester, "pose as a worker", Queue("infer.*", "inferbus")),
-    attempt(Requester, "hear readers' messages", Subscribe("_INBOX_reader.>")),
-    // Whoever reads results.
-    attempt(Reader, "forge a result", Publish("inference.cam.1", "forged")),
-    attempt(Reader, "put sensor data", Publish("sensors.cam.1", "forged")),
-    attempt(Reader, "delete a result", Publish("$JS.API.STREAM.MSG.DELETE.INFERBUS_RESULTS_cameras", r#"{"seq":1}"#)),
-    attempt(Reader, "empty the results", Publish("$JS.API.STREAM.PURGE.INFERBUS_RESULTS_cameras", "")),
-    attempt(Reader, "acknowledge for a worker", Publish("$JS.ACK.SENSORS.inferbus-cameras.1.1.1.1.0", "+ACK")),
-    attempt(Reader, "take sensor data", Publish("$JS.API.CONSUMER.MSG.NEXT.SENSORS.inferbus-cameras", "1")),
-    attempt(
-        Reader,
-        "have results delivered elsewhere",
-        Publish("$JS.API.CONSUMER.CREATE.INFERBUS_RESULTS_cameras", DELIVER_TO_CATALOG),
-    ),
-    attempt(Reader, "delete its consumer", Publish("$JS.API.CONSUMER.DELETE.INFERBUS_RESULTS_cameras.reader", "")),
-    attempt(Reader, "read dead letters", Publish("$JS.API.STREAM.MSG.GET.INFERBUS_DLQ", r#"{"seq":1}"#)),
-    attempt(Reader, "hear sensor data", Subscribe("sensors.>")),
-    attempt(Reader, "hear dead letters", Subscribe("inferbus.dlq.>")),
-    // A worker.
-    attempt(WorkerRole, "activate a version", Publish("$KV.models.digits", "9.9.9")),
-    attempt(WorkerRole, "write a route", Publish("$KV.routes.mine", "{}")),
-    attempt(WorkerRole, "replace an artifact", Publish("$O.artifacts.M.x", "{}")),
-    attempt(WorkerRole, "put sensor data", Publish("sensors.cam.1", "forged")),
-    attempt(WorkerRole, "bury another route's message", Publish("inferbus.dlq.doors.1", "forged")),
-    attempt(
-        WorkerRole,
-        "make a stream",
-        Publish("$JS.API.STREAM.CREATE.MINE", r#"{"name":"MINE","subjects":["mine"]}"#),
-    ),
-    attempt(WorkerRole, "change a stream", Publish("$JS.API.STREAM.UPDATE.SENSORS", r#"{"name":"SENSORS"}"#)),
-    attempt(WorkerRole, "empty a stream", Publish("$JS.API.STREAM.PURGE.SENSORS", "")),
-    attempt(WorkerRole, "delete the catalog", Publish("$JS.API.STREAM.DELETE.KV_models", "")),
-    attempt(WorkerRole, "delete its consumer", Publish("$JS.API.CONSUMER.DELETE.SENSORS.inferbus-cameras", "")),
-    attempt(WorkerRole, "make a second consumer", Publish("$JS.API.CONSUMER.CREATE.SENSORS", "{}")),
-    attempt(
-        WorkerRole,
-        "acknowledge for a reader",
-        Publish("$JS.ACK.INFERBUS_RESULTS_cameras.reader.1.1.1.1.0", "+ACK"),
-    ),
-    attempt(WorkerRole, "have raw bytes sent elsewhere", Publish("$JS.API.DIRECT.GET.INFERBUS_DLQ", r#"{"seq":1}"#)),
-    attempt(WorkerRole, "forge an advisory", Publish("$JS.EVENT.ADVISORY.STREAM.DELETED.SENSORS", "{}")),
-    attempt(WorkerRole, "hear everything", Subscribe(">")),
-    attempt(WorkerRole, "hear requests of other workers", Subscribe("infer.*")),
-    attempt(WorkerRole, "take each request a second time", Queue("infer.*", "another")),
-    attempt(WorkerRole, "hear questions of other workers", Subscribe("infer.*.metadata")),
-    attempt(WorkerRole, "hear replies", Subscribe("_R_.>")),
-    // Whoever pushes.
-    attempt(Catalog, "write a route", Publish("$KV.routes.mine", "{}")),
-    attempt(Catalog, "delete the catalog", Publish("$JS.API.STREAM.DELETE.KV_models", "")),
-    attempt(Catalog, "empty the catalog", Publish("$JS.API.STREAM.PURGE.KV_models", "")),
-    attempt(Catalog, "put sensor data", Publish("sensors.cam.1", "forged")),
-    attempt(Catalog, "take sensor data", Publish("$JS.API.CONSUMER.MSG.NEXT.SENSORS.inferbus-cameras", "1")),
-    attempt(Catalog, "forge a result", Publish("inference.cam.1", "forged")),
-    attempt(Catalog, "hear what workers hear", Subscribe("_INBOX_worker.>")),
-    // The operator, by mistake.
-    attempt(Operator, "activate a version", Publish("$KV.models.digits", "9.9.9")),
-    attempt(Operator, "replace an artifact", Publish("$O.artifacts.M.x", "{}")),
-    attempt(Operator, "bury a message", Publish("inferbus.dlq.cameras.1", "forged")),
-    attempt(Operator, "forge an advisory", Publish("$JS.EVENT.ADVISORY.STREAM.DELETED.SENSORS", "{}")),
-    attempt(Operator, "hear what workers hear", Subscribe("_INBOX_worker.>")),
-    attempt(Operator, "hear everything", Subscribe(">")),
-];
-
-/// What is allowed, but names a reply subject that is not the sender's: the answer must not arrive there.
-const DEPUTIES: &[(Role, &str, &str, &str)] = &[
-    (Publisher, "sensors.other", "x", "$KV.models.digits"),
-    (Publisher, "sensors.other", "x", "$JS.API.STREAM.PURGE.KV_models"),
-    (Publisher, "sensors.other", "x", "$JS.API.STREAM.DELETE.KV_models"),
-    (Publisher, "sensors.other", "x", "inference.cam.1"),
-    (Reader, "$JS.ACK.INFERBUS_RESULTS_cameras.reader.1.1.1.1.0", "+ACK", "$JS.API.STREAM.DELETE.KV_models"),
-    (Reader, "$JS.ACK.INFERBUS_RESULTS_cameras.reader.1.1.1.1.0", "+ACK", "$KV.models.digits"),
-    (Reader, "$JS.API.CONSUMER.INFO.INFERBUS_RESULTS_cameras.reader", "", "$KV.models.digits"),
-    (Reader, "$JS.API.CONSUMER.MSG.NEXT.INFERBUS_RESULTS_cameras.reader", "1", "$KV.models.digits"),
-    (WorkerRole, "$JS.ACK.SENSORS.inferbus-cameras.1.1.1.1.0", "+WPI", "$JS.API.STREAM.DELETE.KV_models"),
-    (WorkerRole, "$JS.API.STREAM.INFO.SENSORS", "", "$KV.models.digits"),
-    (WorkerRole, "$JS.API.STREAM.MSG.GET.SENSORS", r#"{"seq":1}"#, "$KV.models.digits"),
-    (WorkerRole, "$JS.API.CONSUMER.MSG.NEXT.SENSORS.inferbus-cameras", "1", "$KV.models.digits"),
-    (WorkerRole, "inferbus.dlq.cameras.1", "x", "$JS.API.STREAM.DELETE.KV_models"),
-    (Catalog, "$JS.API.STREAM.INFO.KV_models", "", "inference.cam.1"),
-    (Catalog, "$KV.models.other", "1.0.0", "$KV.models.digits"),
-    // Through a worker, which answers whoever asks.
-    (Requester, "infer.digits", "x", "$KV.models.digits"),
-    (Requester, "infer.digits", "x", "inference.cam.1"),
-    (Requester, "infer.digits", "x", "inferbus.dlq.cameras.7"),
-    (Requester, "infer.digits", "x", "$JS.ACK.SENSORS.inferbus-cameras.1.1.1.1.0"),
-    (Requester, "infer.digits", "x", "$JS.API.STREAM.INFO.SENSORS"),
-];
-
 const ROUTES: [&[&str]; 2] = [
     &["route", "add", "--name=asked", "--subject=ask.*", "--model=digits", "--output=inference.ask.$1"],
     &[
@@ -191,7 +32,7 @@ const ROUTES: [&[&str]; 2] = [
     ],
 ];
 
-/// A deployment in which everything is made, with a version active and a message in each stream.
+/// A complete deployment, with an active version and a message in each stream.
 struct Ground {
     deployment: Deployment,
     operator: Guest,
@@ -220,7 +61,7 @@ impl Ground {
         jetstream::new(self.operator.client.clone())
     }
 
-    /// Every stream with its settings, what it holds and who reads it.
+    /// Every stream with its settings, its contents and its consumers.
     async fn state(&self) -> Vec<Value> {
         let streams = self.streams();
         let mut state = Vec::new();
@@ -246,7 +87,7 @@ impl Ground {
     }
 }
 
-/// More subjects than the route takes, so that a test can store something that no worker works on.
+/// More subjects than the route takes, for messages without a worker.
 async fn make_stream(operator: &Client) {
     let config = stream::Config { name: "SENSORS".into(), subjects: vec!["sensors.>".into()], ..Default::default() };
     jetstream::new(operator.clone()).create_stream(config).await.expect("a stream");
@@ -259,41 +100,41 @@ async fn make_reader(operator: &Client) {
     streams.create_consumer_on_stream(config, "INFERBUS_RESULTS_cameras").await.expect("a consumer");
 }
 
-/// Publishes and hears from the stream that it is stored.
+/// Publishes, and waits for the stream's confirmation.
 async fn stored(client: &Client, subject: &'static str) {
     let ack = client.request(subject, "payload".into()).await.expect("an answer");
     let ack: Value = serde_json::from_slice(&ack.payload).expect("JSON");
     assert!(ack["seq"].is_u64(), "{subject}: {ack}");
 }
 
-async fn refused_by_name(proof: Proof) {
+async fn denied_by_name(proof: Proof) {
     let ground = Ground::start(proof).await;
     let before = ground.state().await;
     let mut heard: Vec<(&str, Subscriber)> = Vec::new();
     let mut guests = Vec::new();
-    for who in Role::ALL {
-        let mut guest = ground.deployment.connect(who).await;
-        for attempt in REFUSED.iter().filter(|attempt| attempt.who == who) {
-            let subject = match attempt.by {
+    for (who, attempts) in DENIED {
+        let mut guest = ground.deployment.connect(*who).await;
+        for (wants, verb) in *attempts {
+            let subject = match *verb {
                 Publish(subject, payload) => {
                     let inbox = guest.client.new_inbox();
                     guest.client.publish_with_reply(subject, inbox, payload.into()).await.expect("sent");
                     subject
                 }
                 Subscribe(subject) => {
-                    heard.push((attempt.wants, guest.client.subscribe(subject).await.expect("sent")));
+                    heard.push((*wants, guest.client.subscribe(subject).await.expect("sent")));
                     subject
                 }
                 Queue(subject, group) => {
                     let subscriber = guest.client.queue_subscribe(subject, group.into()).await.expect("sent");
-                    heard.push((attempt.wants, subscriber));
+                    heard.push((*wants, subscriber));
                     subject
                 }
             };
             let refusals = guest.refused().await;
-            let [refusal] = refusals.as_slice() else { panic!("{who:?}: {}: {refusals:?}", attempt.wants) };
+            let [refusal] = refusals.as_slice() else { panic!("{who:?}: {wants}: {refusals:?}") };
             let named = refusal.to_lowercase().contains("permissions violation") && refusal.contains(subject);
-            assert!(named, "{who:?}: {}: {refusal}", attempt.wants);
+            assert!(named, "{who:?}: {wants}: {refusal}");
         }
         guests.push(guest);
     }
@@ -307,17 +148,18 @@ async fn refused_by_name(proof: Proof) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_role_is_refused_what_is_not_its_own_by_keys() {
-    assert!(REFUSED.len() >= 50, "{}", REFUSED.len());
-    refused_by_name(Proof::Keys).await;
+async fn every_role_is_denied_the_work_of_others_by_keys() {
+    let count: usize = DENIED.iter().map(|(_, attempts)| attempts.len()).sum();
+    assert!(count >= 50, "{count}");
+    denied_by_name(Proof::Keys).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_role_is_refused_what_is_not_its_own_by_tokens() {
-    refused_by_name(Proof::Tokens).await;
+async fn every_role_is_denied_the_work_of_others_by_tokens() {
+    denied_by_name(Proof::Tokens).await;
 }
 
-/// Everybody's own work, with a real worker between.
+/// Each role's own work, with a real worker.
 async fn whole_path(ground: &Ground) {
     let deployment = &ground.deployment;
     let worker = block_in_place(|| Worker::start_with(deployment.url(), deployment.worker_options()));
@@ -342,7 +184,7 @@ async fn whole_path(ground: &Ground) {
     let result = tokio::time::timeout(PATIENCE, results.next()).await.expect("in time").expect("a result");
     assert_eq!((result.subject.as_str(), &result.payload), ("inference.ask.7", &answer.payload));
 
-    // What Ground::start has stored is no picture.
+    // The message stored by Ground::start is not a picture.
     let publisher = deployment.connect(Publisher).await;
     publisher.client.request("sensors.cam.5", heldout.payloads[2].clone()).await.expect("stored");
     let reader = read_results(deployment).await;
@@ -357,7 +199,7 @@ async fn whole_path(ground: &Ground) {
     });
 }
 
-/// Takes and acknowledges two results, and says where those are from that a worker made.
+/// Takes and acknowledges two results; returns the sources of the worker's results.
 async fn read_results(deployment: &Deployment) -> Vec<String> {
     let mut reader = deployment.connect(Reader).await;
     let mut origins = Vec::new();
@@ -388,7 +230,7 @@ async fn acknowledge(client: &Client, message: &async_nats::Message) {
     assert!(answer.status.is_none() && answer.payload.is_empty(), "{answer:?}");
 }
 
-async fn nobody_is_a_deputy(proof: Proof) {
+async fn no_role_has_a_deputy(proof: Proof) {
     let ground = Ground::start(proof).await;
     let deployment = &ground.deployment;
     let worker = block_in_place(|| Worker::start_with(deployment.url(), deployment.worker_options()));
@@ -407,7 +249,7 @@ async fn nobody_is_a_deputy(proof: Proof) {
     assert_eq!(catalog(&ground).await, first, "something came of it late");
 }
 
-/// What nobody who tries may change at any time.
+/// State that no role under test may change at any time.
 async fn catalog(ground: &Ground) -> Vec<Value> {
     let mut kept = kept(ground, Catalog).await;
     let others = ["INFERBUS_RESULTS_cameras", "INFERBUS_DLQ", "SENSORS"];
@@ -415,7 +257,7 @@ async fn catalog(ground: &Ground) -> Vec<Value> {
     kept
 }
 
-/// Everything but what this role may change itself.
+/// Everything but the state this role may change.
 async fn kept(ground: &Ground, who: Role) -> Vec<Value> {
     let mut state = ground.state().await;
     let own = match who {
@@ -427,7 +269,7 @@ async fn kept(ground: &Ground, who: Role) -> Vec<Value> {
     };
     state.retain(|stream| stream["config"]["name"] != own);
     for stream in &mut state {
-        // What a worker takes is its to take, and whoever waits until all is settled adds to the sensors' data.
+        // A worker may take its messages, and `settled` adds to the sensors' data.
         if who == WorkerRole {
             stream["consumers"] = Value::Null;
         }
@@ -435,14 +277,14 @@ async fn kept(ground: &Ground, who: Role) -> Vec<Value> {
             stream["held"] = Value::Null;
         }
     }
-    // The pointer is what somebody else's answer would overwrite.
+    // A misdirected answer would overwrite the pointer.
     let pointer = ground.streams().get_stream_no_info("KV_models").await.expect("a handle");
     let pointer = pointer.get_last_raw_message_by_subject("$KV.models.digits").await.expect("a pointer");
     state.push(json!({ "pointer": pointer.sequence }));
     state
 }
 
-/// Whatever answers to this role has been answered when a later question is.
+/// After a later answer, all earlier answers to this role have been sent.
 async fn settled(deployment: &Deployment, who: Role, client: &Client) {
     match who {
         Publisher => stored(client, "sensors.other").await,
@@ -461,16 +303,16 @@ async fn settled(deployment: &Deployment, who: Role, client: &Client) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_has_the_server_or_a_worker_write_for_him_by_keys() {
-    nobody_is_a_deputy(Proof::Keys).await;
+async fn no_role_has_the_server_or_a_worker_write_for_it_by_keys() {
+    no_role_has_a_deputy(Proof::Keys).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nobody_has_the_server_or_a_worker_write_for_him_by_tokens() {
-    nobody_is_a_deputy(Proof::Tokens).await;
+async fn no_role_has_the_server_or_a_worker_write_for_it_by_tokens() {
+    no_role_has_a_deputy(Proof::Tokens).await;
 }
 
-/// What is delivered again is looked up among results and dead letters: the worker's list has what that needs.
+/// A worker looks up redelivered messages among results and dead letters: its list of permissions covers this.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_was_killed_is_followed_by_one_that_finds_what_it_stored() {
     let ground = Ground::start(Proof::Keys).await;
@@ -496,7 +338,7 @@ async fn a_worker_that_was_killed_is_followed_by_one_that_finds_what_it_stored()
     }
 }
 
-/// Starts a worker, and has it killed when the server has confirmed what became of a payload that begins so.
+/// Starts a worker, and kills it after the server's confirmation for a payload beginning with `start`.
 async fn killed_at(deployment: &Deployment, start: &[u8]) {
     let start: String = start.iter().map(|byte| format!("{byte:02x}")).collect();
     let mut options = deployment.worker_options();
@@ -522,7 +364,7 @@ async fn three_servers_are_one_and_go_on_without_one() {
         num_replicas: 3,
         ..Default::default()
     };
-    // Until the servers have found each other there is nobody to make a stream, or even to say so.
+    // Before the servers have found each other, none of them makes a stream or answers.
     let made = async || {
         let made = tokio::time::timeout(SHORT, streams.create_stream(config.clone())).await;
         matches!(made, Ok(Ok(_)))
@@ -531,7 +373,7 @@ async fn three_servers_are_one_and_go_on_without_one() {
     let publisher = deployment.connect(Publisher).await;
     stored(&publisher.client, "sensors.cam.1").await;
     second.stop().await;
-    // Where the leader was, there is none for a moment.
+    // After the loss of the leader, there is none for a moment.
     let is_stored = async || {
         let request = Request::new().payload("x".into()).timeout(Some(SHORT));
         publisher
@@ -552,9 +394,9 @@ async fn eventually(what: &str, fits: impl AsyncFn() -> bool) {
     }
 }
 
-/// For trying things out, there is a server that everybody on this machine may use.
+/// A server for experiments, open to all users of this machine.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_server_for_trying_things_out_lets_everybody_in_here() {
+async fn the_server_for_experiments_is_open_to_all_local_users() {
     let ready_made = std::fs::read_to_string(inferbus_tests::root().join("deploy/nats/dev.conf")).expect("dev.conf");
     assert!(ready_made.contains("listen: 127.0.0.1:4222") && ready_made.contains("http: 127.0.0.1:8222"));
     let folder = tempfile::tempdir().expect("a temporary folder");

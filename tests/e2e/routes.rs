@@ -9,7 +9,7 @@ use tokio::task::block_in_place;
 
 const SENSOR: &[u8] = b"sixteen bytes :)";
 
-/// The sensor's way of saying that there is nothing to see: `pre` filters it out.
+/// The sensor's message for an empty picture: `pre` filters it out.
 const NOTHING: &[u8] = b"\0nothing to see\0";
 
 /// Two emits from `pre`, one from `post`, and the sensor's bytes as the result.
@@ -38,7 +38,7 @@ fn route(subject: &str, output: Option<&str>) -> Route {
     Route { subject: subject.into(), model, output, priority: Priority::Normal, mode: Mode::Request }
 }
 
-/// A site with the model, one worker that serves it, and somebody who hears all results.
+/// A site with the model, a worker with the route, and a subscriber to all results.
 struct Ground {
     site: Site,
     worker: Worker,
@@ -50,7 +50,7 @@ impl Ground {
         let site = Site::start().await;
         site.activate(&talkative()).await;
         let worker = block_in_place(|| Worker::start(site.url()));
-        // The server works in order on one connection, so what is published on it later finds this subscription.
+        // The server works in order on one connection, so later messages on it find this subscription.
         let results = site.client.subscribe("inference.>").await.expect("a subscription");
         Self { site, worker, results }
     }
@@ -72,7 +72,7 @@ impl Ground {
         self.site.client.publish(subject.to_owned(), payload.into()).await.expect("published");
     }
 
-    /// The next results' subjects and payloads, in the order in which they came.
+    /// The subjects and payloads of the next results, in order.
     async fn next<const COUNT: usize>(&mut self) -> [(String, Vec<u8>); COUNT] {
         let mut messages = Vec::new();
         while messages.len() < COUNT {
@@ -82,7 +82,7 @@ impl Ground {
         messages.try_into().expect("as many as asked for")
     }
 
-    /// Nothing more was published up to now: a direct request goes the same way and comes last.
+    /// No further message was published: a direct request takes the same way and comes last.
     async fn nothing_more(&mut self) {
         ask(&self.site.client, "infer.talkative", SENSOR.into()).await;
         assert_eq!(self.next().await, emits("inference.talkative"));
@@ -98,7 +98,7 @@ fn emits(prefix: &str) -> [(String, Vec<u8>); 3] {
         .map(|(topic, payload)| (format!("{prefix}.{topic}"), payload.into()))
 }
 
-/// What one message through a route publishes: its emits in order, and then its result.
+/// The messages published for one message through a route: its emits in order, then its result.
 fn published(output: &str) -> [(String, Vec<u8>); 4] {
     let [first, second, third] = emits(output);
     [first, second, third, (output.into(), SENSOR.into())]
@@ -233,7 +233,7 @@ async fn a_route_that_is_not_valid_is_left_out_and_the_others_stay() {
         ground.publish("sensors.cam.5", SENSOR).await;
         assert_eq!(ground.next().await, published("inference.cam.5"), "after {name}");
     }
-    // A plain put with any client mends it.
+    // A plain put with any client repairs it.
     let mark = ground.worker.log_len();
     ground
         .site

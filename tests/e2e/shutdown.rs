@@ -1,4 +1,4 @@
-//! Stopping, and what happens to a server around a running worker: nothing that was taken is lost.
+//! Stops, and faults of a server with a running worker: no accepted message is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,10 +18,10 @@ const IN_FLIGHT: usize = 64;
 /// How often a worker is stopped while the others go on.
 const STOPS: usize = 8;
 
-/// Answers between two events, so that each meets a system at full load.
+/// Answers between two events, so that each event meets full load.
 const BETWEEN: u64 = 1000;
 
-/// A bundle that gives the sensor's bytes back.
+/// A bundle with the sensor's bytes as its result.
 fn sensor(version: &str) -> BundleFolder {
     BundleFolder::new("sensor", version).plugin("pre", &sensor_pre("", b"", ""), "").plugin(
         "post",
@@ -30,13 +30,13 @@ fn sensor(version: &str) -> BundleFolder {
     )
 }
 
-/// A bundle that takes two seconds, and then fails with code 504.
+/// A bundle with two seconds of work, and then code 504.
 fn slow() -> BundleFolder {
     let never_ends = sensor_pre("", b"", "(loop (br 0))");
     BundleFolder::new("slow", FIRST).plugin("pre", &never_ends, "").table("[limits]\ntime = \"2s\"")
 }
 
-/// Requests in flight all the time, each of which must be answered with its own bytes.
+/// Requests in flight all the time; each must get its own bytes back.
 struct Load {
     stop: Arc<AtomicBool>,
     answered: watch::Sender<u64>,
@@ -70,7 +70,7 @@ impl Load {
         Self { stop, answered, senders }
     }
 
-    /// Waits for that many more answers.
+    /// Waits for `count` more answers.
     async fn more(&self, count: u64) {
         let mut answered = self.answered.subscribe();
         let target = *answered.borrow() + count;
@@ -78,7 +78,7 @@ impl Load {
         assert!(waited.is_ok(), "the answers dried up");
     }
 
-    /// What was not answered as it should have been.
+    /// The wrong answers.
     async fn end(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.senders.join_all().await.concat()
@@ -105,7 +105,7 @@ async fn a_worker_that_is_told_to_stop_answers_everything_that_it_took() {
     assert_eq!(load.end().await, Vec::<String>::new());
 }
 
-/// A flood, so that there is always something on its way when a subscription ends.
+/// A flood, so that messages are always in flight at the end of a subscription.
 const FLOOD: u64 = 20_000;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,7 +129,7 @@ async fn a_subscription_that_ends_loses_nothing_that_the_server_had_sent() {
         flood.await.expect("all is published");
         taken += unsubscribe(&staying, second).await.count() as u64;
         assert_eq!(taken, FLOOD, "stop {stop}");
-        let nobody = site.client.request(subject.clone(), "".into()).await.expect_err("nobody takes it any more");
+        let nobody = site.client.request(subject.clone(), "".into()).await.expect_err("no subscriber is left");
         assert_eq!(nobody.kind(), RequestErrorKind::NoResponders);
     }
 }
@@ -151,7 +151,7 @@ async fn a_message_in_hand_is_finished_before_the_worker_leaves() {
         async move { ask(&client, "infer.slow", vec![0; 16].into()).await }
     });
     block_in_place(|| {
-        until("the message is in hand", || worker.metric("inferbus_in_flight") == 1.0);
+        until("the message is in flight", || worker.metric("inferbus_in_flight") == 1.0);
         assert_eq!(worker.stop(), Some(0));
     });
     assert_eq!(asked.await.expect("an answer").code, Some(504));
@@ -164,7 +164,7 @@ async fn a_second_signal_ends_the_worker_at_once() {
     let worker = Worker::start(site.url());
     site.client.publish("infer.slow", vec![0; 16].into()).await.expect("published");
     block_in_place(|| {
-        until("the message is in hand", || worker.metric("inferbus_in_flight") == 1.0);
+        until("the message is in flight", || worker.metric("inferbus_in_flight") == 1.0);
         worker.terminate();
         worker.wait_for("worker stops");
         assert_eq!(worker.stop(), Some(130));
@@ -191,7 +191,7 @@ async fn a_half_sent_request_to_the_admin_address_does_not_hold_the_worker() {
     let mut held = std::net::TcpStream::connect(&worker.admin).expect("a connection");
     held.write_all(b"GET /metrics HTTP/1.1\r\nHost: ").expect("half a request");
     block_in_place(|| {
-        // An answered request after it shows that the half one has been accepted.
+        // An answered request after it proves the acceptance of the half one.
         assert_eq!(worker.get("/healthz").0, 200);
         assert_eq!(worker.stop(), Some(0));
     });
@@ -266,7 +266,7 @@ async fn a_worker_serves_again_after_its_server_was_restarted() {
     assert_eq!(ask(&site.client, "infer.sensor", vec![2; 16].into()).await.version, SECOND);
 }
 
-/// Waits until somebody takes the sensor's messages: a server says at once when nobody does.
+/// Waits for a subscriber to the sensor's messages: the server reports missing ones at once.
 async fn served(site: &Site) {
     let serving = async {
         while let Err(fault) = site.client.request("infer.sensor", vec![1; 16].into()).await {

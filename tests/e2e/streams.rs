@@ -40,7 +40,7 @@ async fn publish(site: &Site, subject: &str, payload: Vec<u8>) -> u64 {
     site.store(subject, HeaderMap::new(), payload).await.0
 }
 
-/// Waits until the route has nothing left to do.
+/// Waits until the route has no message left.
 fn idle(worker: &Worker, ended: f64) {
     until("every message has ended", || worker.metric("inferbus_stream_messages_total{") >= ended);
 }
@@ -88,7 +88,7 @@ async fn every_message_has_one_end() {
     block_in_place(|| assert_eq!(worker.stop(), Some(0)));
 }
 
-/// A route whose deliveries come back soon after a crash.
+/// A route with quick redelivery after a crash.
 fn hasty(more: &[&str]) -> Vec<String> {
     ROUTE.iter().chain(&["--ack-wait", "1s"]).chain(more).map(ToString::to_string).collect()
 }
@@ -246,7 +246,7 @@ async fn a_deep_stream_and_a_slow_model_stay_within_bounds() {
     });
     let stream = jetstream::new(site.client.clone()).get_stream("SENSORS").await.expect("the stream");
     let consumer = stream.consumer_info("inferbus-cams").await.expect("the consumer");
-    assert!(consumer.num_ack_pending < 600, "{} in hand", consumer.num_ack_pending);
+    assert!(consumer.num_ack_pending < 600, "{} in flight", consumer.num_ack_pending);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -257,7 +257,7 @@ async fn a_worker_that_is_told_to_stop_settles_what_it_has() {
     block_in_place(|| site.inferbus(&ROUTE).ok());
     for number in 0..ALL {
         let payload = [number.to_le_bytes(), number.to_le_bytes()].concat();
-        // No number begins with the byte that is filtered out.
+        // No number begins with the filtered byte.
         let payload = if payload[0] == 255 { numbered(0) } else { payload };
         site.client.publish("sensors.cam.a", payload.into()).await.expect("published");
     }
@@ -280,7 +280,7 @@ async fn a_worker_that_is_told_to_stop_settles_what_it_has() {
     assert_eq!((consumer.num_pending, consumer.num_ack_pending, consumer.ack_floor.stream_sequence), (0, 0, ALL));
     let results = jetstream::new(site.client.clone()).get_stream("INFERBUS_RESULTS_cams").await.expect("results");
     assert_eq!(results.cached_info().state.messages, ALL);
-    // What the server was just about to send when a worker said that it wants no more is all that it sends again.
+    // Only the messages about to be sent at the worker's last request are redelivered.
     let again = consumer.delivered.consumer_sequence - ALL;
     say(&format!("streams: five workers were stopped under load, and {again} of {ALL} messages were delivered again"));
     assert!(again < 50, "{again} were delivered again");
@@ -317,14 +317,15 @@ async fn many_routes_share_one_worker() {
     site.keep("MANY", &["many.*"]).await;
     for number in 0..ROUTES {
         let route = format!(
-            r#"{{"mode":"stream","stream":"MANY","subject":"many.{number}","model":"sensor","output":"results.{number}","results":"MANY_RESULTS"}}"#
+            r#"{{"mode":"stream","stream":"MANY","subject":"many.{number}","model":"sensor",
+            "output":"results.{number}","results":"MANY_RESULTS"}}"#
         );
         if number == 0 {
             site.keep("MANY_RESULTS", &["results.>"]).await;
         }
         site.put("routes", &format!("many-{number}"), &route).await;
     }
-    // Twice each, so that the second message comes to routes that have been idle.
+    // Twice each: the second message comes to idle routes.
     for round in 1..=2 {
         for number in 0..ROUTES {
             publish(&site, &format!("many.{number}"), numbered(round)).await;

@@ -1,4 +1,4 @@
-//! What a worker tells about itself: spans to a real OTLP receiver, metrics, health, and the NATS services protocol.
+//! A worker's telemetry: spans to a real OTLP receiver, metrics, health, and the NATS services protocol.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -81,7 +81,7 @@ async fn collect(State(spans): State<Arc<UnboundedSender<Span>>>, body: Bytes) {
     let request = ExportTraceServiceRequest::decode(body).expect("an export request");
     let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
     for span in scopes.flat_map(|scope| scope.spans) {
-        // Nobody listens any more when the test is over.
+        // After the test, the receiver has no listener.
         let _ = spans.send(span);
     }
 }
@@ -134,7 +134,7 @@ async fn a_message_without_a_trace_begins_one_and_a_failed_one_says_its_code() {
     let good = ask(&site.client, "infer.sensor", SENSOR.into()).await;
     let bad = ask(&site.client, "infer.sensor", "short".into()).await;
     assert_eq!(bad.code, Some(422), "{}", bad.error);
-    // A worker that leaves sends what it still has, however long the pause between two exports.
+    // A stopping worker exports its last spans, even with a long export interval.
     assert_eq!(block_in_place(|| worker.stop()), Some(0));
 
     let spans = collector.message().await;
@@ -199,7 +199,8 @@ async fn metrics_are_prometheus_text_and_count_what_happened() {
     let (code, text) = block_in_place(|| worker.get("/metrics"));
     assert_eq!(code, 200);
     let (names, values) = parse(&text);
-    let expected = "inferbus_messages_total inferbus_stage_seconds_bucket inferbus_stage_seconds_count inferbus_stage_seconds_sum inferbus_refused_total \
+    let expected = "inferbus_messages_total inferbus_stage_seconds_bucket inferbus_stage_seconds_count \
+        inferbus_stage_seconds_sum inferbus_refused_total \
         inferbus_bundle inferbus_swaps_total inferbus_in_flight inferbus_emits_total inferbus_unpublished_total \
         inferbus_slow_consumers_total inferbus_connected inferbus_connections_total";
     for name in expected.split_whitespace() {
@@ -238,7 +239,7 @@ async fn health_readiness_and_status_say_what_runs() {
         ["p50", "p99"].map(|share| model.remove(&format!("{stage}_{share}_micros")).and_then(|time| time.as_u64()))
     });
     let [queue, batch, compute] = spent.map(|[half, nearly_all]| half.is_some() && half <= nearly_all);
-    assert!(queue && !batch && compute, "it waited and was computed, by itself: {spent:?}");
+    assert!(queue && !batch && compute, "it waited and was computed, alone: {spent:?}");
     assert_eq!(model.remove("messages_per_run"), Some(serde_json::json!(1.0)));
     assert!(model.remove("memory_bytes").and_then(|bytes| bytes.as_u64()) > Some(0));
     assert!(model.remove("idle_seconds").is_some_and(|seconds| seconds.is_u64()));
@@ -247,10 +248,12 @@ async fn health_readiness_and_status_say_what_runs() {
         (&status["worker"], &status["ready"], &status["unready"]),
         (&"teller".into(), &true.into(), &serde_json::json!([]))
     );
-    let expected = serde_json::json!({ "model": "sensor", "version": FIRST, "digest": digest, "wanted": FIRST, "state": "serving", "error": null });
+    let expected = serde_json::json!({
+        "model": "sensor", "version": FIRST, "digest": digest, "wanted": FIRST, "state": "serving", "error": null
+    });
     assert_eq!(status["models"], serde_json::json!([expected]));
 
-    // A model that cannot be served makes the worker unready, and it says which and why.
+    // A model without a loadable version makes the worker unready; the reason names the model.
     let mark = worker.log_len();
     site.activate(&BundleFolder::new("broken", FIRST).network(b"no model")).await;
     block_in_place(|| {

@@ -1,4 +1,4 @@
-//! Version bumps under load: no request is lost, every answer is of a version active for it, and no old version stays behind.
+//! Version bumps under load: no request is lost, every answer is of an active version, and no old version stays behind.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,9 +16,9 @@ const IN_FLIGHT: usize = 64;
 /// More than the number of old versions with series in the metrics.
 const BUMPS: usize = 140;
 const MANY_BUMPS: usize = 400;
-/// The bump after which memory is measured first.
+/// The bump before the first measurement of memory.
 const EARLY: usize = 40;
-/// A worker itself grows by a few mebibytes. A session that is never freed is as many for each bump.
+/// The growth of a worker itself is a few mebibytes. A leaked session costs as many for each bump.
 const MAY_GROW: u64 = 48 << 20;
 
 /// One answered request.
@@ -36,7 +36,7 @@ struct Phase {
     settled: Instant,
 }
 
-/// The version of a bump. Even ones are copies of the first digits bundle, odd ones of the second, each with its own digest.
+/// The version of a bump. Even ones are copies of the first digits bundle, odd ones of the second; all digests differ.
 fn version(bump: usize) -> String {
     format!("2.0.{bump}")
 }

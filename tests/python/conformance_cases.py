@@ -2,9 +2,9 @@
 
     conformance_cases.py --out .tools/conformance
 
-For each case: `<id>.onnx`, and for each of its sets the tensor frames `<id>.<n>.in` and `<id>.<n>.out`. `index.json` lists the
-cases with operator, type and tolerances. `left-out.txt` lists the others, each with the reason. Python's onnxruntime decides,
-and nothing of Inferbus.
+For each case: `<id>.onnx`, and for each of its sets the tensor frames `<id>.<n>.in` and `<id>.<n>.out`. `index.json`
+lists the cases with operator, type and tolerances. `left-out.txt` lists the others, each with the reason. Python's
+onnxruntime decides, and nothing of Inferbus.
 """
 
 import argparse
@@ -80,7 +80,9 @@ def cases():
 
 
 def read_set(folder, model):
-    read = lambda side, ports: [read_value(folder / f"{side}_{number}.pb", ports[number]) for number in range(count(folder, side))]
+    def read(side, ports):
+        return [read_value(folder / f"{side}_{number}.pb", ports[number]) for number in range(count(folder, side))]
+
     return read("input", model.graph.input), read("output", model.graph.output)
 
 
@@ -180,7 +182,8 @@ def run(session, inputs, outputs):
     try:
         if all(proto.data_type in PLAIN for _, proto in inputs):
             return session.run(names, {name: numpy_helper.to_array(proto) for name, proto in inputs})
-        return [one.numpy() for one in session.run_with_ort_values(names, {name: lend(proto) for name, proto in inputs})]
+        lent = {name: lend(proto) for name, proto in inputs}
+        return [one.numpy() for one in session.run_with_ort_values(names, lent)]
     except Exception as fault:
         raise LeftOut(reason(fault)) from fault
 
@@ -237,7 +240,8 @@ def prepare(name, model, sets, rtol, atol, stem):
     known = {one.name for one in model.graph.initializer}
     frames = []
     for given, expected in sets:
-        ports = [port.name for port in model.graph.input if len(given) == len(model.graph.input) or port.name not in known]
+        every = len(given) == len(model.graph.input)
+        ports = [port.name for port in model.graph.input if every or port.name not in known]
         inputs = [(port, tensor(one, port)) for port, one in zip(ports, given) if port in taken]
         outputs = [(port.name, tensor(one, port.name)) for port, one in zip(model.graph.output, expected)]
         check_run(session, inputs, outputs, rtol, atol)

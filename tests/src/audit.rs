@@ -1,34 +1,34 @@
-//! The account of a stream's route: what became of every stored message, and everything that is wrong with it.
+//! The audit of a stream's route: the end of every stored message, and every fault.
 //!
-//! Promises: it looks at nothing but what the streams hold, and believes no counter of the worker.
+//! Guarantees: it reads only the streams, and no counter of the worker.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use inferbus::stream::names;
 
-use crate::contents::Kept;
-use crate::sensor::{End, TOPIC, end, number};
+use crate::sensor_bundle::{End, TOPIC, end, number};
+use crate::stored::Stored;
 
-/// Faults that a report spells out; the rest is counted.
+/// The number of faults spelled out in a report; the rest are counted.
 const SPELLED_OUT: usize = 40;
 
-/// What the streams hold when all is done.
-pub struct Books {
+/// The contents of the streams at the end.
+pub struct Records {
     pub route: String,
     pub stream: String,
-    /// The input stream by name and birth, with which every message id begins.
+    /// The input stream by name and creation time; every message id begins with it.
     pub identity: String,
     /// Sequence → number, as the server confirmed it to the publisher.
     pub confirmed: BTreeMap<u64, u64>,
-    pub inputs: Vec<Kept>,
-    pub results: Vec<Kept>,
-    pub dead_letters: Vec<Kept>,
+    pub inputs: Vec<Stored>,
+    pub results: Vec<Stored>,
+    pub dead_letters: Vec<Stored>,
 }
 
 /// How all messages ended.
 #[derive(Debug, Default)]
-pub struct Account {
+pub struct Audit {
     pub inputs: usize,
     pub results: usize,
     pub no_results: usize,
@@ -36,51 +36,49 @@ pub struct Account {
     pub faults: Vec<String>,
 }
 
-/// What was found of one input.
+/// The messages found for one input.
 #[derive(Default)]
 struct Found<'a> {
-    events: Vec<&'a Kept>,
-    results: Vec<&'a Kept>,
-    dead_letters: Vec<&'a Kept>,
+    events: Vec<&'a Stored>,
+    results: Vec<&'a Stored>,
+    dead_letters: Vec<&'a Stored>,
 }
 
-impl Books {
-    pub fn account(&self) -> Account {
-        let mut account = Account { inputs: self.inputs.len(), ..Account::default() };
-        self.compare_with_confirmed(&mut account);
-        let mut found = self.found(&mut account);
+impl Records {
+    pub fn audit(&self) -> Audit {
+        let mut audit = Audit { inputs: self.inputs.len(), ..Audit::default() };
+        self.compare_with_confirmed(&mut audit);
+        let mut found = self.found(&mut audit);
         for input in &self.inputs {
             let found = found.remove(&input.sequence).unwrap_or_default();
-            self.one(&mut account, input, &found);
+            self.one(&mut audit, input, &found);
         }
         for (sequence, found) in found {
             let strays = found.events.len() + found.results.len() + found.dead_letters.len();
-            account
-                .faults
-                .push(format!("{sequence}: {strays} results or dead letters of a message that is not stored"));
+            audit.faults.push(format!("{sequence}: {strays} results or dead letters of a message that is not stored"));
         }
-        account
+        audit
     }
 
-    /// What the server confirmed must be there: else the server, not the worker, has lost it.
-    fn compare_with_confirmed(&self, account: &mut Account) {
+    /// Every confirmed message must be stored, or the server lost it, not the worker.
+    fn compare_with_confirmed(&self, audit: &mut Audit) {
         let stored: BTreeMap<_, _> = self.inputs.iter().map(|input| (input.sequence, number(&input.payload))).collect();
         for (sequence, number) in &self.confirmed {
             if stored.get(sequence) != Some(&Some(*number)) {
-                account.faults.push(format!("{sequence}: the server confirmed number {number} and does not have it"));
+                audit.faults.push(format!("{sequence}: the server confirmed number {number} and does not have it"));
             }
         }
     }
 
-    /// Results, events and dead letters of this route, by the sequence that they name.
-    fn found(&self, account: &mut Account) -> BTreeMap<u64, Found<'_>> {
+    /// Results, events and dead letters of this route, by their sequence.
+    fn found(&self, audit: &mut Audit) -> BTreeMap<u64, Found<'_>> {
         let mut all = BTreeMap::<u64, Found<'_>>::new();
         let topic = format!(".{TOPIC}");
         for stored in self.results.iter().chain(&self.dead_letters).filter(|stored| self.is_ours(stored)) {
             let Some(sequence) = stored.number(names::SEQUENCE.as_ref()) else {
-                account
+                audit
                     .faults
-                    .push(format!("{} on {} does not say of which message it is", stored.sequence, stored.subject));
+                    .push(format!("{} on {} does not name its message", stored.sequence, stored.subject));
                 continue;
             };
             let found = all.entry(sequence).or_default();
@@ -95,13 +93,13 @@ impl Books {
         all
     }
 
-    /// Not of another route, and not of a stream of the same name that was deleted.
-    fn is_ours(&self, stored: &Kept) -> bool {
+    /// Excludes other routes, and deleted streams of the same name.
+    fn is_ours(&self, stored: &Stored) -> bool {
         let id = stored.header("Nats-Msg-Id");
         stored.header(names::ROUTE.as_ref()) == self.route && (id.is_empty() || id.starts_with(&self.identity))
     }
 
-    fn one(&self, account: &mut Account, input: &Kept, found: &Found<'_>) {
+    fn one(&self, audit: &mut Audit, input: &Stored, found: &Found<'_>) {
         let expected = end(&input.payload);
         let (events, results, dead_letters) = match expected {
             End::Result => (1, 1, 0),
@@ -113,36 +111,36 @@ impl Books {
             ("result", results, &found.results, ""),
             ("dead letter", dead_letters, &found.dead_letters, ""),
         ];
-        let faults = account.faults.len();
+        let faults = audit.faults.len();
         for (kind, expected, found, suffix) in kinds {
             if found.len() != expected {
                 let described = found.iter().map(|stored| describe(stored)).collect::<String>();
-                account.faults.push(format!(
+                audit.faults.push(format!(
                     "{}: {expected} {kind} expected, {} found{described}",
                     input.sequence,
                     found.len()
                 ));
             }
             for stored in found {
-                account.faults.extend(self.differences(input, kind, stored, suffix));
+                audit.faults.extend(self.differences(input, kind, stored, suffix));
             }
         }
         if let ([event], [result]) = (found.events.as_slice(), found.results.as_slice())
             && event.sequence > result.sequence
         {
-            account.faults.push(format!("{}: the event was stored after the result", input.sequence));
+            audit.faults.push(format!("{}: the event was stored after the result", input.sequence));
         }
-        if account.faults.len() == faults {
+        if audit.faults.len() == faults {
             match expected {
-                End::Result => account.results += 1,
-                End::NoResult => account.no_results += 1,
-                End::Refused => account.dead_letters += 1,
+                End::Result => audit.results += 1,
+                End::NoResult => audit.no_results += 1,
+                End::Refused => audit.dead_letters += 1,
             }
         }
     }
 
-    /// Everything that a result, an event or a dead letter says otherwise than it must.
-    fn differences(&self, input: &Kept, kind: &str, stored: &Kept, suffix: &str) -> Vec<String> {
+    /// Every difference of a result, an event or a dead letter.
+    fn differences(&self, input: &Stored, kind: &str, stored: &Stored, suffix: &str) -> Vec<String> {
         let id = format!("{}/{}/{}{suffix}", self.identity, input.sequence, self.route);
         let mut pairs = vec![
             ("Nats-Msg-Id", id),
@@ -162,7 +160,7 @@ impl Books {
     }
 }
 
-fn describe(stored: &Kept) -> String {
+fn describe(stored: &Stored) -> String {
     let text = |name| stored.header(name);
     format!(
         "; {} on {} id `{}` by {} {}{}",
@@ -175,8 +173,8 @@ fn describe(stored: &Kept) -> String {
     )
 }
 
-impl Account {
-    /// Fails the test with everything that is wrong.
+impl Audit {
+    /// Fails the test with every fault.
     #[track_caller]
     pub fn is_sound(self) -> Self {
         assert!(self.faults.is_empty(), "{self}");
@@ -184,7 +182,7 @@ impl Account {
     }
 }
 
-impl fmt::Display for Account {
+impl fmt::Display for Audit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { inputs, results, no_results, dead_letters, faults } = self;
         write!(f, "{inputs} messages: {results} results, {no_results} without result, {dead_letters} dead letters")?;

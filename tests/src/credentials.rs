@@ -1,4 +1,4 @@
-//! Who somebody is to a server: tokens signed as NATS signs them, credentials, and the certificates for tests.
+//! Identities for a server: signed tokens, credentials, and certificates for tests.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,7 +12,8 @@ pub fn token(issuer: &KeyPair, subject: &KeyPair, mut nats: Value) -> String {
     nats["version"] = json!(2);
     let header = json!({ "typ": "JWT", "alg": "ed25519-nkey" });
     let claims = json!({
-        "jti": "test", "iat": 1_700_000_000, "iss": issuer.public_key(), "name": "test", "sub": subject.public_key(), "nats": nats,
+        "jti": "test", "iat": 1_700_000_000, "iss": issuer.public_key(), "name": "test",
+        "sub": subject.public_key(), "nats": nats,
     });
     let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!("{}.{}", part(&header), part(&claims));
@@ -24,7 +25,8 @@ pub fn token(issuer: &KeyPair, subject: &KeyPair, mut nats: Value) -> String {
 pub fn credentials(token: &str, user: &KeyPair) -> String {
     let seed = user.seed().expect("a seed");
     format!(
-        "-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+        "-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n\
+         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
     )
 }
 

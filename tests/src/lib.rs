@@ -1,54 +1,53 @@
-//! What every end-to-end test stands on: a real nats-server of its own, real worker processes, real bundles.
+//! The base of the end-to-end tests: a real nats-server for each, real worker processes, real bundles. README.md has
+//! a map.
 //!
-//! Promises: nothing here sleeps and hopes. A server is waited for until it listens, a worker until its log
-//! says what is waited for, and every wait has a bound after which the test fails and shows the log.
-//! The chaos tests sleep for as long as a fault is to last.
+//! Guarantees: no test waits by sleeping. It waits for a server's port, or for a worker's log line, and each wait has
+//! a bound; after it the test fails with the log. A chaos test sleeps for the length of its fault.
 #![forbid(unsafe_code)]
 
-pub mod account;
 mod admin;
+pub mod audit;
 mod bundle;
 pub mod cluster;
 mod command;
-pub mod contents;
-pub mod crew;
-mod device;
+mod credentials;
 pub mod http;
-mod identity;
-pub mod ledger;
 pub mod node;
 pub mod plugin;
 pub mod proxy;
+pub mod publisher;
+mod request;
 pub mod roles;
-pub mod sensor;
+pub mod sensor_bundle;
 mod site;
-pub mod stage;
-mod stored;
+pub mod stored;
+pub mod stream_site;
 pub mod tolerance;
 mod worker;
+pub mod workers;
 
 pub use bundle::{BundleFolder, IDENTITY_MODEL, digits};
 pub use command::{Ran, inferbus, nats_cli, python, run};
-pub use device::{Answer, Heldout, answer, ask, heldout};
-pub use identity::{credentials, tls, token};
+pub use credentials::{credentials, tls, token};
+pub use request::{Answer, Heldout, answer, ask, heldout};
 pub use site::{FIRST, SECOND, Site, connect};
-pub use stored::Stored;
+
 pub use worker::{Worker, WorkerOptions};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The bound on everything that a test waits for.
+/// The bound of every wait.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Says something in the output of `make test` itself, which keeps what a passing test prints.
+/// Prints to the output of `make test`, past the capture of a passing test.
 pub fn say(text: &str) {
     use std::io::Write as _;
     // A closed pipe must not fail the test.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Asks again and again, for what announces itself nowhere; the question itself takes the time between.
+/// Polls a state without an announcement; the poll itself takes the time between.
 #[track_caller]
 pub fn until(what: &str, fits: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
@@ -57,14 +56,14 @@ pub fn until(what: &str, fits: impl Fn() -> bool) {
     }
 }
 
-/// The time between two questions about something that announces itself nowhere.
+/// The time between two polls.
 pub(crate) async fn pause() {
     tokio::time::sleep(BETWEEN_QUESTIONS).await;
 }
 
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(20);
 
-/// [`until`], for questions that wait themselves.
+/// [`until`], for asynchronous polls.
 pub async fn until_async(what: &str, mut fits: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !fits().await {
@@ -78,8 +77,8 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository")
 }
 
-/// Where every program under test keeps compiled plugins, because compiling them is not what most tests are about: beside the
-/// build, and not where the user's own are.
+/// The cache of compiled plugins, shared by all programs under test because most tests are not about compilation. It
+/// is beside the build, apart from the user's own.
 pub fn plugin_cache() -> PathBuf {
     root().join("target/plugin-cache")
 }
@@ -109,7 +108,7 @@ fn build() -> PathBuf {
     let built = command
         .current_dir(root())
         .args(["build", "--quiet", "--locked", "--offline", "--workspace", "--bin", "inferbus", "--profile", &name])
-        // The features that `cargo test --workspace` builds with, so that nothing is built twice.
+        // The features of `cargo test --workspace`, so that no crate is built twice.
         .args(["--features", features])
         .status()
         .expect("cargo runs");

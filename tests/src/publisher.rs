@@ -1,4 +1,4 @@
-//! The publisher of numbered messages, which knows exactly what is stored, and waits until all of it has been worked on.
+//! The publisher of numbered messages: it records the stored ones, and waits until all of them are settled.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,9 +12,9 @@ use inferbus::stream::names;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::account::{Account, Books};
-use crate::contents::{Kept, read_all};
-use crate::sensor::payload;
+use crate::audit::{Audit, Records};
+use crate::sensor_bundle::payload;
+use crate::stored::{Stored, read_all};
 use crate::{PATIENCE, pause, until_async};
 
 /// The input stream, and how its subjects become those of results.
@@ -24,7 +24,7 @@ pub const OUTPUT: &str = "out.$1";
 pub const RESULTS: &str = "INFERBUS_RESULTS_sensor";
 pub const ROUTE: &str = "sensor";
 
-/// Subjects over which the messages are spread.
+/// The number of subjects of the messages.
 const KEYS: u64 = 8;
 
 /// How long one message may take until it is stored: longer than any fault of these tests lasts.
@@ -33,20 +33,20 @@ const STORING: Duration = Duration::from_secs(180);
 /// Messages on their way to the server at once.
 const ON_THE_WAY: usize = 64;
 
-pub struct Ledger {
+pub struct Publisher {
     context: Context,
     next: AtomicU64,
-    /// Sequence → number of what the server has confirmed.
+    /// Sequence → number of the confirmed messages.
     confirmed: Mutex<BTreeMap<u64, u64>>,
 }
 
-impl Ledger {
+impl Publisher {
     /// Makes the input stream.
     pub async fn open(client: Client, replicas: usize) -> Arc<Self> {
         let context = jetstream::new(client);
-        let ledger = Self { context, next: AtomicU64::new(0), confirmed: Mutex::default() };
-        ledger.create_input(replicas).await;
-        Arc::new(ledger)
+        let publisher = Self { context, next: AtomicU64::new(0), confirmed: Mutex::default() };
+        publisher.create_input(replicas).await;
+        Arc::new(publisher)
     }
 
     pub async fn create_input(&self, replicas: usize) {
@@ -60,7 +60,7 @@ impl Ledger {
         self.context.create_stream(config).await.expect("the input stream");
     }
 
-    /// Forgets what was stored, for a stream that was deleted and made again. Numbers go on.
+    /// Forgets the stored messages, for a deleted and recreated stream. Numbers continue.
     pub fn begin_anew(&self) {
         self.confirmed.lock().expect("confirmed").clear();
     }
@@ -69,22 +69,22 @@ impl Ledger {
         &self.context
     }
 
-    /// Stores that many messages.
+    /// Stores `count` messages.
     pub async fn publish(self: &Arc<Self>, count: u64) {
         let on_the_way = Arc::new(Semaphore::new(ON_THE_WAY));
         let mut tasks = JoinSet::new();
         for _ in 0..count {
             let permit = on_the_way.clone().acquire_owned().await.expect("never closed");
-            let ledger = self.clone();
+            let publisher = self.clone();
             tasks.spawn(async move {
-                ledger.store(ledger.next.fetch_add(1, Ordering::Relaxed)).await;
+                publisher.store(publisher.next.fetch_add(1, Ordering::Relaxed)).await;
                 drop(permit);
             });
         }
         tasks.join_all().await;
     }
 
-    /// Stores messages at a steady pace until told to end.
+    /// Stores messages at a steady pace until its end.
     pub fn load(self: &Arc<Self>, per_second: u32) -> Load {
         let stop = Arc::new(AtomicBool::new(false));
         let task = tokio::spawn(pace(self.clone(), per_second, stop.clone()));
@@ -121,7 +121,7 @@ impl Ledger {
         stream.consumer_info(format!("inferbus-{ROUTE}")).await.ok()
     }
 
-    /// Waits until the consumer has nothing left. Only when nothing moves for as long as a test is patient does it fail.
+    /// Waits until the consumer has no message left. It fails only after a long time without any progress.
     pub async fn settle(&self) {
         let last = self.confirmed.lock().expect("confirmed").last_key_value().map_or(0, |(sequence, _)| *sequence);
         let (mut best, mut since) = ((u64::MAX, 0), Instant::now());
@@ -144,7 +144,7 @@ impl Ledger {
         }
     }
 
-    /// How many results and events were stored; nothing while nobody can say.
+    /// The number of stored results and events; none while the stream is unavailable.
     pub async fn result_count(&self) -> Option<u64> {
         let stream = self.context.get_stream(RESULTS).await.ok()?;
         Some(stream.cached_info().state.last_sequence)
@@ -155,17 +155,17 @@ impl Ledger {
         until_async("more results are stored", async || self.result_count().await > before).await;
     }
 
-    /// Waits until all is done, and says how every message ended.
-    pub async fn account(&self) -> Account {
+    /// Waits until all messages are settled, and returns the audit.
+    pub async fn audit(&self) -> Audit {
         self.settle().await;
-        self.books().await.account()
+        self.records().await.audit()
     }
 
-    pub async fn books(&self) -> Books {
+    pub async fn records(&self) -> Records {
         let input = self.context.get_stream(INPUT).await.expect("the input stream");
         let created = input.cached_info().created.into();
         let confirmed = self.confirmed.lock().expect("confirmed").clone();
-        Books {
+        Records {
             route: ROUTE.into(),
             stream: INPUT.into(),
             identity: names::stream_identity(INPUT, created),
@@ -176,31 +176,31 @@ impl Ledger {
         }
     }
 
-    pub async fn inputs(&self) -> Vec<Kept> {
+    pub async fn inputs(&self) -> Vec<Stored> {
         read_all(&self.context, INPUT).await
     }
 
     /// Results and events.
-    pub async fn results(&self) -> Vec<Kept> {
+    pub async fn results(&self) -> Vec<Stored> {
         read_all(&self.context, RESULTS).await
     }
 }
 
-/// Messages that come at a steady pace.
+/// Messages at a steady pace.
 pub struct Load {
     stop: Arc<AtomicBool>,
     task: JoinHandle<()>,
 }
 
 impl Load {
-    /// Ends, and waits until everything that was begun is stored.
+    /// Ends, and waits until every sent message is stored.
     pub async fn end(self) {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.expect("every message is stored");
     }
 }
 
-async fn pace(ledger: Arc<Ledger>, per_second: u32, stop: Arc<AtomicBool>) {
+async fn pace(publisher: Arc<Publisher>, per_second: u32, stop: Arc<AtomicBool>) {
     let mut tick = tokio::time::interval(Duration::from_secs(1) / per_second);
     let on_the_way = Arc::new(Semaphore::new(ON_THE_WAY));
     let mut tasks = JoinSet::new();
@@ -208,9 +208,9 @@ async fn pace(ledger: Arc<Ledger>, per_second: u32, stop: Arc<AtomicBool>) {
         tick.tick().await;
         let permit = on_the_way.clone().acquire_owned().await.expect("never closed");
         while tasks.try_join_next().is_some_and(|stored| stored.map(|()| true).expect("stored")) {}
-        let ledger = ledger.clone();
+        let publisher = publisher.clone();
         tasks.spawn(async move {
-            ledger.store(ledger.next.fetch_add(1, Ordering::Relaxed)).await;
+            publisher.store(publisher.next.fetch_add(1, Ordering::Relaxed)).await;
             drop(permit);
         });
     }

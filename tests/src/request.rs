@@ -1,4 +1,4 @@
-//! A device's side: sensor payloads, and requests whose every answer is accounted for.
+//! A device's side: sensor payloads, and requests with an answer for each.
 
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
@@ -6,7 +6,7 @@ use inferbus::publish::{ERROR, ERROR_CODE};
 
 use crate::root;
 
-/// The held-out digits: payloads as the sensor sends them, and what Python's onnxruntime says of each.
+/// The held-out digits: payloads in the sensor's format, and the predictions of Python's onnxruntime.
 pub struct Heldout {
     pub payloads: Vec<Bytes>,
     pub labels: Vec<u64>,

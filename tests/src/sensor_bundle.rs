@@ -1,4 +1,4 @@
-//! The bundle of the chaos tests, and payloads of which each says how it must end.
+//! The bundle of the chaos tests, and payloads with their expected end.
 
 use bytes::Bytes;
 
@@ -7,18 +7,19 @@ use crate::plugin::{DATA, EMIT, SENSOR_BYTES, TENSOR_DATA, sensor_post, sensor_p
 
 pub const SENSOR: &str = "sensor";
 
-/// What the bundle emits below the output, with the same bytes as the result.
+/// The topic of the bundle's event; it has the bytes of the result.
 pub const TOPIC: &str = "seen";
 
-/// The first byte of a payload that the bundle filters out.
+/// The first byte of a filtered payload.
 const FILTERED: u8 = 0xff;
 
-/// A bundle that gives the sensor's 16 bytes back as one event and one result, filters some out, and refuses any other length.
+/// A bundle with one event and one result for the sensor's 16 bytes. It filters some, and refuses any other length.
 pub fn sensor(version: &str) -> BundleFolder {
     let filter =
         format!("(if (i32.eq (i32.load8_u (local.get $ptr)) (i32.const {FILTERED})) (then (return (i64.const 0))))");
     let emit = format!(
-        "(drop (call $emit (i32.const {DATA}) (i32.const {}) (i32.add (local.get $ptr) (i32.const {TENSOR_DATA})) (i32.const {SENSOR_BYTES})))",
+        "(drop (call $emit (i32.const {DATA}) (i32.const {}) \
+         (i32.add (local.get $ptr) (i32.const {TENSOR_DATA})) (i32.const {SENSOR_BYTES})))",
         TOPIC.len()
     );
     BundleFolder::new(SENSOR, version).plugin("pre", &sensor_pre("", b"", &filter), "").plugin(

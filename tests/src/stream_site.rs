@@ -1,4 +1,4 @@
-//! What every chaos test stands on: servers, the catalog with the sensor's bundle, a stream, its route and its ledger.
+//! The base of the chaos tests: servers, the catalog with the sensor's bundle, a stream, its route and its publisher.
 
 use std::sync::Arc;
 
@@ -7,20 +7,20 @@ use async_nats::jetstream;
 use inferbus_catalog::{Activate, Catalog, PushOptions};
 
 use crate::cluster::Cluster;
-use crate::ledger::{INPUT, Ledger, OUTPUT, ROUTE, SUBJECTS};
 use crate::node::NodeConfig;
-use crate::sensor::{SENSOR, sensor};
+use crate::publisher::{INPUT, OUTPUT, Publisher, ROUTE, SUBJECTS};
+use crate::sensor_bundle::{SENSOR, sensor};
 use crate::{BundleFolder, FIRST, PATIENCE, inferbus};
 
-pub struct Stage {
+pub struct StreamSite {
     pub cluster: Cluster,
     pub client: Client,
-    pub ledger: Arc<Ledger>,
-    /// The digest of the version with which it begins.
+    pub publisher: Arc<Publisher>,
+    /// The digest of the first version.
     pub first: String,
 }
 
-impl Stage {
+impl StreamSite {
     /// On one server; `flags` are further ones of `inferbus route add`.
     pub async fn single(flags: &[&str]) -> Self {
         Self::on(Cluster::single(&NodeConfig::default()).await, flags).await
@@ -44,11 +44,11 @@ impl Stage {
         }
         cluster.healthy().await;
         let first = push(&catalog, FIRST, true).await;
-        let ledger = Ledger::open(client.clone(), cluster.replicas()).await;
-        let stage = Self { cluster, client, ledger, first };
-        stage.add_route(flags);
-        stage.cluster.healthy().await;
-        stage
+        let publisher = Publisher::open(client.clone(), cluster.replicas()).await;
+        let site = Self { cluster, client, publisher, first };
+        site.add_route(flags);
+        site.cluster.healthy().await;
+        site
     }
 
     pub fn add_route(&self, flags: &[&str]) {
@@ -63,7 +63,7 @@ impl Stage {
     }
 }
 
-/// Pushes a version of the sensor's bundle; gives its digest, which no other version has.
+/// Pushes a version of the sensor's bundle; returns its digest, different for each version.
 pub async fn push(catalog: &Catalog, version: &str, activate: bool) -> String {
     let folder = sensor(version).table(&format!("[labels]\nversion = \"{version}\""));
     push_folder(catalog, &folder, activate).await

@@ -1,29 +1,29 @@
-//! Workers that are killed and started again, frozen and thawed, each with one place in the crew.
+//! Several workers to kill and restart, freeze and thaw, each with a number.
 
 use tempfile::TempDir;
 use tokio::task::block_in_place;
 
 use crate::{Worker, WorkerOptions};
 
-pub struct Crew {
+pub struct Workers {
     url: String,
-    /// Where each reads what those that died had in hand.
+    /// The folder of their crash journals.
     state: TempDir,
     options: WorkerOptions,
     workers: Vec<Option<Worker>>,
-    /// The logs of those that were killed.
+    /// The logs of killed workers.
     logs: Vec<Vec<serde_json::Value>>,
 }
 
-impl Crew {
-    /// Starts that many workers, and waits until each serves the route.
+impl Workers {
+    /// Starts `count` workers, and waits until each serves the route.
     pub fn start(url: &str, count: usize, options: WorkerOptions) -> Self {
         let state = tempfile::tempdir().expect("a folder");
-        let mut crew =
+        let mut workers =
             Self { url: url.into(), state, options, workers: (0..count).map(|_| None).collect(), logs: Vec::new() };
-        (0..count).for_each(|at| crew.revive(at));
-        crew.workers.iter().flatten().for_each(serves);
-        crew
+        (0..count).for_each(|at| workers.revive(at));
+        workers.workers.iter().flatten().for_each(serves);
+        workers
     }
 
     pub fn worker(&self, at: usize) -> &Worker {
@@ -37,13 +37,13 @@ impl Crew {
         }
     }
 
-    /// Kills all, and gives every log that there is.
+    /// Kills all, and returns every log.
     pub fn end(mut self) -> Vec<Vec<serde_json::Value>> {
         (0..self.workers.len()).for_each(|at| self.kill(at));
         self.logs
     }
 
-    /// Starts a worker where there is none, and does not wait for it to serve.
+    /// Starts a missing worker, and does not wait for it to serve.
     pub fn revive(&mut self, at: usize) {
         let mut options = WorkerOptions { name: Some(format!("worker-{at}")), ..self.options.clone() };
         let state = self.state.path().to_str().expect("UTF-8").to_owned();
@@ -58,7 +58,7 @@ pub fn serves(worker: &Worker) {
 }
 
 impl Worker {
-    /// Stops the process in its tracks: it answers nothing until it is thawed, and its connections stay open.
+    /// Stops the process: it answers no request until it is thawed, and its connections stay open.
     pub fn freeze(&self) {
         self.signal("-STOP");
     }

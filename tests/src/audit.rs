@@ -76,9 +76,7 @@ impl Records {
         let topic = format!(".{TOPIC}");
         for stored in self.results.iter().chain(&self.dead_letters).filter(|stored| self.is_ours(stored)) {
             let Some(sequence) = stored.number(names::SEQUENCE.as_ref()) else {
-                audit
-                    .faults
-                    .push(format!("{} on {} does not name its message", stored.sequence, stored.subject));
+                audit.faults.push(format!("{} on {} does not name its message", stored.sequence, stored.subject));
                 continue;
             };
             let found = all.entry(sequence).or_default();

@@ -190,8 +190,7 @@ fn sessions_of_one_network_agree_with_each_other_and_with_arithmetic() {
     };
     for threads in [1, 2] {
         let network =
-            OnnxNetwork::load(&runtime(), bytes("matmul"), Options { threads, ..Options::default() })
-                .unwrap();
+            OnnxNetwork::load(&runtime(), bytes("matmul"), Options { threads, ..Options::default() }).unwrap();
         let lane = |seed: usize| {
             let (a, b) = (matrix(seed), matrix(seed + 5));
             let expected = floats(&product(&a, &b));

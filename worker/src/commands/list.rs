@@ -28,7 +28,10 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
                     None => (None, None),
                 };
                 let versions: Vec<_> = model.versions.iter().map(ToString::to_string).collect();
-                json!({ "model": model.name.to_string(), "active": active, "problem": problem, "versions": versions })
+                json!({
+                    "model": model.name.to_string(), "active": active, "problem": problem, "versions": versions,
+                    "unrecognized_keys": model.unrecognized_keys,
+                })
             })
             .collect();
         return print::json(&models);
@@ -50,5 +53,8 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         })
         .collect();
     print::table(&["MODEL", "ACTIVE", "VERSIONS"], &rows);
+    for key in models.iter().flat_map(|model| &model.unrecognized_keys) {
+        eprintln!("the bucket `models` has an unrecognized key `{key}`; delete it, or name it MODEL.VERSION");
+    }
     Ok(())
 }

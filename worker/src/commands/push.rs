@@ -6,7 +6,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use inferbus::config::Compute;
 use inferbus::connect::Connection;
-use inferbus_catalog::{Activate, Bundle, Catalog, Progress, PushOptions, Step};
+use inferbus_catalog::{Activate, Bundle, Catalog, Progress, PushOptions, PushPhase};
 
 use super::local::{self, Local};
 use super::print::say;
@@ -54,17 +54,17 @@ pub async fn push(catalog: &Catalog, bundle: &Bundle, options: PushOptions) -> a
     let bar = ProgressBar::no_length()
         .with_style(ProgressStyle::with_template("{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?);
     let mut report = |progress: Progress| {
-        let doing = match progress.step {
-            Step::Checking => "checking",
-            Step::Uploading => "sending",
-            Step::Verifying => "verifying",
-            Step::Stored => "stored",
+        let doing = match progress.phase {
+            PushPhase::Checking => "checking",
+            PushPhase::Uploading => "sending",
+            PushPhase::Verifying => "verifying",
+            PushPhase::Stored => "stored",
         };
         bar.set_prefix(format!("{doing} {}", progress.role.name()));
         bar.set_length(progress.artifact.size);
         bar.set_position(progress.done);
         bar.tick();
-        if bar.is_hidden() && progress.step != Step::Stored && progress.done == 0 {
+        if bar.is_hidden() && progress.phase != PushPhase::Stored && progress.done == 0 {
             eprintln!("{doing} {} ({} bytes)", progress.role.name(), progress.artifact.size);
         }
     };

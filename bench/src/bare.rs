@@ -8,7 +8,8 @@ use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
 use ort::value::TensorRef;
 
-use crate::{heavy, models};
+use crate::heavy;
+use crate::models;
 
 pub fn runtime() -> anyhow::Result<Runtime> {
     let library = std::env::var_os("ORT_DYLIB_PATH");

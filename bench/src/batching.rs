@@ -13,7 +13,8 @@ use inferbus_catalog::Catalog;
 use crate::contestant::{Contestant, status};
 use crate::figures::{Figure, Figures};
 use crate::load::{Round, result_of};
-use crate::{bare, models};
+use crate::bare;
+use crate::models;
 
 const ROUNDS: usize = 5;
 const REQUESTS: usize = 4_000;

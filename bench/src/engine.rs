@@ -12,7 +12,8 @@ use ort::value::{Tensor as OrtTensor, TensorRef};
 
 use crate::clock::micros;
 use crate::figures::{Figure, Figures};
-use crate::{bare, root};
+use crate::bare;
+use crate::root;
 
 const ROUNDS: usize = 101;
 

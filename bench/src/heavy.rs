@@ -20,7 +20,9 @@ use tokio::time::sleep;
 use crate::contestant::{Contestant, inferbus, status, worker_arguments};
 use crate::figures::{Figure, Figures};
 use crate::load::result_of;
-use crate::{bare, models, process};
+use crate::bare;
+use crate::models;
+use crate::process;
 
 /// 24 layers of four megabytes.
 pub const WIDTH: usize = 1024;

@@ -11,7 +11,8 @@ use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 
 use crate::contestant::Contestant;
 use crate::picture::{self, RECORD};
-use crate::{process, root};
+use crate::process;
+use crate::root;
 
 pub struct Load {
     pub client: Client,

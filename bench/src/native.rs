@@ -26,7 +26,7 @@ pub fn choose(workload: &str) -> bool {
     both(workload).is_some_and(|both| CHOSEN.set(both).is_ok())
 }
 
-/// What [`inferbus::bundle::Loader::transform`] wants, but for the plugin: the digits', unless another workload was chosen.
+/// What [`inferbus::models::bundle::Loader::transform`] wants, but for the plugin: the digits', unless another workload was chosen.
 pub fn transform(stage: Stage) -> Box<dyn Transform> {
     CHOSEN.get().copied().unwrap_or(stages::DIGITS).stage(stage)
 }

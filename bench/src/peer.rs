@@ -20,7 +20,8 @@ use crate::http_client::HttpClient;
 use crate::load::result_of;
 use crate::peers::Job;
 use crate::workload_runs::ROUTED;
-use crate::{process, root};
+use crate::process;
+use crate::root;
 
 /// Until a peer gives its first answer.
 const START: Duration = Duration::from_secs(90);

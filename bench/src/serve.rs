@@ -1,9 +1,9 @@
 //! A worker as `inferbus worker` is one, with stages of the benchmark's choice.
 
 use inferbus::app::{self, Children};
-use inferbus::bundle::Loader;
+use inferbus::models::bundle::Loader;
 use inferbus::config::WorkerConfig;
-use inferbus::telemetry::Telemetry;
+use inferbus::observe::telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 
 /// Serves until the process is killed. `change` says what the stages run on.

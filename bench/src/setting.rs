@@ -5,7 +5,8 @@ use std::process::Command;
 
 use inferbus::dev_server::SERVER_PROGRAM;
 
-use crate::{bare, root};
+use crate::bare;
+use crate::root;
 
 /// Crates whose speed is in every figure.
 const CRATES: [&str; 5] = ["async-nats", "ort", "tokio", "wasmtime", "serde_json"];

@@ -12,7 +12,8 @@ use inferbus_catalog::{Catalog, Mode, Priority, Route, RouteName, StreamOptions}
 use crate::contestant::{Contestant, inferbus, worker_arguments};
 use crate::figures::{Figure, Figures};
 use crate::load::Load;
-use crate::{burn, process};
+use crate::burn;
+use crate::process;
 
 const STREAM: &str = "BENCH";
 const RESULTS: &str = "BENCH_RESULTS";

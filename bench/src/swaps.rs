@@ -24,7 +24,9 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::contestant::{Contestant, inferbus, worker_arguments};
 use crate::figures::{Figure, Figures};
 use crate::load::{Load, label_of, result_of};
-use crate::{bare, models, variants};
+use crate::bare;
+use crate::models;
+use crate::variants;
 
 /// Rounds, each with one swap of a kind for the large model and [`SMALL_SWAPS`] for the small one.
 pub const SHORT: usize = 2;

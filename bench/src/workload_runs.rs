@@ -25,7 +25,8 @@ use crate::contestant::{Contestant, inferbus, worker_arguments};
 use crate::figures::{Figure, Figures};
 use crate::load::{Round, result_of};
 use crate::workloads::{Kind, Stages, Workload};
-use crate::{bare, root};
+use crate::bare;
+use crate::root;
 
 /// How long one round of one contestant is to take.
 const ROUND: Duration = Duration::from_millis(1500);

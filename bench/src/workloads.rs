@@ -16,7 +16,10 @@ use ort::session::Session;
 use ort::value::TensorRef;
 use serde_json::Value;
 
-use crate::{bare, networks, payloads, root};
+use crate::bare;
+use crate::networks;
+use crate::payloads;
+use crate::root;
 
 /// By how much odds may differ: runs of a model differ in the order of sums, and results have four digits.
 const TOLERANCE: f32 = 3e-4;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, HeaderMap, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use inferbus::connect::round_trip;
+use inferbus::nats::connect::round_trip;
 use inferbus_tests::audit::Records;
 use inferbus_tests::cluster::Cluster;
 use inferbus_tests::node::NodeConfig;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_nats::{Client, RequestErrorKind};
 use futures_util::StreamExt as _;
-use inferbus::connect::{round_trip, unsubscribe};
+use inferbus::nats::connect::{round_trip, unsubscribe};
 use inferbus::dev_server::{DevServer, Settings};
 use inferbus_catalog::Catalog;
 use inferbus_tests::plugin::{sensor_post, sensor_pre};

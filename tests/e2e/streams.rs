@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
-use inferbus::connect::round_trip;
+use inferbus::nats::connect::round_trip;
 use inferbus_testkit::memory::resident;
 use inferbus_tests::plugin::{sensor_post, sensor_pre};
 use inferbus_tests::{BundleFolder, FIRST, PATIENCE, Site, Worker, WorkerOptions, say, until};

@@ -3,7 +3,8 @@
 use std::net::TcpStream;
 
 use crate::http::Given;
-use crate::{Worker, http};
+use crate::Worker;
+use crate::http;
 
 impl Worker {
     /// Status code and body of one GET.

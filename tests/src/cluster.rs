@@ -7,7 +7,8 @@ use async_nats::{Client, ConnectOptions};
 use tempfile::TempDir;
 
 use crate::node::{Node, NodeConfig, Ports};
-use crate::{PATIENCE, pause};
+use crate::PATIENCE;
+use crate::pause;
 
 pub struct Cluster {
     nodes: Vec<Node>,

@@ -4,7 +4,9 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use crate::{plugin_cache, program, root};
+use crate::plugin_cache;
+use crate::program;
+use crate::root;
 
 /// The output and the exit code of a program.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
-use inferbus::publish::{ERROR, ERROR_CODE};
+use inferbus::requests::reply::{ERROR, ERROR_CODE};
 
 use crate::root;
 

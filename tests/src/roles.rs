@@ -11,7 +11,15 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use crate::{PATIENCE, Ran, WorkerOptions, credentials, inferbus, root, run, tls, token};
+use crate::PATIENCE;
+use crate::Ran;
+use crate::WorkerOptions;
+use crate::credentials;
+use crate::inferbus;
+use crate::root;
+use crate::run;
+use crate::tls;
+use crate::token;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {

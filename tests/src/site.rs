@@ -5,7 +5,13 @@ use async_nats::{Client, ConnectOptions};
 use inferbus::dev_server::{DevServer, Settings};
 use inferbus_catalog::{Activate, Catalog, PushOptions};
 
-use crate::{BundleFolder, PATIENCE, Ran, Worker, WorkerOptions, digits, inferbus};
+use crate::BundleFolder;
+use crate::PATIENCE;
+use crate::Ran;
+use crate::Worker;
+use crate::WorkerOptions;
+use crate::digits;
+use crate::inferbus;
 
 /// The two shipped versions of the digit classifier.
 pub const FIRST: &str = "1.0.0";

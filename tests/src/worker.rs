@@ -6,7 +6,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Instant;
 
-use crate::{PATIENCE, plugin_cache, program};
+use crate::PATIENCE;
+use crate::plugin_cache;
+use crate::program;
 
 #[derive(Clone, Debug, Default)]
 pub struct WorkerOptions {

@@ -3,7 +3,8 @@
 use tempfile::TempDir;
 use tokio::task::block_in_place;
 
-use crate::{Worker, WorkerOptions};
+use crate::Worker;
+use crate::WorkerOptions;
 
 pub struct Workers {
     url: String,

@@ -17,23 +17,27 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, Admin};
-use crate::artifact_cache::ArtifactCache;
-use crate::budget::Budget;
-use crate::bundle::{Loader, sandboxed};
-use crate::bus::{Bus, Given};
 use crate::config::{CacheSetting, CacheSize, Compute, Folder, StateSetting, WorkerConfig};
-use crate::journal::Journal;
-use crate::lane::Lanes;
-use crate::metrics::Metrics;
-use crate::registry::Registry;
-use crate::resolve::{self, Following};
-use crate::service::Service;
+use crate::crashes::journal::Journal;
+use crate::lanes::lane::Lanes;
+use crate::limits;
+use crate::models::artifact_cache::ArtifactCache;
+use crate::models::budget::Budget;
+use crate::models::bundle::{Loader, sandboxed};
+use crate::models::registry::Registry;
+use crate::models::resolver::{self, Following};
+use crate::models::trials::Trials;
+use crate::nats::connect;
+use crate::observe::metrics::Metrics;
+use crate::open_inference::http::{Door, OpenInference};
+use crate::open_inference::model_queries::Questions;
+use crate::requests::admission::{Bus, Given};
+use crate::requests::reply;
+use crate::requests::subscriptions;
+use crate::requests::waiting_room;
+use crate::status::admin::{self, Admin};
+use crate::status::service::Service;
 use crate::stream::store::Promises;
-use crate::trials::Trials;
-use crate::v2::http::{Door, OpenInference};
-use crate::v2::questions::Questions;
-use crate::{cold, connect, limits, publish, routes};
 
 /// One thread for all that waits: messages need no other, and handing them between threads costs more than it gains.
 pub fn runtime() -> std::io::Result<Runtime> {
@@ -209,7 +213,7 @@ async fn serve(
     let lanes = Lanes::start(lane_count, places, &finished, journal.as_ref())
         .context("the compute threads cannot be started")?;
     drop(finished);
-    let publisher = tokio::spawn(publish::run(client.clone(), metrics.clone(), outgoing));
+    let publisher = tokio::spawn(reply::run(client.clone(), metrics.clone(), outgoing));
 
     let behind = CancellationToken::new();
     let (routes_found, routes) = watch::channel(BTreeMap::new());
@@ -225,7 +229,7 @@ async fn serve(
         load: config.loads.load,
         artifacts: artifact_cache(config),
     };
-    let resolver = beside.tasks.spawn(resolve::run(following, follower, behind.clone()));
+    let resolver = beside.tasks.spawn(resolver::run(following, follower, behind.clone()));
     let service = beside.tasks.spawn(service(config, &client, &registry, &metrics, admin).run(behind.clone()));
 
     tokio::select! {
@@ -237,8 +241,8 @@ async fn serve(
     let questions = beside.tasks.spawn(questions.run(stop.clone()));
     let bus = Arc::new(Bus::new(client.clone(), registry, lanes, metrics, given));
     door.open(&bus, stop.clone());
-    let waiting_room = tokio::spawn(cold::run(bus.clone(), stop.clone()));
-    routes::run(bus.clone(), config.bus.clone(), routes, stop.clone()).await;
+    let waiting_room = tokio::spawn(waiting_room::run(bus.clone(), stop.clone()));
+    subscriptions::run(bus.clone(), config.bus.clone(), routes, stop.clone()).await;
 
     tracing::info!("worker stops: finishing what is in hand");
     waiting_room.await.context("the waiting room panicked")?;

@@ -13,9 +13,10 @@ use inferbus_engine::limits::{MAX_THREADS, TRIAL_MEMORY};
 use inferbus_engine::{Allow, Backend, EngineFault, TrialProcess};
 use inferbus_sandbox::{Bounds, Ceilings, limits as sandbox};
 
-use crate::budget::Budget;
-use crate::connect::Connection;
-use crate::{limits, memory};
+use crate::limits;
+use crate::models::budget::Budget;
+use crate::models::host_memory;
+use crate::nats::connect::Connection;
 
 #[derive(Clone, Debug, Args)]
 pub struct WorkerConfig {
@@ -280,7 +281,7 @@ fn cache_size(text: &str) -> Result<CacheSize, UnitFault> {
 
 impl LoadSettings {
     pub fn budget(&self, most: usize) -> Budget {
-        let half = || memory::available().map_or(limits::MODEL_MEMORY, |bytes| bytes / 2);
+        let half = || host_memory::available().map_or(limits::MODEL_MEMORY, |bytes| bytes / 2);
         let limit = self.model_memory.unwrap_or_else(|| ByteSize::new(half()));
         Budget::new(limit, most, self.pin.iter().cloned().collect())
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use inferbus::connect::Unreachable;
+use inferbus::nats::connect::Unreachable;
 use inferbus::offline::fault::OfflineFault;
 use inferbus_catalog::CatalogFault;
 

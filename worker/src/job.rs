@@ -11,8 +11,8 @@ use inferbus_abi::frame::{self, Frame, FrameFault, Tensor};
 use inferbus_engine::{Model, ModelFault};
 use inferbus_sandbox::{Emit, Fault, Instance, LogLine, Reply};
 
-use crate::bundle::Identity;
-use crate::telemetry::stage_span;
+use crate::models::bundle::Identity;
+use crate::observe::telemetry::stage_span;
 use crate::wire::{Decoded, Wire, WireFault, Written};
 
 /// One stage around the model. In every worker it is a sandboxed plugin; a benchmark puts native code here, to see

@@ -1,46 +1,38 @@
 //! The worker: everything between a NATS subject and a model.
 //!
-//! Follow one message: `bus.rs` takes it, `lane.rs` gives it a thread, `job.rs` runs it, `outcome.rs` says
-//! what a failure means, `publish.rs` sends what came of it. `resolve.rs` keeps `registry.rs` at what the
-//! catalog says, beside the message path and never on it.
+//! Rooms, from the bottom to the top; each uses only those above it in this list.
 #![forbid(unsafe_code)]
 
-pub mod admin;
-pub mod app;
-pub mod artifact_cache;
-pub mod bench;
-pub mod budget;
-pub mod bundle;
-pub mod bus;
-pub mod cold;
+pub mod failpoint;
+pub mod limits;
+
+pub mod nats;
+
 pub mod config;
-pub mod connect;
+pub mod job;
+pub mod outcome;
+pub mod together;
+pub mod wire;
+
+pub mod observe;
+
 pub mod crashes;
+
+pub mod models;
+
+pub mod lanes;
+
+pub mod stream;
+
+pub mod requests;
+
+pub mod status;
+
+pub mod open_inference;
+
+pub mod app;
+
+pub mod bench;
 pub mod dev_server;
 pub mod doctor;
-pub mod failpoint;
-pub mod job;
-pub mod journal;
-pub mod lane;
-pub mod limits;
-pub mod mailbox;
-pub mod memory;
-pub mod metrics;
 pub mod offline;
-pub mod outcome;
-pub mod plugin_log;
-pub mod publish;
-pub mod queue;
-pub mod registry;
-pub mod resolve;
-pub mod retired;
-pub mod retry;
-pub mod routes;
-pub mod service;
-pub mod spread;
-pub mod stream;
-pub mod telemetry;
-pub mod together;
-pub mod trials;
-pub mod v2;
-pub mod wire;

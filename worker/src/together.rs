@@ -15,7 +15,7 @@ use crate::job::{
     Done, Ended, Failure, Parts, Payload, Stage, StageTimes, Surroundings, Transform, after_model, call, lacks_outputs,
 };
 use crate::limits;
-use crate::telemetry::stage_span;
+use crate::observe::telemetry::stage_span;
 use crate::wire::Decoded;
 
 /// A message as the path sees it.

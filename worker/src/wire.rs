@@ -9,7 +9,7 @@ use inferbus_open_inference::{Content, Fault, Form, Request};
 use serde::Serialize;
 use smallvec::SmallVec;
 
-use crate::bundle::Identity;
+use crate::models::bundle::Identity;
 use crate::outcome::Refusal;
 
 /// The content types of tensors.

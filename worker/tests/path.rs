@@ -5,8 +5,8 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use inferbus::bundle::Identity;
 use inferbus::job::{self, Done, Failure, Parts, Payload, Stage, StageTimes, Surroundings, Transform};
+use inferbus::models::bundle::Identity;
 use inferbus::together::{self, Message};
 use inferbus::wire::{Wire, Written};
 use inferbus_abi::frame::{self, DataType, Shape, Tensor};

@@ -20,9 +20,9 @@ use super::ledger::{Due, Ledger};
 use super::mix::Picker;
 use super::run::{Bench, Length, Load, Stint, Stream};
 use super::tally::{End, Tally};
-use crate::connect::round_trip;
 use crate::limits;
-use crate::publish::{ERROR, ERROR_CODE};
+use crate::nats::connect::round_trip;
+use crate::requests::reply::{ERROR, ERROR_CODE};
 use crate::stream::names;
 
 /// What a subscription hears.

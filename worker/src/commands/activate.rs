@@ -1,7 +1,7 @@
 //! `inferbus activate`: point a model at a version.
 
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus_catalog::{Activate, Activated, ModelName, Version};
 
 use super::print::say;

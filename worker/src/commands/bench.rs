@@ -16,8 +16,8 @@ use inferbus::bench::mix::Mix;
 use inferbus::bench::report::{Report, Row};
 use inferbus::bench::run::{Bench, Length, Load, Stint, run as measure};
 use inferbus::bench::sweep::{Judge, Search};
-use inferbus::connect::Connection;
 use inferbus::limits;
+use inferbus::nats::connect::Connection;
 use inferbus_catalog::{ModelName, RouteName, StreamName};
 use tokio_util::sync::CancellationToken;
 

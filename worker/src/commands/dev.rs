@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use clap::Args;
 use inferbus::app;
 use inferbus::config::WorkerConfig;
-use inferbus::connect::Connection;
 use inferbus::dev_server::{DevServer, Settings};
-use inferbus::telemetry::Telemetry;
+use inferbus::nats::connect::Connection;
+use inferbus::observe::telemetry::Telemetry;
 use inferbus_catalog::{Bundle, Catalog, PushOptions};
 use inferbus_sandbox::Ceilings;
 

@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use inferbus::config::EngineSettings;
-use inferbus::connect::Connection;
 use inferbus::doctor::finding::{Finding, Level};
 use inferbus::doctor::gather::Options;
 use inferbus::doctor::{gather, judge, library};
+use inferbus::nats::connect::Connection;
 
 use super::print::{self, say};
 use crate::cli::Format;

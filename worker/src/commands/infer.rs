@@ -7,9 +7,10 @@ use anyhow::{Context as _, anyhow, bail};
 use async_nats::RequestErrorKind;
 use clap::Args;
 use inferbus::config::Compute;
-use inferbus::connect::Connection;
-use inferbus::publish::{ERROR, ERROR_CODE};
-use inferbus::{limits, outcome};
+use inferbus::limits;
+use inferbus::nats::connect::Connection;
+use inferbus::outcome;
+use inferbus::requests::reply::{ERROR, ERROR_CODE};
 use inferbus_catalog::{Bundle, ModelName};
 
 use super::local::Local;

@@ -1,7 +1,7 @@
 //! `inferbus ls`: models and their versions.
 
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use serde_json::json;
 
 use super::print::{self, say};

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use anyhow::{Context as _, bail};
 use inferbus::app;
-use inferbus::bundle::{Artifacts, Bundle as Loaded, Identity, bounds, grants};
 use inferbus::config::{Compute, EngineSettings, ModelSettings};
 use inferbus::job::{self, Done, Failure, Payload, Stage, StageTimes, Surroundings};
-use inferbus::metrics::Metrics;
+use inferbus::models::bundle::{Artifacts, Bundle as Loaded, Identity, bounds, grants};
+use inferbus::observe::metrics::Metrics;
 use inferbus::wire::Wire;
 use inferbus_catalog::{Bundle, Role};
 use inferbus_engine::Signature;

@@ -29,7 +29,7 @@ mod worker;
 use std::process::ExitCode;
 
 use async_nats::jetstream::{self, Context};
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus_catalog::Catalog;
 
 use crate::cli::Command;

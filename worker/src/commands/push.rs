@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use inferbus::config::Compute;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus_catalog::{Activate, Bundle, Catalog, Progress, PushOptions, PushPhase};
 
 use super::local::{self, Local};

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use inferbus::app;
 use inferbus::config::Compute;
-use inferbus::connect::Connection;
+use inferbus::limits;
+use inferbus::nats::connect::Connection;
 use inferbus::offline::again::Replay;
 use inferbus::offline::position::Position;
 use inferbus::offline::read::Source;
 use inferbus::offline::version;
 use inferbus::stream::names;
-use inferbus::{app, limits};
 use inferbus_catalog::{
     Catalog, Mapping, ModelName, Route, RouteName, StreamName, SubjectFilter, Version, overlap, parse_version,
 };

@@ -1,7 +1,7 @@
 //! `inferbus rollback`: activate the version that was active before this one.
 
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus_catalog::ModelName;
 
 use super::print::say;

@@ -2,7 +2,7 @@
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus_catalog::limits;
 use inferbus_catalog::{Catalog, ModelName, Priority, Route, RouteName, RouteSummary};
 use serde_json::json;

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use async_nats::Client;
 use async_nats::jetstream::{self, consumer::DeliverPolicy};
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus::stream::objects::{self, Setting};
 use inferbus::stream::setup::{self, Found, Missing};
 use inferbus_catalog::limits;

@@ -4,7 +4,7 @@
 use anyhow::bail;
 use clap::Args;
 use inferbus::config::CeilingSettings;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus_catalog::{CatalogFault, Entry, ModelName, Version};
 use serde_json::json;
 

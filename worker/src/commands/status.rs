@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use inferbus::connect::Connection;
-use inferbus::registry::{Counts, ModelState, Spent};
-use inferbus::service::{self, WorkerStatus};
+use inferbus::models::registry::{Counts, ModelState, Spent};
+use inferbus::nats::connect::Connection;
+use inferbus::status::service::{self, WorkerStatus};
 
 use super::print;
 use crate::cli::Format;

@@ -1,6 +1,6 @@
 //! How each plugin of a stored entry is brought back between two messages, and why: found out by loading it here.
 
-use inferbus::bundle::load_plugin;
+use inferbus::models::bundle::load_plugin;
 use inferbus_catalog::{Catalog, Entry, Plugin, Role};
 use inferbus_sandbox::{Ceilings, Sandbox};
 use serde_json::{Map, Value, json};

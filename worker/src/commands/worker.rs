@@ -2,7 +2,7 @@
 
 use inferbus::app;
 use inferbus::config::WorkerConfig;
-use inferbus::telemetry::Telemetry;
+use inferbus::observe::telemetry::Telemetry;
 
 use super::{load_model, stop};
 

@@ -4,7 +4,7 @@ use async_nats::jetstream::{consumer, stream};
 use inferbus_catalog::{Route, RouteName};
 
 use super::permissions::Permissions;
-use crate::service::WorkerStatus;
+use crate::status::service::WorkerStatus;
 
 /// Something, or why it could not be seen.
 pub type Seen<T> = Result<T, String>;

@@ -12,7 +12,8 @@ use serde_json::Value;
 use super::facts::{ConsumerFacts, Facts, ModelFacts, RouteFacts, Seen, StreamFacts, WorkerFacts};
 use super::monitor;
 use super::permissions::Permissions;
-use crate::{limits, service};
+use crate::limits;
+use crate::status::service;
 
 #[derive(Clone, Debug)]
 pub struct Options {

@@ -3,8 +3,8 @@
 use inferbus_catalog::{Route, RouteName, covers, overlap};
 use serde::Deserialize;
 
+use crate::open_inference::model_queries;
 use crate::stream::names;
-use crate::v2::questions;
 
 /// Nothing in a list means no limit, as the server has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -49,7 +49,7 @@ impl Permissions {
     ) -> Vec<String> {
         let mut publish: Vec<String> = CATALOG.map(ToOwned::to_owned).into();
         let mut subscribe = vec![(format!("{prefix}.*"), Some(group.to_owned())), ("$SRV.>".to_owned(), None)];
-        subscribe.extend(questions::subjects(prefix).map(|subject| (subject, Some(group.to_owned()))));
+        subscribe.extend(model_queries::subjects(prefix).map(|subject| (subject, Some(group.to_owned()))));
         for (name, route) in routes {
             match route.stream() {
                 Some(options) => publish.extend(for_stream(name, route, options.stream.as_str())),

@@ -21,10 +21,10 @@ use super::fault::OfflineFault;
 use super::position::{self, Position};
 use super::read::{Extent, Range, Source, Stored};
 use super::run::{self, Ran, Runnable};
-use crate::bundle::Bundle;
-use crate::connect;
 use crate::limits;
-use crate::publish::result_headers;
+use crate::models::bundle::Bundle;
+use crate::nats::connect;
+use crate::requests::reply::result_headers;
 use crate::stream::names;
 
 /// What is run again.

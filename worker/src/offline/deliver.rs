@@ -13,10 +13,10 @@ use inferbus_catalog::SubjectFilter;
 
 use super::fault::OfflineFault;
 use super::run::{self, Unrun};
-use crate::bundle::Bundle;
 use crate::job::Done;
+use crate::models::bundle::Bundle;
 use crate::outcome::header_text;
-use crate::publish::fits;
+use crate::requests::reply::fits;
 
 /// Whether what is published must be stored, and by whom.
 #[derive(Clone, Debug)]

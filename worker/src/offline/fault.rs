@@ -4,8 +4,8 @@ use std::error::Error;
 
 use inferbus_catalog::{CatalogFault, Digest, ModelName, Problems, RouteName, Version};
 
-use crate::bundle::BundleFault;
 use crate::limits;
+use crate::models::bundle::BundleFault;
 
 #[derive(Debug, thiserror::Error)]
 pub enum OfflineFault {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::excerpt;
 use super::read::Stored;
-use crate::publish::{DIGEST, MODEL, VERSION};
+use crate::requests::reply::{DIGEST, MODEL, VERSION};
 use crate::stream::names;
 
 /// What the server says of a message whose payload it was not asked for.

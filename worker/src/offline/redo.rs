@@ -22,11 +22,11 @@ use super::letter::Letter;
 use super::position::{self, Position};
 use super::read::{Range, Source};
 use super::run::{self, Ran, Runnable};
-use crate::bundle::Bundle;
 use crate::failpoint;
 use crate::job::{Done, StageTimes};
 use crate::limits;
-use crate::publish::result_headers;
+use crate::models::bundle::Bundle;
+use crate::requests::reply::result_headers;
 use crate::stream::names;
 
 /// The dead letters of one route, and the version that they are tried with.

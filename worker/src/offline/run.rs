@@ -14,12 +14,12 @@ use tokio::sync::mpsc;
 use tracing::Span;
 
 use super::fault::OfflineFault;
-use crate::bundle::Bundle;
-use crate::bus;
 use crate::job::{Done, Failure, StageTimes};
-use crate::lane::{Finished, Job, Lanes};
+use crate::lanes::lane::{Finished, Job, Lanes};
 use crate::limits;
+use crate::models::bundle::Bundle;
 use crate::outcome::{self, Refusal};
+use crate::requests::admission;
 
 /// What can be run: a payload with the headers that it came with, or why there is none.
 pub trait Runnable: Send + 'static {
@@ -109,7 +109,7 @@ impl<M: Runnable> Running<M> {
             Ok(payload) => payload,
             Err(why) => return unrun(message, "no_payload", why),
         };
-        let wire = match bus::fits(&self.bundle, payload.len(), Some(message.headers())) {
+        let wire = match admission::fits(&self.bundle, payload.len(), Some(message.headers())) {
             Ok(wire) => wire,
             Err(refusal) => {
                 return unrun(message, refusal.verdict().label, outcome::header_text(&refusal.to_string()));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use inferbus_catalog::{Catalog, CatalogFault, ModelName, Route, RouteName, RouteSummary, Version};
 
 use super::fault::OfflineFault;
-use crate::bundle::{Artifacts, Bundle, Identity, Loader};
-use crate::metrics::Metrics;
+use crate::models::bundle::{Artifacts, Bundle, Identity, Loader};
+use crate::observe::metrics::Metrics;
 
 /// Fetches a version, the active one unless another is named, and loads it as a worker does.
 pub async fn load(

@@ -5,9 +5,9 @@ use bytes::Bytes;
 
 use super::delivery::Delivery;
 use super::names;
-use crate::bundle::Bundle;
 use crate::job::Stage;
 use crate::limits;
+use crate::models::bundle::Bundle;
 use crate::outcome::{Verdict, header_text};
 
 /// Why a message is dead.

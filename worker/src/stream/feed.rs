@@ -22,9 +22,11 @@ use super::objects::ORDERED;
 use super::places::Reserve;
 use super::setup::{self, Missing, Prepared};
 use super::{acks, names};
-use crate::bus::Bus;
-use crate::registry::Found;
-use crate::{connect, failpoint, limits};
+use crate::failpoint;
+use crate::limits;
+use crate::models::registry::Found;
+use crate::nats::connect;
+use crate::requests::admission::Bus;
 
 pub struct Feed {
     bus: Arc<Bus>,

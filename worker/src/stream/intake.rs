@@ -17,12 +17,12 @@ use tokio::sync::Notify;
 use super::delivery::{Delivery, Stored};
 use super::places::Place;
 use super::{acks, names, settle, setup};
-use crate::bus::{Bus, Ticket};
-use crate::lane::Job;
+use crate::lanes::lane::Job;
 use crate::limits;
-use crate::metrics::RouteMetrics;
+use crate::observe::metrics::RouteMetrics;
+use crate::observe::telemetry::message_span;
 use crate::outcome::Refusal;
-use crate::telemetry::message_span;
+use crate::requests::admission::{Bus, Ticket};
 
 pub struct Intake {
     pub bus: Arc<Bus>,

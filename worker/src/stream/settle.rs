@@ -13,16 +13,16 @@ use super::delivery::{Delivery, Stored};
 use super::intake::Intake;
 use super::store::{self, StoreFault};
 use super::{acks, dead_letter, names, results};
-use crate::bundle::Bundle;
 use crate::failpoint;
 use crate::job::{Done, Failure, StageTimes};
-use crate::lane::Finished;
+use crate::lanes::lane::Finished;
 use crate::limits;
-use crate::metrics::End;
+use crate::models::bundle::Bundle;
+use crate::nats::backoff;
+use crate::observe::metrics::End;
+use crate::observe::telemetry::mark_failed;
 use crate::outcome::{self, Refusal, Verdict};
-use crate::publish::{fits, result_headers};
-use crate::retry;
-use crate::telemetry::mark_failed;
+use crate::requests::reply::{fits, result_headers};
 
 /// A message that a lane is done with.
 pub async fn finished(message: Finished<()>, delivery: Box<Delivery>) {
@@ -50,7 +50,7 @@ pub async fn refused(delivery: Box<Delivery>, refusal: Refusal) {
     let text = outcome::header_text(&refusal.to_string());
     delivery.intake.bus.metrics.refusal(verdict, &text);
     if refusal.may_pass() {
-        let pause = retry::pause(delivery.stored.deliveries);
+        let pause = backoff::pause(delivery.stored.deliveries);
         tracing::debug!(route = %delivery.intake.name, sequence = delivery.stored.sequence, ?pause, "delivered again later: {text}");
         if !delivery.intake.is_retired() {
             acks::again(&delivery.intake.bus.client, newest_ack(&delivery), pause).await;

@@ -15,7 +15,8 @@ use bytes::Bytes;
 
 use super::delivery::Delivery;
 use super::intake::Intake;
-use crate::{failpoint, limits};
+use crate::failpoint;
+use crate::limits;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreFault {

@@ -4,7 +4,7 @@ use std::io::{IsTerminal as _, Write as _};
 
 use anyhow::bail;
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 
 use super::choice::{self, Chosen, letters};
 use crate::commands::print::say;

@@ -1,8 +1,8 @@
 //! `inferbus dlq ls`: dead letters as a table, the newest last.
 
 use clap::Args;
-use inferbus::connect::Connection;
 use inferbus::limits;
+use inferbus::nats::connect::Connection;
 use inferbus::offline::dead_letters::{Choice, Listing};
 use inferbus::offline::excerpt::shortened;
 use inferbus::offline::letter::{Summary, written};

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use async_nats::jetstream::Context;
 use clap::Args;
 use inferbus::app;
-use inferbus::bundle::Loader;
 use inferbus::config::Compute;
-use inferbus::connect::Connection;
+use inferbus::models::bundle::Loader;
+use inferbus::nats::connect::Connection;
 use inferbus::offline::dead_letters::{DeadLetters, Pick};
 use inferbus::offline::excerpt::excerpt;
 use inferbus::offline::fault::OfflineFault;
@@ -18,9 +18,10 @@ use inferbus::offline::version;
 use inferbus_catalog::{Catalog, CatalogFault, RouteName, Version, parse_version};
 
 use super::choice::{self, Chosen, letters};
+use crate::commands;
 use crate::commands::print::say;
 use crate::commands::progress;
-use crate::{commands, exit};
+use crate::exit;
 
 #[derive(Debug, Args)]
 #[command(

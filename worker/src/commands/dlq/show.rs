@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use anyhow::bail;
 use clap::Args;
-use inferbus::connect::Connection;
+use inferbus::nats::connect::Connection;
 use inferbus::offline::excerpt::{excerpt, plain};
 use inferbus::offline::letter::{Letter, written};
 

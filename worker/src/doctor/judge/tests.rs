@@ -9,8 +9,8 @@ use inferbus_catalog::{Route, RouteName};
 use super::*;
 use crate::doctor::facts::{ConsumerFacts, Disk, ModelFacts, RouteFacts, StreamFacts, WorkerFacts};
 use crate::doctor::permissions::{Lists, Permissions};
-use crate::registry::{Counts, ModelState, ModelStatus, Spent};
-use crate::service::WorkerStatus;
+use crate::models::registry::{Counts, ModelState, ModelStatus, Spent};
+use crate::status::service::WorkerStatus;
 use crate::stream::objects;
 
 const ROUTE: &str = r#"{"mode":"stream","stream":"SENSORS","subject":"sensors.*","model":"digits","output":"out.$1"}"#;

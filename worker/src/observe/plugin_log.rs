@@ -8,8 +8,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use inferbus_sandbox::{LogLevel, LogLine};
 
-use crate::bundle::Identity;
 use crate::job::Stage;
+use crate::models::bundle::Identity;
 
 /// Lines of one bundle that one second may write.
 const LINES_PER_SECOND: u64 = 100;

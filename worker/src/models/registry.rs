@@ -14,13 +14,13 @@ use inferbus_catalog::{ModelName, RouteName};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
-use crate::budget::ByUse;
-use crate::bundle::Bundle;
 use crate::limits;
-use crate::mailbox::Mailbox;
-use crate::metrics::BundleMetrics;
+use crate::models::budget::ByUse;
+use crate::models::bundle::Bundle;
+use crate::models::notify_map::Mailbox;
+use crate::observe::latency::Spread;
+use crate::observe::metrics::BundleMetrics;
 use crate::outcome::Refusal;
-use crate::spread::Spread;
 
 /// One active model as this worker sees it.
 #[derive(Clone, Default)]

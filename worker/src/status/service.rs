@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use crate::limits;
-use crate::metrics::Metrics;
-use crate::registry::{Counts, ModelStatus, Registry};
+use crate::models::registry::{Counts, ModelStatus, Registry};
+use crate::observe::metrics::Metrics;
 
 /// The name under which `nats micro ls` lists every worker.
 pub const SERVICE: &str = "inferbus";

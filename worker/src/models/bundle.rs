@@ -17,17 +17,17 @@ use inferbus_catalog::{
 use inferbus_engine::{Backend, EngineFault, NoStack, Options, Provider, Signature, can_stack, warm_up};
 use inferbus_sandbox::{Bounds, Ceilings, Grants, LoadFault, LogLine, Plugin, Sandbox};
 
-use crate::artifact_cache::ArtifactCache;
-use crate::budget;
 use crate::config::ModelCeilings;
 use crate::job::{self, Failure, Parts, Payload, Stage, Surroundings, Transform};
+use crate::lanes::queue::Turn;
 use crate::limits;
-use crate::metrics::{BundleMetrics, Metrics, Weight};
-use crate::plugin_log::LogGate;
-use crate::publish::identity_headers;
-use crate::queue::Turn;
+use crate::models::artifact_cache::ArtifactCache;
+use crate::models::budget;
+use crate::models::trials::Trials;
+use crate::observe::metrics::{BundleMetrics, Metrics, Weight};
+use crate::observe::plugin_log::LogGate;
+use crate::requests::reply::identity_headers;
 use crate::stream::store::Promises;
-use crate::trials::Trials;
 use crate::wire::Wire;
 
 /// Which bytes run: name and version for people, the digest for certainty.

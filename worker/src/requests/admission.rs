@@ -15,19 +15,21 @@ use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::bundle::{Bundle, Identity};
-use crate::cold::{Shut, Waiting, WaitingRoom};
-use crate::journal::Journal;
-use crate::lane::{Job, Lanes};
-use crate::metrics::Metrics;
+use crate::crashes::journal::Journal;
+use crate::lanes::lane::{Job, Lanes};
+use crate::limits;
+use crate::models::bundle::{Bundle, Identity};
+use crate::models::registry::{Found, Registry};
+use crate::nats::connect;
+use crate::observe::metrics::Metrics;
+use crate::observe::telemetry::message_span;
 use crate::outcome::Refusal;
-use crate::registry::{Found, Registry};
+use crate::requests::reply;
+use crate::requests::waiting_room::{Shut, Waiting, WaitingRoom};
 use crate::stream::delivery::Delivery;
 use crate::stream::places::Room;
 use crate::stream::store::Promises;
-use crate::telemetry::message_span;
 use crate::wire::Wire;
-use crate::{connect, limits, publish};
 
 /// How long the sender of a request waits for its result.
 pub const TIMEOUT: &str = "Inferbus-Timeout";
@@ -149,7 +151,7 @@ impl Bus {
     /// Has a model tried, and answers at once if that cannot be.
     pub async fn ask(&self, arrival: Arrival<'_, impl FnOnce() -> Option<String>>) {
         if let Err((envelope, refusal)) = self.hand_over(arrival) {
-            publish::refusal(&self.client, &self.metrics, envelope, &refusal).await;
+            reply::refusal(&self.client, &self.metrics, envelope, &refusal).await;
         }
     }
 
@@ -234,7 +236,7 @@ impl Bus {
             Found::Refused(refusal) => Err((waiting.asked.into(), refusal)),
         };
         if let Err((message, refusal)) = ended {
-            publish::refusal(&self.client, &self.metrics, message, &refusal).await;
+            reply::refusal(&self.client, &self.metrics, message, &refusal).await;
         }
     }
 

@@ -17,15 +17,16 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use crate::bundle::Bundle;
-use crate::bus::{Arrival, Bus, Envelope, Reply, ReplyTo};
-use crate::metrics::Metrics;
+use crate::limits;
+use crate::models::bundle::Bundle;
+use crate::models::registry::Registry;
+use crate::observe::metrics::Metrics;
+use crate::open_inference::metadata::{Listed, Live, Model, ModelReady, Ready, SERVER};
 use crate::outcome::Refusal;
-use crate::registry::Registry;
-use crate::service::WorkerStatus;
-use crate::v2::metadata::{Listed, Live, Model, ModelReady, Ready, SERVER};
+use crate::requests::admission::{Arrival, Bus, Envelope, Reply, ReplyTo};
+use crate::requests::reply;
+use crate::status::service::WorkerStatus;
 use crate::wire::{self, BINARY_TYPE, FRAME_TYPE, HEADER_LENGTH, JSON_TYPE, MESSAGE_PACK_TYPE, media_type};
-use crate::{limits, publish};
 
 /// The way to the bus, from when there is one.
 #[derive(Default)]
@@ -295,9 +296,9 @@ fn headers(bundle: &Bundle, given: &http::HeaderMap) -> Result<HeaderMap, Proble
 /// A reply over NATS as it is over HTTP.
 fn response(Reply { headers, payload }: Reply) -> Response {
     let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
-    let mut response = match text(publish::ERROR_CODE) {
+    let mut response = match text(reply::ERROR_CODE) {
         Some(code) => {
-            let said = text(publish::ERROR).unwrap_or_default();
+            let said = text(reply::ERROR).unwrap_or_default();
             let packed = text("Content-Type").is_some_and(|written| written == MESSAGE_PACK_TYPE);
             let body = if packed { payload.to_vec() } else { wire::error_json(&said) };
             error(code.parse().unwrap_or(500), body)
@@ -307,7 +308,7 @@ fn response(Reply { headers, payload }: Reply) -> Response {
     };
     for (name, values) in headers.iter() {
         let name: &str = name.as_ref();
-        if name == publish::ERROR_CODE || name == publish::ERROR {
+        if name == reply::ERROR_CODE || name == reply::ERROR {
             continue;
         }
         let value = values.first().and_then(|value| HeaderValue::from_str(value.as_str()).ok());

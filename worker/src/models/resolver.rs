@@ -19,16 +19,16 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::artifact_cache::ArtifactCache;
-use crate::budget::{self, Budget, Lease, NoRoom};
-use crate::bundle::{Artifacts, Bundle, BundleFault, Identity, Loader};
 use crate::config::Load;
-use crate::journal::Journal;
+use crate::crashes::journal::Journal;
 use crate::limits;
-use crate::metrics::Metrics;
-use crate::registry::{Registry, Slot, When};
-use crate::retired::Retired;
-use crate::retry;
+use crate::models::artifact_cache::ArtifactCache;
+use crate::models::budget::{self, Budget, Lease, NoRoom};
+use crate::models::bundle::{Artifacts, Bundle, BundleFault, Identity, Loader};
+use crate::models::registry::{Registry, Slot, When};
+use crate::models::teardown::Retired;
+use crate::nats::backoff;
+use crate::observe::metrics::Metrics;
 
 /// Why the version that the catalog asks for does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -270,7 +270,7 @@ impl Work {
         };
         let failures = self.failures.entry(model.clone()).or_default();
         *failures = failures.saturating_add(1);
-        let pause = retry::pause(u64::from(*failures));
+        let pause = backoff::pause(u64::from(*failures));
         resolver.failed(&model, &fault);
         resolver.settled(model.clone());
         if fault.may_pass() && self.pausing.insert(model.clone()) {

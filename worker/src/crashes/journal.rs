@@ -16,7 +16,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use inferbus_catalog::Digest;
 
-use crate::crashes::{Crashes, Death};
+use crate::crashes::history::{Crashes, Death};
 use crate::limits;
 
 /// Bytes for a digest and the name of a message, and of one slot: as many of these as messages can be in one run.

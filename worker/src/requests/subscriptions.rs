@@ -13,10 +13,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, Origin};
 use crate::config::BusSettings;
+use crate::limits;
+use crate::nats::connect;
+use crate::requests::admission::{Bus, Origin};
 use crate::stream::feed::Feed;
-use crate::{connect, limits};
 
 /// Serves direct requests and routes until told to stop, and returns when every message that the server
 /// had sent has been accepted or refused.

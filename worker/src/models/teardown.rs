@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use inferbus_engine::give_back_memory;
 
-use crate::budget::Budget;
-use crate::bundle::Bundle;
 use crate::limits;
+use crate::models::budget::Budget;
+use crate::models::bundle::Bundle;
 
 pub struct Retired {
     budget: Arc<Budget>,

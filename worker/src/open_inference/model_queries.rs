@@ -9,12 +9,14 @@ use futures_util::StreamExt as _;
 use futures_util::stream::select;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Envelope, ReplyTo};
 use crate::config::BusSettings;
-use crate::metrics::Metrics;
-use crate::registry::Registry;
-use crate::v2::metadata::{Model, ModelReady};
-use crate::{connect, publish, wire};
+use crate::models::registry::Registry;
+use crate::nats::connect;
+use crate::observe::metrics::Metrics;
+use crate::open_inference::metadata::{Model, ModelReady};
+use crate::requests::admission::{Envelope, ReplyTo};
+use crate::requests::reply;
+use crate::wire;
 
 pub struct Questions {
     client: Client,
@@ -87,7 +89,7 @@ impl Asked {
                 let mut headers = headers.unwrap_or_default();
                 headers.insert("Content-Type", wire::JSON_TYPE);
                 let envelope = Envelope { reply: ReplyTo::Subject(reply), headers: Some(headers) };
-                return publish::refusal(&self.client, &self.metrics, envelope, &refusal).await;
+                return reply::refusal(&self.client, &self.metrics, envelope, &refusal).await;
             }
         };
         let mut headers = HeaderMap::new();

@@ -14,10 +14,10 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
-use crate::registry::Registry;
-use crate::service::WorkerStatus;
-use crate::v2::http::{self, OpenInference};
+use crate::models::registry::Registry;
+use crate::observe::metrics::Metrics;
+use crate::open_inference::http::{self, OpenInference};
+use crate::status::service::WorkerStatus;
 
 pub struct Admin {
     pub worker: String,

@@ -12,15 +12,15 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use tracing::Span;
 
-use crate::bundle::{Bundle, Identity};
-use crate::bus::{Asked, Envelope, Reply, ReplyTo, Ticket};
 use crate::job::{Done, Failure, StageTimes};
-use crate::lane::Finished;
+use crate::lanes::lane::Finished;
 use crate::limits;
-use crate::metrics::Metrics;
+use crate::models::bundle::{Bundle, Identity};
+use crate::observe::metrics::Metrics;
+use crate::observe::telemetry::{mark_failed, trace_into};
 use crate::outcome::{self, Refusal};
+use crate::requests::admission::{Asked, Envelope, Reply, ReplyTo, Ticket};
 use crate::stream::settle;
-use crate::telemetry::{mark_failed, trace_into};
 use crate::wire::error_body;
 
 /// The error headers of the NATS services protocol.

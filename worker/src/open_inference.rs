@@ -4,4 +4,4 @@
 
 pub mod http;
 pub mod metadata;
-pub mod questions;
+pub mod model_queries;

@@ -19,10 +19,10 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry};
 
-use crate::bundle::Identity;
 use crate::config::{LogFormat, LogSettings};
 use crate::job::Stage;
 use crate::limits;
+use crate::models::bundle::Identity;
 
 /// The target of the spans that belong to messages; logs leave it out.
 const MESSAGES: &str = "inferbus::message";

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use inferbus_catalog::ModelName;
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Asked, Bus};
+use crate::limits;
 use crate::outcome::Refusal;
-use crate::{limits, publish};
+use crate::requests::admission::{Asked, Bus};
+use crate::requests::reply;
 
 /// A request that waits for its model.
 pub struct Waiting {
@@ -124,5 +125,5 @@ pub async fn run(bus: Arc<Bus>, stop: CancellationToken) {
 }
 
 async fn refuse(bus: &Bus, waiting: Waiting, refusal: Refusal) {
-    publish::refusal(&bus.client, &bus.metrics, waiting.asked.into(), &refusal).await;
+    reply::refusal(&bus.client, &bus.metrics, waiting.asked.into(), &refusal).await;
 }

@@ -4,8 +4,8 @@ use inferbus_engine::{Dim, Port, Signature};
 use inferbus_open_inference::name;
 use serde::Serialize;
 
-use crate::bundle::{Bundle, Identity};
-use crate::registry::{ModelState, ModelStatus};
+use crate::models::bundle::{Bundle, Identity};
+use crate::models::registry::{ModelState, ModelStatus};
 
 #[derive(Serialize)]
 pub struct Server {

@@ -16,11 +16,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::bundle::Identity;
 use crate::job::StageTimes;
 use crate::limits;
+use crate::models::bundle::Identity;
+use crate::observe::latency::Spread;
 use crate::outcome::Verdict;
-use crate::spread::Spread;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OutcomeLabels {

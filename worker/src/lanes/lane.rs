@@ -14,11 +14,11 @@ use smallvec::{SmallVec, smallvec};
 use tokio::sync::mpsc;
 use tracing::Span;
 
-use crate::bundle::Bundle;
+use crate::crashes::journal::{Journal, Scribe};
 use crate::failpoint;
 use crate::job::{self, Done, Ended, Failure, Payload, Stage, StageTimes, Surroundings};
-use crate::journal::{Journal, Scribe};
-use crate::queue::{Queue, Turn, Waits};
+use crate::lanes::queue::{Queue, Turn, Waits};
+use crate::models::bundle::Bundle;
 use crate::together::{self, Message};
 use crate::wire::Wire;
 

@@ -1,0 +1,4 @@
+//! The connection to NATS: settings, reconnects, pauses between attempts.
+
+pub mod backoff;
+pub mod connect;

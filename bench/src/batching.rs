@@ -10,10 +10,10 @@ use async_nats::Client;
 use bytes::Bytes;
 use inferbus_catalog::Catalog;
 
+use crate::bare;
 use crate::contestant::{Contestant, status};
 use crate::figures::{Figure, Figures};
 use crate::load::{Round, result_of};
-use crate::bare;
 use crate::models;
 
 const ROUNDS: usize = 5;

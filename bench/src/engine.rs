@@ -10,9 +10,9 @@ use inferbus_engine::{Model, Network as _, OnnxNetwork, Options, Runtime};
 use ort::session::Session;
 use ort::value::{Tensor as OrtTensor, TensorRef};
 
+use crate::bare;
 use crate::clock::micros;
 use crate::figures::{Figure, Figures};
-use crate::bare;
 use crate::root;
 
 const ROUNDS: usize = 101;

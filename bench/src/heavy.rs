@@ -17,10 +17,10 @@ use tempfile::{NamedTempFile, TempDir};
 use tokio::process::Command;
 use tokio::time::sleep;
 
+use crate::bare;
 use crate::contestant::{Contestant, inferbus, status, worker_arguments};
 use crate::figures::{Figure, Figures};
 use crate::load::result_of;
-use crate::bare;
 use crate::models;
 use crate::process;
 

@@ -19,9 +19,9 @@ use crate::contestant::Contestant;
 use crate::http_client::HttpClient;
 use crate::load::result_of;
 use crate::peers::Job;
-use crate::workload_runs::ROUTED;
 use crate::process;
 use crate::root;
+use crate::workload_runs::ROUTED;
 
 /// Until a peer gives its first answer.
 const START: Duration = Duration::from_secs(90);

@@ -1,8 +1,8 @@
 //! A worker as `inferbus worker` is one, with stages of the benchmark's choice.
 
 use inferbus::app::{self, Children};
-use inferbus::models::bundle::Loader;
 use inferbus::config::WorkerConfig;
+use inferbus::models::bundle::Loader;
 use inferbus::observe::telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 

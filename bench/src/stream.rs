@@ -9,10 +9,10 @@ use async_nats::jetstream::{self, Context};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use inferbus_catalog::{Catalog, Mode, Priority, Route, RouteName, StreamOptions};
 
+use crate::burn;
 use crate::contestant::{Contestant, inferbus, worker_arguments};
 use crate::figures::{Figure, Figures};
 use crate::load::Load;
-use crate::burn;
 use crate::process;
 
 const STREAM: &str = "BENCH";

@@ -21,10 +21,10 @@ use inferbus_catalog::{Bundle, Catalog, PushOptions};
 use tempfile::TempDir;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::bare;
 use crate::contestant::{Contestant, inferbus, worker_arguments};
 use crate::figures::{Figure, Figures};
 use crate::load::{Load, label_of, result_of};
-use crate::bare;
 use crate::models;
 use crate::variants;
 

@@ -19,14 +19,14 @@ use ort::value::TensorRef;
 use tokio::process::Command;
 
 use crate::answer::Amount;
+use crate::bare;
 use crate::clock::micros;
 use crate::collector::Collector;
 use crate::contestant::{Contestant, inferbus, worker_arguments};
 use crate::figures::{Figure, Figures};
 use crate::load::{Round, result_of};
-use crate::workloads::{Kind, Stages, Workload};
-use crate::bare;
 use crate::root;
+use crate::workloads::{Kind, Stages, Workload};
 
 /// How long one round of one contestant is to take.
 const ROUND: Duration = Duration::from_millis(1500);

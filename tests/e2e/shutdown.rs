@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_nats::{Client, RequestErrorKind};
 use futures_util::StreamExt as _;
-use inferbus::nats::connect::{round_trip, unsubscribe};
 use inferbus::dev_server::{DevServer, Settings};
+use inferbus::nats::connect::{round_trip, unsubscribe};
 use inferbus_catalog::Catalog;
 use inferbus_tests::plugin::{sensor_post, sensor_pre};
 use inferbus_tests::{BundleFolder, FIRST, PATIENCE, SECOND, Site, Worker, WorkerOptions, answer, ask, connect, until};

@@ -2,9 +2,9 @@
 
 use std::net::TcpStream;
 
-use crate::http::Given;
 use crate::Worker;
 use crate::http;
+use crate::http::Given;
 
 impl Worker {
     /// Status code and body of one GET.

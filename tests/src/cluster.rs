@@ -6,8 +6,8 @@ use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions};
 use tempfile::TempDir;
 
-use crate::node::{Node, NodeConfig, Ports};
 use crate::PATIENCE;
+use crate::node::{Node, NodeConfig, Ports};
 use crate::pause;
 
 pub struct Cluster {

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use async_nats::HeaderMap;
-use inferbus::models::bundle::Identity;
 use inferbus::job::{self, Parts, Payload, Stage, StageTimes, Surroundings, Transform};
-use inferbus::requests::reply::{identity_headers, message_headers};
 use inferbus::lanes::queue::{Queue, Turn, Waits};
+use inferbus::models::bundle::Identity;
 use inferbus::models::registry::{Found, Registry, Slot};
+use inferbus::requests::reply::{identity_headers, message_headers};
 use inferbus::wire::{Decoded, Wire, Written};
 use inferbus_abi::frame::{self, DataType, Frame, Shape, Tensor};
 use inferbus_catalog::{Digest, Mapping, ModelName, SubjectFilter, parse_version};

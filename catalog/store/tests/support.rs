@@ -1,7 +1,4 @@
-//! A real nats-server of its own for every test, a bundle to push, and a bound on every wait.
-
-#![allow(dead_code, reason = "every test file uses its own part of this")]
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+//! A real nats-server for each test, a bundle to push, and a bound on every wait.
 
 use std::future::Future;
 use std::io::{BufRead, BufReader};
@@ -14,7 +11,7 @@ use async_nats::jetstream::{self, kv, object_store, stream};
 use inferbus_catalog::{Bundle, Catalog, CatalogFault, ModelName, Progress, PushOptions, Pushed, Version};
 use tempfile::TempDir;
 
-/// Far longer than anything takes: reaching it means that something hangs.
+/// Far longer than any wait without a hang.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn soon<F: Future>(what: &str, future: F) -> F::Output {
@@ -49,12 +46,12 @@ impl Server {
         self.child.wait().unwrap();
     }
 
-    /// Starts again on the same port, with what was stored.
+    /// Restarts on the same port, with its stored data.
     pub fn restart(&mut self) {
         self.child = spawn(self.folder.path(), &self.port.to_string()).0;
     }
 
-    /// What is stored, while the server does not run.
+    /// The stored data, while the server does not run.
     pub fn copy(&self) -> TempDir {
         let copy = tempfile::tempdir().unwrap();
         let from = format!("{}/.", self.folder.path().display());
@@ -62,13 +59,13 @@ impl Server {
         copy
     }
 
-    /// Starts again on the same port, with what was stored then.
+    /// Restarts on the same port, with the data of the copy.
     pub fn restart_from(&mut self, copy: TempDir) {
         self.folder = copy;
         self.restart();
     }
 
-    /// Starts again on the same port, with nothing.
+    /// Restarts on the same port, without data.
     pub fn restart_empty(&mut self) {
         self.folder = tempfile::tempdir().unwrap();
         self.restart();
@@ -83,7 +80,7 @@ impl Drop for Server {
     }
 }
 
-/// The server says where it listens and when it is ready, so nothing here waits for time to pass.
+/// The server prints its port and its readiness, so no wait depends on time.
 fn spawn(folder: &Path, port: &str) -> (Child, u16) {
     let program = std::env::var("INFERBUS_NATS_SERVER").unwrap_or_else(|_| "nats-server".to_owned());
     let mut child = Command::new(&program)
@@ -116,7 +113,7 @@ pub fn version(text: &str) -> Version {
     inferbus_catalog::parse_version(text).unwrap()
 }
 
-/// A bundle whose three files have the given contents.
+/// A bundle with three files of the given contents.
 pub fn bundle(name: &str, version: &str, model: &[u8], pre: &[u8], post: &[u8]) -> Bundle {
     let folder = tempfile::tempdir().unwrap();
     let manifest = format!(
@@ -153,7 +150,7 @@ pub async fn object_store(client: &Client) -> object_store::ObjectStore {
     jetstream::new(client.clone()).get_object_store("artifacts").await.unwrap()
 }
 
-/// Writes an object's metadata as it stands, past every check of a client.
+/// Writes an object's metadata unchanged, past every check of a client.
 pub async fn put_meta(client: &Client, object: &str, meta: &serde_json::Value) {
     use base64::Engine;
     let subject = format!("$O.artifacts.M.{}", base64::engine::general_purpose::URL_SAFE.encode(object));

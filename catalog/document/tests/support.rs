@@ -2,7 +2,7 @@
 
 use inferbus_catalog_document::Bundle;
 
-/// A bundle whose three files have the given contents.
+/// A bundle with three files of the given contents.
 pub fn bundle(name: &str, version: &str, model: &[u8], pre: &[u8], post: &[u8]) -> Bundle {
     let folder = tempfile::tempdir().unwrap();
     let manifest = format!(

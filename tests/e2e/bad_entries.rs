@@ -2,14 +2,13 @@
 //! repairs it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_nats::jetstream;
 use bytes::Bytes;
 use inferbus_catalog::Digest;
-use inferbus_tests::{Answer, FIRST, SECOND, Site, Worker, ask, heldout, until};
+use inferbus_tests::{Answer, Background, FIRST, SECOND, Site, Worker, ask, has_message, heldout, until};
 use serde_json::{Value, json};
-use tokio::task::{JoinHandle, block_in_place};
+use tokio::task::block_in_place;
 
 const FAILED: &str = "the active version cannot be served";
 
@@ -88,7 +87,9 @@ async fn whatever_is_wrong_the_old_bundle_serves_and_a_good_version_heals() {
         make(&site, &good, at, case.mistake).await;
         for (worker, mark) in workers.iter().zip(marks) {
             block_in_place(|| {
-                worker.wait_until_after(mark, case.name, |line| says(line, FAILED) && says(line, case.words))
+                worker.wait_until_after(mark, case.name, |line| {
+                    has_message(line, FAILED) && has_message(line, case.words)
+                })
             });
         }
         load.answers_with(serving).await;
@@ -148,7 +149,8 @@ async fn heal(site: &Site, workers: &[Worker], version: &str) {
     site.inferbus(&["activate", "digits", version]).ok();
     for (worker, mark) in workers.iter().zip(marks) {
         block_in_place(|| {
-            worker.wait_until_after(mark, "healed", |line| says(line, "in service") && line["version"] == version)
+            worker
+                .wait_until_after(mark, "healed", |line| has_message(line, "in service") && line["version"] == version)
         });
     }
     for status in status(site, workers.len()) {
@@ -158,10 +160,6 @@ async fn heal(site: &Site, workers: &[Worker], version: &str) {
             "{status}"
         );
     }
-}
-
-fn says(line: &Value, words: &str) -> bool {
-    line["message"].as_str().is_some_and(|message| message.contains(words))
 }
 
 fn failures(worker: &Worker) -> f64 {
@@ -181,44 +179,34 @@ fn status(site: &Site, workers: usize) -> Vec<Value> {
 
 /// One request after another; each must succeed.
 struct Load {
-    asker: JoinHandle<()>,
     client: async_nats::Client,
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
     payload: Bytes,
+    others: Background,
 }
 
 impl Load {
     fn start(site: &Site) -> Self {
-        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (client, payload) = (site.client.clone(), heldout().payloads.swap_remove(0));
-        let asker = tokio::spawn({
-            let (stop, answered, client, payload) = (stop.clone(), answered.clone(), client.clone(), payload.clone());
-            async move {
-                while !stop.load(Ordering::Relaxed) {
-                    succeeded(&ask(&client, "infer.digits", payload.clone()).await);
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
+        let others = Background::start({
+            let (client, payload) = (client.clone(), payload.clone());
+            move |_| {
+                let (client, payload) = (client.clone(), payload.clone());
+                async move { succeeded(&ask(&client, "infer.digits", payload).await) }
             }
         });
-        Self { asker, client, stop, answered, payload }
+        Self { client, payload, others }
     }
 
     /// This version answers a new request, and the other requests continue.
     async fn answers_with(&self, version: &str) {
-        let before = self.answered.load(Ordering::Relaxed);
         let answer = ask(&self.client, "infer.digits", self.payload.clone()).await;
         succeeded(&answer);
         assert_eq!(answer.version, version);
-        until("the other requests go on", || {
-            self.answered.load(Ordering::Relaxed) > before || self.asker.is_finished()
-        });
-        assert!(!self.asker.is_finished(), "a request failed");
+        self.others.goes_on();
     }
 
     async fn finish(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.asker.await.expect("no request failed");
+        self.others.finish().await;
     }
 }
 
@@ -244,7 +232,7 @@ async fn a_bucket_that_is_deleted_and_made_again_is_followed_again() {
     site.inferbus(&["push", &folder(SECOND)]).ok();
     let lost = "no longer says which version is active";
     for (worker, mark) in workers.iter().zip(marks) {
-        block_in_place(|| worker.wait_until_after(mark, lost, |line| says(line, lost)));
+        block_in_place(|| worker.wait_until_after(mark, lost, |line| has_message(line, lost)));
     }
     for status in status(&site, workers.len()) {
         assert_eq!((&status["state"], &status["version"]), (&json!("failed"), &json!(FIRST)), "{status}");
@@ -286,7 +274,7 @@ async fn of_a_thousand_puts_the_last_wins_and_few_are_loaded() {
     }
     for worker in &workers {
         block_in_place(|| {
-            worker.wait_until("the last version", |line| says(line, "in service") && line["version"] == last)
+            worker.wait_until("the last version", |line| has_message(line, "in service") && line["version"] == last)
         });
         assert!(swaps(worker) < LOADS, "{} loads", swaps(worker));
     }

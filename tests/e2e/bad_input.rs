@@ -1,8 +1,6 @@
 //! Misuse: each kind gets its code and a sentence, is counted, and does not affect others.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
@@ -10,7 +8,9 @@ use futures_util::future::join_all;
 use inferbus::dev_server::Settings;
 use inferbus_abi::frame::DataType;
 use inferbus_tests::plugin::{DATA, EMIT, MORE, TENSOR_DATA, error, frame, output, plugin, sensor_post, sensor_pre};
-use inferbus_tests::{Answer, BundleFolder, FIRST, PATIENCE, Site, Worker, WorkerOptions, answer, ask, until};
+use inferbus_tests::{
+    Answer, Background, BundleFolder, FIRST, PATIENCE, Site, Worker, WorkerOptions, answer, ask, until,
+};
 use tokio::task::block_in_place;
 
 /// Each misuse happens this often: first one by one, then all at once.
@@ -143,15 +143,6 @@ impl Case {
 
 const SENSOR: &[u8] = b"sixteen bytes :)";
 
-/// A bundle with the sensor's bytes as its result.
-fn sensor(model: &str) -> BundleFolder {
-    BundleFolder::new(model, FIRST).plugin("pre", &sensor_pre("", b"", ""), "").plugin(
-        "post",
-        &sensor_post("", b"", ""),
-        "",
-    )
-}
-
 /// Pushes a bundle for each misdeed in each stage.
 async fn misbehaving_plugins(site: &Site) -> Vec<Case> {
     let mut cases = Vec::new();
@@ -268,32 +259,15 @@ async fn absent_models(site: &Site) -> Vec<Case> {
 }
 
 /// A model served without a fault all the while.
-struct Neighbour {
-    stop: Arc<AtomicBool>,
-    served: tokio::task::JoinHandle<u64>,
-}
-
-impl Neighbour {
-    fn start(site: &Site) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (client, stopped) = (site.client.clone(), stop.clone());
-        let served = tokio::spawn(async move {
-            let mut served = 0_u64;
-            while !stopped.load(Ordering::Relaxed) {
-                let payload = Bytes::copy_from_slice(&[served.to_le_bytes(); 2].concat());
-                let answer = ask(&client, "infer.neighbour", payload.clone()).await;
-                assert_eq!((answer.code, answer.payload), (None, payload), "{}", answer.error);
-                served += 1;
-            }
-            served
-        });
-        Self { stop, served }
-    }
-
-    async fn end(self) -> u64 {
-        self.stop.store(true, Ordering::Relaxed);
-        self.served.await.expect("the neighbour was served well")
-    }
+fn neighbour(site: &Site) -> Background {
+    let client = site.client.clone();
+    Background::start(move |number| {
+        let (client, payload) = (client.clone(), Bytes::copy_from_slice(&[number.to_le_bytes(); 2].concat()));
+        async move {
+            let answer = ask(&client, "infer.neighbour", payload.clone()).await;
+            assert_eq!((answer.code, answer.payload), (None, payload), "{}", answer.error);
+        }
+    })
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -303,9 +277,9 @@ async fn every_misuse_is_answered_and_counted_and_the_neighbour_never_notices() 
     cases.extend(misfitting_plugins(&site).await);
     cases.extend(bare_models(&site).await);
     cases.extend(absent_models(&site).await);
-    site.activate(&sensor("neighbour")).await;
+    site.activate(&BundleFolder::sensor("neighbour", FIRST)).await;
     let mut worker = block_in_place(|| Worker::start(site.url()));
-    let neighbour = Neighbour::start(&site);
+    let neighbour = neighbour(&site);
 
     for case in &cases {
         case.check(&case.ask(&site.client).await);
@@ -314,7 +288,7 @@ async fn every_misuse_is_answered_and_counted_and_the_neighbour_never_notices() 
         let answers = join_all(cases.iter().map(|case| case.ask(&site.client))).await;
         cases.iter().zip(&answers).for_each(|(case, answer)| case.check(answer));
     }
-    let served = neighbour.end().await;
+    let served = neighbour.finish().await as u64;
     assert!(served > 0);
 
     let mut expected: BTreeMap<String, u64> = BTreeMap::new();
@@ -429,7 +403,7 @@ async fn a_payload_larger_than_a_worker_takes_is_refused_whatever_the_server_let
     let config = folder.path().join("nats.conf");
     std::fs::write(&config, "max_payload: 80MB\nmax_pending: 160MB\n").expect("a configuration");
     let site = Site::start_with(Settings { config: Some(&config), ..Settings::default() }).await;
-    site.activate(&sensor("sensor")).await;
+    site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
     let worker = block_in_place(|| Worker::start(site.url()));
     let case = Case {
         payload: vec![0; inferbus::limits::PAYLOAD + 1].into(),

@@ -2,8 +2,6 @@
 //! the while. A run past its time is stopped.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_nats::Client;
@@ -14,9 +12,9 @@ use inferbus_testkit::bad_models::corpus;
 use inferbus_testkit::breadth::{of_each_kind, size};
 use inferbus_testkit::{memory, onnx};
 use inferbus_tests::plugin::frame;
-use inferbus_tests::{BundleFolder, FIRST, IDENTITY_MODEL, Site, Worker, WorkerOptions, ask, until};
+use inferbus_tests::{Background, BundleFolder, FIRST, IDENTITY_MODEL, Site, Worker, WorkerOptions, ask, until};
 use serde_json::{Value, json};
-use tokio::task::{JoinHandle, block_in_place};
+use tokio::task::block_in_place;
 
 const SEED: u64 = 7;
 /// Divides by zero while it is loaded.
@@ -25,7 +23,7 @@ const DEADLY: &str = "DepthToSpace with evil attributes 1";
 const RESIDENT: u64 = 1 << 30;
 /// Models of each kind for every change.
 const OF_EACH_KIND: usize = 3;
-/// Between two questions of the neighbour's.
+/// Between two requests of the neighbour.
 const BETWEEN: Duration = Duration::from_millis(5);
 
 fn worker(site: &Site, arguments: &[&str]) -> Worker {
@@ -57,37 +55,19 @@ async fn artifacts(site: &Site) -> ObjectStore {
 }
 
 /// Sends the neighbour request after request, and compares every answer.
-struct Neighbour {
-    asker: JoinHandle<()>,
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+fn neighbour(site: &Site) -> Background {
+    let client = site.client.clone();
+    Background::start(move |number| {
+        let client = client.clone();
+        async move {
+            // A neighbour with a whole processor would only slow the test.
+            tokio::time::sleep(BETWEEN).await;
+            answers_right(&client, number as f32).await;
+        }
+    })
 }
 
-impl Neighbour {
-    fn start(site: &Site) -> Self {
-        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let asker = tokio::spawn({
-            let (client, stop, answered) = (site.client.clone(), stop.clone(), answered.clone());
-            async move {
-                // A neighbour with a whole processor would only slow the test.
-                let mut pace = tokio::time::interval(BETWEEN);
-                while !stop.load(Ordering::Relaxed) {
-                    pace.tick().await;
-                    asks_right(&client, answered.fetch_add(1, Ordering::Relaxed) as f32).await;
-                }
-            }
-        });
-        Self { asker, stop, answered }
-    }
-
-    async fn finish(self) -> usize {
-        self.stop.store(true, Ordering::Relaxed);
-        self.asker.await.expect("every answer was right");
-        self.answered.load(Ordering::Relaxed)
-    }
-}
-
-async fn asks_right(client: &Client, number: f32) {
+async fn answers_right(client: &Client, number: f32) {
     let data: Vec<u8> = [number, 1.0, -2.5, 0.0].iter().flat_map(|value| value.to_le_bytes()).collect();
     let answer = ask(client, "infer.neighbour", frame("x", DataType::F32, &[1, 4], &data).into()).await;
     assert_eq!(answer.code, None, "{}", answer.error);
@@ -100,7 +80,7 @@ async fn no_bad_model_hurts_the_worker_or_its_neighbour() {
     let site = Site::start().await;
     site.activate(&BundleFolder::new("neighbour", FIRST)).await;
     let mut worker = worker(&site, &["--max-model-memory", "384MiB"]);
-    let neighbour = Neighbour::start(&site);
+    let neighbour = neighbour(&site);
     let all = corpus(SEED, &[IDENTITY_MODEL.to_vec(), onnx::weighty(16, 2)]);
     assert!(all.len() >= 300, "{}", all.len());
     let all = of_each_kind(all, OF_EACH_KIND, |bad| bad.kind);

@@ -7,7 +7,7 @@ use async_nats::jetstream;
 use inferbus_catalog::Digest;
 use inferbus_testkit::breadth::{Breadth, breadth};
 use inferbus_testkit::compile_bombs as bombs;
-use inferbus_tests::{BundleFolder, FIRST, PATIENCE, SECOND, Site, Worker, WorkerOptions, ask, heldout};
+use inferbus_tests::{BundleFolder, FIRST, PATIENCE, SECOND, Site, Worker, WorkerOptions, ask, has_message, heldout};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -16,10 +16,6 @@ const SENTENCE: &str = "to compile: make the module smaller or split its functio
 /// 72 KB; its compilation soon exceeds 2 GiB.
 fn bomb() -> Vec<u8> {
     bombs::module([bombs::joins(4000, 40_000)])
-}
-
-fn says(line: &Value, words: &str) -> bool {
-    line["message"].as_str().is_some_and(|message| message.contains(words))
 }
 
 /// The worker's test below has the same compiler and the same bounds, so this one runs with all tests only.
@@ -64,7 +60,7 @@ async fn a_worker_refuses_a_compile_bomb_and_serves_on() {
     // Versions are still switched beside it.
     site.inferbus(&["activate", "digits", SECOND]).ok();
     block_in_place(|| {
-        worker.wait_until("the other version", |line| says(line, "in service") && line["version"] == SECOND)
+        worker.wait_until("the other version", |line| has_message(line, "in service") && line["version"] == SECOND)
     });
     let status = site.inferbus(&["status", "--output", "json"]).json();
     let models = status[0]["models"].as_array().expect("models");
@@ -82,7 +78,7 @@ async fn a_worker_that_is_started_again_compiles_nothing_that_nobody_touched() {
         let worker = Worker::start_with(site.url(), WorkerOptions { arguments, ..WorkerOptions::default() });
         for (stage, origin) in ["pre", "post"].iter().zip(origins) {
             worker.wait_until(&format!("{stage} is {origin}"), |line| {
-                says(line, "a plugin is ready") && line["stage"] == *stage && line["origin"] == origin
+                has_message(line, "a plugin is ready") && line["stage"] == *stage && line["origin"] == origin
             });
         }
         worker

@@ -5,17 +5,8 @@ use std::time::{Duration, Instant};
 
 use async_nats::{Request, jetstream};
 use inferbus_catalog::RouteName;
-use inferbus_tests::plugin::{sensor_post, sensor_pre};
 use inferbus_tests::{BundleFolder, FIRST, PATIENCE, SECOND, Site, Worker, WorkerOptions, ask, until};
 use tokio::task::block_in_place;
-
-fn bundle(model: &str, version: &str) -> BundleFolder {
-    BundleFolder::new(model, version).plugin("pre", &sensor_pre("", b"", ""), "").plugin(
-        "post",
-        &sensor_post("", b"", ""),
-        "",
-    )
-}
 
 /// A worker with a crash after the model, for each message beginning with `begins`.
 fn fragile(site: &Site, state: &Path, begins: &str) -> Worker {
@@ -98,12 +89,12 @@ async fn dead_letters(site: &Site) -> Vec<(String, u8)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_kills_its_worker_becomes_a_dead_letter() {
-    one_killer_among_forty(&bundle("sensor", FIRST)).await;
+    one_killer_among_forty(&BundleFolder::sensor("sensor", FIRST)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_kills_its_worker_is_found_among_those_that_shared_its_run() {
-    one_killer_among_forty(&bundle("sensor", FIRST).table("[engine]\nbatch = { max = 8 }")).await;
+    one_killer_among_forty(&BundleFolder::sensor("sensor", FIRST).table("[engine]\nbatch = { max = 8 }")).await;
 }
 
 async fn one_killer_among_forty(bundle: &BundleFolder) {
@@ -128,9 +119,9 @@ async fn one_killer_among_forty(bundle: &BundleFolder) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_version_that_kills_its_worker_is_set_aside_and_the_rest_is_served() {
     let (site, state) = (Site::start().await, tempfile::tempdir().expect("a folder"));
-    site.activate(&bundle("deadly", FIRST)).await;
+    site.activate(&BundleFolder::sensor("deadly", FIRST)).await;
     // Another limit gives another digest.
-    site.activate(&bundle("sensor", FIRST).table("[limits]\ntime = \"1s\"")).await;
+    site.activate(&BundleFolder::sensor("sensor", FIRST).table("[limits]\ntime = \"1s\"")).await;
     route(&site, "deadly").await;
     // Every one of them kills.
     publish(&site, "deadly", [0xee; 10]).await;
@@ -156,7 +147,7 @@ async fn a_version_that_kills_its_worker_is_set_aside_and_the_rest_is_served() {
         assert!(code == 503 && why.contains("is in quarantine: it killed this worker"), "{why}");
     });
     // Other bytes have another digest, and the messages were only suspect.
-    site.activate(&bundle("deadly", SECOND).table("[limits]\ntime = \"2s\"")).await;
+    site.activate(&BundleFolder::sensor("deadly", SECOND).table("[limits]\ntime = \"2s\"")).await;
     drop(worker);
     let healthy = WorkerOptions {
         environment: vec![("INFERBUS_STATE".into(), state.path().display().to_string())],

@@ -1,8 +1,5 @@
 //! Every hostile module against a real worker: each gets exactly its fault, and a neighbour is served all the while.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use inferbus_abi::frame::Frame;
@@ -12,10 +9,10 @@ use inferbus_testkit::breadth::{of_each_kind, size};
 use inferbus_testkit::hostile_modules::Expected::{Call, Invalid, Load, Served};
 use inferbus_testkit::hostile_modules::{Case, all};
 use inferbus_tests::{
-    BundleFolder, FIRST, IDENTITY_MODEL, Site, Worker, WorkerOptions, ask, connect, heldout, plugin, until,
+    Background, BundleFolder, FIRST, IDENTITY_MODEL, Site, Worker, WorkerOptions, ask, connect, heldout, plugin,
 };
 use serde_json::{Value, json};
-use tokio::task::{JoinHandle, block_in_place};
+use tokio::task::block_in_place;
 
 const VICTIM: &str = "victim";
 const SUBJECT: &str = "infer.victim";
@@ -25,7 +22,7 @@ const FAILED: &str = "the active version cannot be served: ";
 async fn each_misbehaviour_gets_its_fault_and_a_neighbour_is_served() {
     let site = Site::with_digits().await;
     let mut stage = Stage::start(&site).await;
-    let neighbour = Neighbour::start(&site).await;
+    let neighbour = neighbour(&site).await;
     let mut emitted = site.client.subscribe("inference.victim.>").await.unwrap();
     let cases = of_each_kind(all(), 1, kind);
     let mut refused = 0;
@@ -207,44 +204,15 @@ fn limits(bounds: &Bounds) -> String {
     )
 }
 
-/// A well-behaved model on the same worker, asked without a pause; every answer is checked.
-struct Neighbour {
-    asker: JoinHandle<()>,
-    stop: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
-}
-
-impl Neighbour {
-    async fn start(site: &Site) -> Self {
-        let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-        let (client, heldout) = (connect(site.url()).await, heldout());
-        let asker = tokio::spawn({
-            let (stop, answered) = (stop.clone(), answered.clone());
-            async move {
-                let digits = heldout.payloads.into_iter().zip(heldout.predictions);
-                for (payload, prediction) in digits.collect::<Vec<_>>().into_iter().cycle() {
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let answer = ask(&client, "infer.digits", payload).await;
-                    assert_eq!(answer.json()["label"], prediction);
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-        });
-        Self { asker, stop, answered }
-    }
-
-    /// One more request is answered, and none was answered wrongly or not at all.
-    fn goes_on(&self) {
-        let before = self.answered.load(Ordering::Relaxed);
-        let more = || self.answered.load(Ordering::Relaxed) > before || self.asker.is_finished();
-        block_in_place(|| until("the neighbour is answered", more));
-        assert!(!self.asker.is_finished(), "a request of the neighbour failed");
-    }
-
-    async fn finish(self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.asker.await.unwrap();
-    }
+/// A well-behaved model on the same worker, with requests without a pause; every answer is checked.
+async fn neighbour(site: &Site) -> Background {
+    let (client, heldout) = (connect(site.url()).await, heldout());
+    let digits: Vec<_> = heldout.payloads.into_iter().zip(heldout.predictions).collect();
+    Background::start(move |number| {
+        let (client, (payload, prediction)) = (client.clone(), digits[number % digits.len()].clone());
+        async move {
+            let answer = ask(&client, "infer.digits", payload).await;
+            assert_eq!(answer.json()["label"], prediction);
+        }
+    })
 }

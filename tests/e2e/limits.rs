@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use inferbus_tests::plugin::{EMIT, sensor_post, sensor_pre};
-use inferbus_tests::{BundleFolder, Site, Worker, WorkerOptions, ask};
+use inferbus_tests::{BundleFolder, Site, Worker, WorkerOptions, ask, has_message};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
@@ -18,14 +18,10 @@ fn bundle(version: &str, post: &str, grant: &str, limits: &str) -> BundleFolder 
         .table(&format!("[limits]\n{limits}"))
 }
 
-fn says(line: &Value, words: &str) -> bool {
-    line["message"].as_str().is_some_and(|message| message.contains(words))
-}
-
 async fn serve(site: &Site, worker: &Worker, bundle: &BundleFolder) {
     let mark = worker.log_len();
     site.activate(bundle).await;
-    block_in_place(|| worker.wait_until_after(mark, "in service", |line| says(line, "in service")));
+    block_in_place(|| worker.wait_until_after(mark, "in service", |line| has_message(line, "in service")));
 }
 
 /// Sends a failing request; returns its code, and its sentence without the plugin's name.

@@ -255,8 +255,7 @@ const STREAM: [&str; 6] = ["--stream", "SENSORS", "--publish", "sensors.cam.1", 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_stored_message_of_a_worker_is_accounted_for() {
     let site = Site::start().await;
-    let sensor = BundleFolder::new("sensor", FIRST).plugin("pre", &sensor_pre("", b"", ""), "");
-    site.activate(&sensor.plugin("post", &sensor_post("", b"", ""), "")).await;
+    site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
     block_in_place(|| site.inferbus(&ROUTE).ok());
     let _worker = block_in_place(|| Worker::start(site.url()));
     let payloads = tempfile::tempdir().expect("a folder");

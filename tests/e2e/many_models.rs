@@ -11,20 +11,12 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use inferbus_catalog::Digest;
 use inferbus_testkit::breadth::size;
 use inferbus_testkit::memory::resident;
-use inferbus_tests::plugin::{sensor_post, sensor_pre};
+use inferbus_tests::plugin::sensor_pre;
 use inferbus_tests::{Answer, BundleFolder, FIRST, Site, Worker, WorkerOptions, ask, say, until};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 const PAYLOAD: &[u8] = &[7; 16];
-
-fn sensor(model: &str) -> BundleFolder {
-    BundleFolder::new(model, FIRST).plugin("pre", &sensor_pre("", b"", ""), "").plugin(
-        "post",
-        &sensor_post("", b"", ""),
-        "",
-    )
-}
 
 fn worker(site: &Site, arguments: &[&str]) -> Worker {
     let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
@@ -37,7 +29,7 @@ async fn models(site: &Site) -> kv::Store {
 
 /// Many models of one bundle, each with another digest. Their artifacts are stored once.
 async fn many(site: &Site, names: impl IntoIterator<Item = String>) -> Vec<(String, String)> {
-    let bundle = sensor("template");
+    let bundle = BundleFolder::sensor("template", FIRST);
     site.activate(&bundle).await;
     let models = models(site).await;
     let entry = models.get(format!("template.{FIRST}")).await.expect("read").expect("the entry");
@@ -129,7 +121,7 @@ async fn fifty_of_many_models_are_served_with_room_for_twenty() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_hundred_first_requests_cause_one_load_and_get_a_hundred_results() {
     let site = Site::start().await;
-    site.activate(&sensor("sensor")).await;
+    site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
     let worker = worker(&site, &["--load", "lazy"]);
     assert_eq!(worker.metric("inferbus_models_cold "), 1.0);
     let asks = (0..100).map(|_| ask_model(&site, "sensor"));
@@ -145,7 +137,7 @@ async fn a_hundred_first_requests_cause_one_load_and_get_a_hundred_results() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_waits_for_a_model_that_cannot_be_had_hears_why() {
     let site = Site::start().await;
-    site.activate(&sensor("sensor")).await;
+    site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
     site.put("models", "broken", "7.7.7").await;
     site.put("models", "giant", FIRST).await;
     let models = models(&site).await;
@@ -228,7 +220,7 @@ async fn pinned_models_stay_and_messages_in_flight_survive_that_their_model_make
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_wakes_its_cold_model() {
     let site = Site::start().await;
-    site.activate(&sensor("sensor")).await;
+    site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
     let worker = worker(&site, &["--load", "lazy"]);
     let route = ["route", "add", "--stream", "SENSORS", "--subject", "sensors.*", "--model", "sensor"];
     let more = ["--output", "results.{{wildcard(1)}}", "--name=cams"];
@@ -249,7 +241,7 @@ async fn a_stream_wakes_its_cold_model() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cold_model_is_woken_by_what_a_dead_worker_had_in_hand() {
     let site = Site::start().await;
-    site.activate(&sensor("sensor")).await;
+    site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
     let environment = vec![("INFERBUS_FAILPOINT".to_owned(), "model_done:1".to_owned())];
     let fragile = Worker::spawn(site.url(), WorkerOptions { environment, ..WorkerOptions::default() });
     let route = ["route", "add", "--stream", "SENSORS", "--subject", "sensors.*", "--model", "sensor"];
@@ -288,7 +280,7 @@ async fn a_stopping_worker_answers_whoever_waits_for_a_model() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_fetched_once_is_not_fetched_again() {
     let site = Site::start().await;
-    site.activate(&sensor("sensor")).await;
+    site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().to_str().expect("UTF-8").to_owned();
     let environment = vec![("INFERBUS_CACHE".into(), path), ("INFERBUS_CACHE_SIZE".into(), "1GiB".into())];

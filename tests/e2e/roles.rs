@@ -2,7 +2,7 @@
 
 mod attempts;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::{self, Context, stream};
@@ -10,7 +10,7 @@ use async_nats::{Client, Request, Subscriber};
 use futures_util::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use inferbus::dev_server::{DevServer, Settings};
 use inferbus_tests::roles::{Deployment, Guest, Proof, Role};
-use inferbus_tests::{PATIENCE, Worker, ask, digits, heldout, inferbus, until};
+use inferbus_tests::{PATIENCE, Worker, ask, digits, heldout, inferbus, until, until_async};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
@@ -329,7 +329,7 @@ async fn a_worker_that_was_killed_is_followed_by_one_that_finds_what_it_stored()
         let info = consumer.consumer_info("inferbus-cameras").await.expect("the consumer");
         (info.num_pending, info.num_ack_pending) == (0, 0)
     };
-    eventually("both messages have ended", settled).await;
+    until_async("both messages have ended", settled).await;
     block_in_place(|| assert!(!worker.log_text().contains("Permissions Violation"), "{}", worker.log_text()));
     for stream in ["INFERBUS_RESULTS_cameras", "INFERBUS_DLQ"] {
         let stream = ground.streams().get_stream(stream).await.expect("a stream");
@@ -369,7 +369,7 @@ async fn three_servers_are_one_and_go_on_without_one() {
         let made = tokio::time::timeout(SHORT, streams.create_stream(config.clone())).await;
         matches!(made, Ok(Ok(_)))
     };
-    eventually("a stream of three replicas is made", made).await;
+    until_async("a stream of three replicas is made", made).await;
     let publisher = deployment.connect(Publisher).await;
     stored(&publisher.client, "sensors.cam.1").await;
     second.stop().await;
@@ -382,16 +382,8 @@ async fn three_servers_are_one_and_go_on_without_one() {
             .await
             .is_ok_and(|ack| ack.payload.starts_with(b"{\"stream"))
     };
-    eventually("two of three store a message", is_stored).await;
+    until_async("two of three store a message", is_stored).await;
     third.stop().await;
-}
-
-async fn eventually(what: &str, fits: impl AsyncFn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !fits().await {
-        assert!(Instant::now() < deadline, "it never came about that {what}");
-        tokio::task::yield_now().await;
-    }
 }
 
 /// A server for experiments, open to all users of this machine.
@@ -437,7 +429,7 @@ async fn in_one_account_the_server_answers_to_subjects_that_the_sender_may_not_w
     reader.publish_with_reply("sensors.2", "catalog.forged", "x".into()).await.expect("sent");
     stored(&reader, "sensors.3").await;
     let forged = async || streams.get_stream("CATALOG").await.expect("a stream").cached_info().state.messages == 1;
-    eventually("the confirmation goes where the sender said", forged).await;
+    until_async("the confirmation goes where the sender said", forged).await;
 
     let ack = message.reply.expect("a subject for the acknowledgement");
     reader.publish_with_reply(ack, "$JS.API.STREAM.DELETE.CATALOG", "+ACK".into()).await.expect("sent");

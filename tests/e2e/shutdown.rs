@@ -8,7 +8,7 @@ use futures_util::StreamExt as _;
 use inferbus::dev_server::{DevServer, Settings};
 use inferbus::nats::connect::{round_trip, unsubscribe};
 use inferbus_catalog::Catalog;
-use inferbus_tests::plugin::{sensor_post, sensor_pre};
+use inferbus_tests::plugin::sensor_pre;
 use inferbus_tests::{BundleFolder, FIRST, PATIENCE, SECOND, Site, Worker, WorkerOptions, answer, ask, connect, until};
 use tokio::sync::watch;
 use tokio::task::{JoinSet, block_in_place};
@@ -20,15 +20,6 @@ const STOPS: usize = 8;
 
 /// Answers between two events, so that each event meets full load.
 const BETWEEN: u64 = 1000;
-
-/// A bundle with the sensor's bytes as its result.
-fn sensor(version: &str) -> BundleFolder {
-    BundleFolder::new("sensor", version).plugin("pre", &sensor_pre("", b"", ""), "").plugin(
-        "post",
-        &sensor_post("", b"", ""),
-        "",
-    )
-}
 
 /// A bundle with two seconds of work, and then code 504.
 fn slow() -> BundleFolder {
@@ -88,7 +79,7 @@ impl Load {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_told_to_stop_answers_everything_that_it_took() {
     let site = Site::start().await;
-    site.activate(&sensor(FIRST)).await;
+    site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
     let mut staying = Worker::start(site.url());
     let load = Load::start(&site);
     for _ in 0..STOPS {
@@ -174,7 +165,7 @@ async fn a_second_signal_ends_the_worker_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_leaves_while_its_server_is_down() {
     let site = Site::start().await;
-    site.activate(&sensor(FIRST)).await;
+    site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
     let worker = Worker::start(site.url());
     site.server.stop().await;
     block_in_place(|| {
@@ -226,7 +217,7 @@ async fn a_worker_started_before_its_server_serves_when_server_and_catalog_come(
         assert_eq!(worker.get("/readyz"), (200, "ready\n".into()));
     });
     let site = Site { server, client, catalog };
-    site.activate(&sensor(FIRST)).await;
+    site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
     block_in_place(|| worker.wait_for("in service"));
     let payload = b"sixteen bytes :)";
     assert_eq!(ask(&site.client, "infer.sensor", payload.as_slice().into()).await.payload, payload.as_slice());
@@ -237,7 +228,7 @@ async fn a_worker_serves_again_after_its_server_was_restarted() {
     let store = tempfile::tempdir().expect("a folder");
     let settings = Settings { port: free_port(), store: Some(store.path()), ..Settings::default() };
     let site = Site::start_with(settings).await;
-    site.activate(&sensor(FIRST)).await;
+    site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
     let worker = Worker::start(site.url());
     assert_eq!(ask(&site.client, "infer.sensor", vec![1; 16].into()).await.version, FIRST);
 
@@ -257,7 +248,7 @@ async fn a_worker_serves_again_after_its_server_was_restarted() {
     });
     served(&site).await;
     let mark = worker.log_len();
-    site.activate(&sensor(SECOND)).await;
+    site.activate(&BundleFolder::sensor("sensor", SECOND)).await;
     block_in_place(|| {
         worker.wait_until_after(mark, "that the new version serves", |line| {
             line["message"] == "in service" && line["version"] == SECOND

@@ -26,11 +26,7 @@ const PARENT: &str = "00f067aa0ba902b7";
 
 async fn sensor_site() -> Site {
     let site = Site::start().await;
-    let folder = BundleFolder::new("sensor", FIRST).plugin("pre", &sensor_pre("", b"", ""), "").plugin(
-        "post",
-        &sensor_post("", b"", ""),
-        "",
-    );
+    let folder = BundleFolder::sensor("sensor", FIRST);
     site.activate(&folder).await;
     site
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use inferbus_catalog::Bundle;
 use tempfile::TempDir;
 
+use crate::plugin::{sensor_post, sensor_pre};
 use crate::root;
 
 /// The identity of an f32 tensor, `x` → `y`, of shape `[batch, 4]`.
@@ -32,6 +33,12 @@ impl BundleFolder {
         };
         bundle.file("model.onnx", IDENTITY_MODEL);
         bundle
+    }
+
+    /// A bundle with the sensor's bytes as its result.
+    pub fn sensor(model: &str, version: &str) -> Self {
+        let (pre, post) = (sensor_pre("", b"", ""), sensor_post("", b"", ""));
+        Self::new(model, version).plugin("pre", &pre, "").plugin("post", &post, "")
     }
 
     fn file(&self, name: &str, bytes: &[u8]) {

@@ -7,6 +7,7 @@
 
 mod admin;
 pub mod audit;
+mod background;
 mod bundle;
 pub mod cluster;
 mod command;
@@ -26,13 +27,14 @@ pub mod tolerance;
 mod worker;
 pub mod workers;
 
+pub use background::Background;
 pub use bundle::{BundleFolder, IDENTITY_MODEL, digits};
 pub use command::{Ran, inferbus, nats_cli, python, run};
 pub use credentials::{credentials, tls, token};
 pub use request::{Answer, Heldout, answer, ask, heldout};
 pub use site::{FIRST, SECOND, Site, connect};
 
-pub use worker::{Worker, WorkerOptions};
+pub use worker::{Worker, WorkerOptions, has_message};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -47,21 +49,22 @@ pub fn say(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Polls a state without an announcement; the poll itself takes the time between.
+/// Polls a state without an announcement.
 #[track_caller]
 pub fn until(what: &str, fits: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !fits() {
         assert!(Instant::now() < deadline, "it never came about that {what}");
+        std::thread::sleep(BETWEEN_POLLS);
     }
 }
 
 /// The time between two polls.
 pub(crate) async fn pause() {
-    tokio::time::sleep(BETWEEN_QUESTIONS).await;
+    tokio::time::sleep(BETWEEN_POLLS).await;
 }
 
-const BETWEEN_QUESTIONS: Duration = Duration::from_millis(20);
+const BETWEEN_POLLS: Duration = Duration::from_millis(10);
 
 /// [`until`], for asynchronous polls.
 pub async fn until_async(what: &str, mut fits: impl AsyncFnMut() -> bool) {

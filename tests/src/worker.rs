@@ -79,7 +79,7 @@ impl Worker {
 
     /// Waits for a log line with `text` in its message, and returns the line.
     pub fn wait_for(&self, text: &str) -> serde_json::Value {
-        self.wait_until(text, |line| line["message"].as_str().is_some_and(|message| message.contains(text)))
+        self.wait_until(text, |line| has_message(line, text))
     }
 
     /// Waits for the first fitting log line.
@@ -176,6 +176,11 @@ impl Drop for Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether a log line has these words in its message.
+pub fn has_message(line: &serde_json::Value, words: &str) -> bool {
+    line["message"].as_str().is_some_and(|message| message.contains(words))
 }
 
 fn text_of(lines: &[serde_json::Value]) -> String {

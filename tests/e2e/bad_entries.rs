@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_nats::jetstream;
 use bytes::Bytes;
 use inferbus_catalog::Digest;
+use inferbus_testkit::breadth::{of_each_kind, size};
 use inferbus_tests::{Answer, Background, FIRST, SECOND, Site, Worker, ask, has_message, heldout, until};
 use serde_json::{Value, json};
 use tokio::task::block_in_place;
@@ -23,6 +24,8 @@ enum Mistake {
 }
 
 struct Case {
+    /// Every change tries one case of each kind.
+    kind: &'static str,
     name: &'static str,
     mistake: Mistake,
     /// Every worker's problem holds these words.
@@ -41,35 +44,48 @@ fn cases(good: &Value) -> Vec<Case> {
     let wasi = wat::parse_str(
         r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32))))"#,
     );
-    let case = |name, mistake, words| Case { name, mistake, words };
+    let case = |kind, name, mistake, words| Case { kind, name, mistake, words };
     vec![
-        case("malformed JSON", Mistake::Entry("{\"model\":".to_owned()), "not valid JSON"),
-        case("unknown key", entry(|entry| entry["colour"] = json!("red")), "colour: unknown key"),
-        case("unknown key below", entry(|entry| entry["pre"]["colour"] = json!(1)), "pre.colour: unknown key"),
-        case("unknown version", pointer("7.7.7"), "no version 7.7.7"),
-        case("malformed pointer", pointer("banana"), "\"banana\" is not a version"),
-        case("empty pointer", pointer(""), "expected a version"),
-        case("other digest", pointer(&json!({ "version": SECOND, "digest": other }).to_string()), "was activated"),
+        case("entry", "malformed JSON", Mistake::Entry("{\"model\":".to_owned()), "not valid JSON"),
+        case("key", "unknown key", entry(|entry| entry["colour"] = json!("red")), "colour: unknown key"),
+        case("key", "unknown key below", entry(|entry| entry["pre"]["colour"] = json!(1)), "pre.colour: unknown key"),
+        case("version", "unknown version", pointer("7.7.7"), "no version 7.7.7"),
+        case("pointer", "malformed pointer", pointer("banana"), "\"banana\" is not a version"),
+        case("pointer", "empty pointer", pointer(""), "expected a version"),
         case(
+            "digest",
+            "other digest",
+            pointer(&json!({ "version": SECOND, "digest": other }).to_string()),
+            "was activated",
+        ),
+        case(
+            "missing",
             "missing artifact",
             entry(|entry| entry["model"]["digest"] = json!(Digest::of(b"missing"))),
             "is not stored",
         ),
-        case("wrong size", entry(|entry| entry["model"]["size"] = json!(12)), "should have 12 bytes"),
+        case("bytes", "wrong size", entry(|entry| entry["model"]["size"] = json!(12)), "should have 12 bytes"),
         case(
+            "bytes",
             "other bytes",
             Mistake::Artifact { part: "pre", bytes: b"other bytes".to_vec(), named: other },
             "the bytes stored as",
         ),
         case(
+            "module",
             "forbidden import",
             artifact("pre", wasi.expect("WebAssembly text")),
             "imports wasi_snapshot_preview1.fd_write",
         ),
-        case("invalid wasm", artifact("post", b"\0asm\x01\0\0\0nonsense".to_vec()), "not a valid module"),
-        case("not wasm", artifact("pre", b"#!/bin/sh".to_vec()), "is not WebAssembly"),
-        case("failing sample", artifact("sample", b"no picture".to_vec()), "the bundle's own sample fails in pre: "),
-        case("not ONNX", artifact("model", b"these bytes are no model".to_vec()), "the model: "),
+        case("module", "invalid wasm", artifact("post", b"\0asm\x01\0\0\0nonsense".to_vec()), "not a valid module"),
+        case("module", "not wasm", artifact("pre", b"#!/bin/sh".to_vec()), "is not WebAssembly"),
+        case(
+            "sample",
+            "failing sample",
+            artifact("sample", b"no picture".to_vec()),
+            "the bundle's own sample fails in pre: ",
+        ),
+        case("model", "not ONNX", artifact("model", b"these bytes are no model".to_vec()), "the model: "),
     ]
 }
 
@@ -81,7 +97,7 @@ async fn whatever_is_wrong_the_old_bundle_serves_and_a_good_version_heals() {
     let good = site.inferbus(&["show", "digits", FIRST, "--output", "json"]).json()["entry"].take();
     let (mut serving, mut other) = (FIRST, SECOND);
 
-    for (at, case) in cases(&good).into_iter().enumerate() {
+    for (at, case) in of_each_kind(cases(&good), 1, |case| case.kind).into_iter().enumerate() {
         let before = workers.each_ref().map(failures);
         let marks = workers.each_ref().map(Worker::log_len);
         make(&site, &good, at, case.mistake).await;
@@ -248,15 +264,13 @@ async fn a_bucket_that_is_deleted_and_made_again_is_followed_again() {
     load.finish().await;
 }
 
-const PUTS: usize = 1000;
-
-/// Far below the number of puts: each load covers all earlier puts.
-const LOADS: f64 = 250.0;
+const PUTS: usize = 200;
+const MANY_PUTS: usize = 1000;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_a_thousand_puts_the_last_wins_and_few_are_loaded() {
+async fn of_many_puts_the_last_wins_and_few_are_loaded() {
     let site = Site::with_digits().await;
-    let last = "1.2.0";
+    let (puts, last) = (size(PUTS, MANY_PUTS), "1.2.0");
     let entry = site.inferbus(&["show", "digits", SECOND, "--output", "json"]).json()["entry"].take();
     site.put("models", &format!("digits.{last}"), &entry.to_string()).await;
     let workers = site.workers(["one", "two"]);
@@ -265,8 +279,8 @@ async fn of_a_thousand_puts_the_last_wins_and_few_are_loaded() {
 
     let bus = jetstream::new(site.client.clone());
     let mut stored = Vec::new();
-    for put in 0..PUTS {
-        let version = if put + 1 == PUTS { last } else { [FIRST, SECOND][put % 2] };
+    for put in 0..puts {
+        let version = if put + 1 == puts { last } else { [FIRST, SECOND][put % 2] };
         stored.push(bus.publish("$KV.models.digits", version.into()).await.expect("the put is sent"));
     }
     for stored in stored {
@@ -276,7 +290,8 @@ async fn of_a_thousand_puts_the_last_wins_and_few_are_loaded() {
         block_in_place(|| {
             worker.wait_until("the last version", |line| has_message(line, "in service") && line["version"] == last)
         });
-        assert!(swaps(worker) < LOADS, "{} loads", swaps(worker));
+        // Each load covers all earlier puts.
+        assert!(swaps(worker) < puts as f64 / 4.0, "{} loads", swaps(worker));
     }
     load.answers_with(last).await;
     for status in status(&site, workers.len()) {
@@ -285,7 +300,8 @@ async fn of_a_thousand_puts_the_last_wins_and_few_are_loaded() {
     load.finish().await;
 }
 
-const ROUNDS: usize = 10;
+const ROUNDS: usize = 3;
+const MANY_ROUNDS: usize = 10;
 
 /// The exit code after losing a race.
 const OVERTAKEN: i32 = 5;
@@ -295,7 +311,7 @@ async fn of_two_operators_at_once_none_is_overwritten_unseen() {
     let site = Arc::new(Site::with_digits().await);
     let workers = site.workers(["one", "two"]);
     let load = Load::start(&site);
-    for _ in 0..ROUNDS {
+    for _ in 0..size(ROUNDS, MANY_ROUNDS) {
         let activate = |version: &'static str| {
             let site = site.clone();
             tokio::task::spawn_blocking(move || site.inferbus(&["activate", "digits", version]))

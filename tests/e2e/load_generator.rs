@@ -7,7 +7,6 @@ use std::process::{Command, Stdio};
 use async_nats::{Client, HeaderMap, Message};
 use futures_util::StreamExt as _;
 use inferbus::nats::connect::round_trip;
-use inferbus_tests::plugin::{sensor_post, sensor_pre};
 use inferbus_tests::{BundleFolder, FIRST, PATIENCE, Ran, Site, Worker, ask, heldout, program, python, run};
 use serde_json::{Value, json};
 use tempfile::TempDir;

@@ -8,7 +8,6 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::routing::post;
-use inferbus_tests::plugin::{sensor_post, sensor_pre};
 use inferbus_tests::{Answer, BundleFolder, FIRST, PATIENCE, Site, Worker, WorkerOptions, answer, ask};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;

@@ -8,7 +8,7 @@ use inferbus_catalog::Digest;
 use inferbus_testkit::breadth::{Breadth, breadth};
 use inferbus_testkit::compile_bombs as bombs;
 use inferbus_tests::{BundleFolder, FIRST, PATIENCE, SECOND, Site, Worker, WorkerOptions, ask, has_message, heldout};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::task::block_in_place;
 
 const SENTENCE: &str = "to compile: make the module smaller or split its functions";

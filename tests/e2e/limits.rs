@@ -3,7 +3,6 @@
 use bytes::Bytes;
 use inferbus_tests::plugin::{EMIT, sensor_post, sensor_pre};
 use inferbus_tests::{BundleFolder, Site, Worker, WorkerOptions, ask, has_message};
-use serde_json::Value;
 use tokio::task::block_in_place;
 
 const MODEL: &str = "sensor";

@@ -208,7 +208,7 @@ async fn what_would_mix_with_what_is_live_is_refused() {
         ("sensors.cam.$1", "so results would become messages"),
         ("sensors.cam", "so results would become messages"),
         ("again.$2", "refers to wildcard 2"),
-        ("again.*", "an output names one subject"),
+        ("again.*", "an output is one subject"),
     ] {
         fails(&to(output), REFUSED, words);
     }

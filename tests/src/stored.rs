@@ -100,7 +100,7 @@ fn stored(message: jetstream::Message) -> Stored {
 }
 
 impl Site {
-    pub fn jetstream(&self) -> jetstream::Context {
+    pub fn jetstream(&self) -> Context {
         jetstream::new(self.client.clone())
     }
 

@@ -10,8 +10,6 @@ WITH_TOOLS := . .tools/env &&
 # Cargo.lock fixes the versions, so a second run works offline.
 CARGO_LOCKED := --locked
 FUZZ_SECONDS ?= 60
-# All files of tests/tests that begin with `chaos_`.
-CHAOS_TESTS = $(patsubst tests/tests/%.rs,--test %,$(wildcard tests/tests/chaos_*.rs))
 
 .PHONY: help
 help: ## List the commands
@@ -39,17 +37,20 @@ demo: plugins build ## See it work: a server, two workers, a stream of digits, a
 	@$(WITH_TOOLS) cargo run --quiet $(CARGO_LOCKED) -p inferbus --example demo
 
 .PHONY: test
-test: setup-tests plugins ## Run the whole test suite
-	@cd plugins && cargo test $(CARGO_LOCKED)
-	@$(WITH_TOOLS) cargo test $(CARGO_LOCKED) --workspace
+test: setup-tests plugins ## Run the tests for every change; prints the time of each executable and of slow tests
+	@$(WITH_TOOLS) tools/test
+
+.PHONY: test-all
+test-all: setup-tests plugins ## Run every test in full breadth: all conformance models, long kill counts, 10,000 models
+	@$(WITH_TOOLS) tools/test --all
 
 .PHONY: test-tract
-test-tract: setup-tests plugins ## Run the conformance test on the tract engine; compiling it takes ten minutes
-	@$(WITH_TOOLS) cargo test $(CARGO_LOCKED) --workspace --features inferbus-tests/tract --test conformance
+test-tract: setup-tests plugins ## Build tract in, which takes ten minutes, and run the conformance test on it
+	@$(WITH_TOOLS) tools/test --all --features inferbus-tests/tract conformance
 
 .PHONY: chaos
-chaos: setup ## Run the chaos tests of streams for hours: kills, cuts, freezes, full disks; INFERBUS_SEED repeats a run
-	@$(WITH_TOOLS) INFERBUS_CHAOS=long cargo test $(CARGO_LOCKED) --workspace --no-fail-fast $(CHAOS_TESTS) -- --test-threads 2
+chaos: setup ## Kill, cut, freeze and fill up workers and servers for hours; INFERBUS_SEED repeats a run
+	@$(WITH_TOOLS) tools/test --long chaos -- --test-threads 2
 
 .PHONY: fmt
 fmt: ## Format all code

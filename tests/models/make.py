@@ -35,14 +35,16 @@ def port(name, dtype, *shape):
 
 
 if __name__ == "__main__":
-    write("identity", helper.make_node("Identity", ["x"], ["y"]), port("x", FLOAT, "batch", 4), port("y", FLOAT, "batch", 4))
+    copy = helper.make_node("Identity", ["x"], ["y"])
+    write("identity", copy, port("x", FLOAT, "batch", 4), port("y", FLOAT, "batch", 4))
     # 1.6 MB out for every 16 bytes in: more than a server takes by default.
-    write("wide", helper.make_node("Tile", ["x", "times"], ["y"]), port("x", FLOAT, "batch", 4), port("y", FLOAT, "batch", 400_000),
+    tile = helper.make_node("Tile", ["x", "times"], ["y"])
+    write("wide", tile, port("x", FLOAT, "batch", 4), port("y", FLOAT, "batch", 400_000),
           [numpy_helper.from_array(numpy.array([1, 100_000]), "times")])
-    # Fails while it runs, for an index that is not there.
+    # Fails while it runs, for an index out of range.
     write("gather", helper.make_node("Gather", ["table", "x"], ["y"]), port("x", INT64, "n"), port("y", FLOAT, "n"),
           [numpy_helper.from_array(numpy.array([10, 20, 30], numpy.float32), "table")])
-    # One input of each type that the Open Inference Protocol has, called as the protocol calls it; each comes out again.
+    # One input of each type of the Open Inference Protocol, with its name there; each is an output as well.
     write_all("kinds", [helper.make_node("Identity", [name], [f"{name}_out"]) for name in KINDS],
               [port(name, dtype, "n") for name, dtype in KINDS.items()],
               [port(f"{name}_out", dtype, "n") for name, dtype in KINDS.items()])

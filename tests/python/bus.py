@@ -1,4 +1,4 @@
-"""One way to connect by nats-py, for tests: a server that is not there is an error at once, not a minute of retries."""
+"""The connection of the tests by nats-py: a missing server is an error at once, without a minute of retries."""
 
 import nats
 
@@ -12,5 +12,6 @@ async def quiet(_fault):
 async def connect(server):
     # To nats-py zero attempts means without end, so one is the least.
     return await nats.connect(
-        server, connect_timeout=CONNECT_SECONDS, allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0, error_cb=quiet
+        server, connect_timeout=CONNECT_SECONDS, allow_reconnect=False, max_reconnect_attempts=1,
+        reconnect_time_wait=0, error_cb=quiet
     )

@@ -1,10 +1,10 @@
-"""Writes the backend tests that the package `onnx` brings as plain files, and says which of them ONNX Runtime itself passes.
+"""Writes the backend tests of the package `onnx` as plain files, and lists the ones not passed by ONNX Runtime itself.
 
     conformance_cases.py --out .tools/conformance
 
-For each case: `<id>.onnx`, and for each of its sets `<id>.<n>.in` and `<id>.<n>.out`, which are tensor frames. `index.json` has
-the cases with their tolerances; `left-out.txt` has the others, each with the reason. What decides is Python's onnxruntime, and
-nothing of Inferbus.
+For each case: `<id>.onnx`, and for each of its sets the tensor frames `<id>.<n>.in` and `<id>.<n>.out`. `index.json`
+lists the cases with operator, type and tolerances. `left-out.txt` lists the others, each with the reason. Python's
+onnxruntime decides, and nothing of Inferbus.
 """
 
 import argparse
@@ -27,10 +27,10 @@ from onnx.backend.test.loader import load_model_tests
 SILENT = 4
 MAGIC, ALIGNMENT, TAIL = b"IBT1", 16, 8
 MOST_TENSORS = 256
-# The newest version of the file format that onnxruntime reads. A newer one says the same of these models.
+# The newest version of the file format read by onnxruntime. For these models a newer version means the same.
 NEWEST_IR = 13
 ON_DISK = ["simple", "pytorch-converted", "pytorch-operator"]
-# Of these the operators draw at random, so no expected value is more than an example.
+# Operators with random outputs: their expected values are only examples.
 RANDOM = {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
 PLAIN = {
     TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BOOL, TensorProto.STRING,
@@ -38,7 +38,7 @@ PLAIN = {
     TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64,
 }
 WORDS = {1: numpy.uint8, 2: numpy.uint16}
-# What ONNX Runtime says, without the lines of its sources.
+# The messages of ONNX Runtime, without the lines of its sources.
 REASONS = [
     (r"Could not find an implementation for (\w+)", "has no kernel for {} of this type or version"),
     (r"Failed to find kernel for (\w+)", "has no kernel for {} of this type or version"),
@@ -52,7 +52,7 @@ REASONS = [
 
 
 class LeftOut(Exception):
-    """Why a case is not asked."""
+    """The reason for leaving out a case."""
 
 
 def arguments():
@@ -64,7 +64,7 @@ def arguments():
 def cases():
     """Name, model, sets of inputs and outputs as TensorProto, tolerances. Both sides are in the order of the graph."""
     with warnings.catch_warnings():
-        # It computes infinities on purpose.
+        # The package computes infinities on purpose.
         warnings.simplefilter("ignore")
         nodes = collect_testcases(None)
     for case in nodes:
@@ -80,7 +80,9 @@ def cases():
 
 
 def read_set(folder, model):
-    read = lambda side, ports: [read_value(folder / f"{side}_{number}.pb", ports[number]) for number in range(count(folder, side))]
+    def read(side, ports):
+        return [read_value(folder / f"{side}_{number}.pb", ports[number]) for number in range(count(folder, side))]
+
     return read("input", model.graph.input), read("output", model.graph.output)
 
 
@@ -89,12 +91,12 @@ def count(folder, side):
 
 
 def read_value(path, port):
-    # What is no tensor is left out by its port, so its value does not matter.
+    # A case with another kind of value is left out because of its port, so the value does not matter.
     return onnx.load_tensor(path) if port.type.HasField("tensor_type") else None
 
 
 def light(case):
-    """A whole network of which the package keeps the shape, made-up weights and the output for a made-up input."""
+    """A whole network: the package has its shape, generated weights, and the output for a generated input."""
     path = pathlib.Path(onnx.__file__).parent.parent / case.url
     model = onnx.load(path)
     known = {one.name for one in model.graph.initializer}
@@ -110,7 +112,7 @@ def ramp(port):
 
 
 def tensor(value, name):
-    """As a TensorProto whose data is raw bytes, or strings."""
+    """A TensorProto with raw bytes or strings as its data."""
     if isinstance(value, TensorProto):
         if value.data_type == TensorProto.STRING or value.HasField("raw_data"):
             return value
@@ -125,7 +127,7 @@ def content(proto):
 
 
 def frame(tensors):
-    """The bytes that plugin-abi/ABI.md describes."""
+    """The bytes described in plugin-abi/ABI.md."""
     out = bytearray(MAGIC + struct.pack("<I", len(tensors)))
     for name, proto in tensors:
         data, encoded = content(proto), name.encode()
@@ -168,19 +170,20 @@ def reason(fault):
 
 
 def whole(proto):
-    """Whether numpy has words as wide as an element."""
+    """Whether numpy has words of the width of an element."""
     return proto.data_type in PLAIN or len(proto.raw_data) // max(1, math.prod(proto.dims)) in WORDS
 
 
 def run(session, inputs, outputs):
-    """The outputs as ONNX Runtime gives them to Python, or None where Python can neither give nor take their types."""
+    """The outputs of ONNX Runtime in Python, or None for types without support in Python."""
     if not all(whole(proto) for _, proto in inputs) or not all(proto.data_type in PLAIN for _, proto in outputs):
         return None
     names = [name for name, _ in outputs]
     try:
         if all(proto.data_type in PLAIN for _, proto in inputs):
             return session.run(names, {name: numpy_helper.to_array(proto) for name, proto in inputs})
-        return [one.numpy() for one in session.run_with_ort_values(names, {name: lend(proto) for name, proto in inputs})]
+        lent = {name: lend(proto) for name, proto in inputs}
+        return [one.numpy() for one in session.run_with_ort_values(names, lent)]
     except Exception as fault:
         raise LeftOut(reason(fault)) from fault
 
@@ -215,17 +218,30 @@ def text_of(one):
     return one.decode() if isinstance(one, bytes) else one
 
 
+def operator(name, model):
+    """The operator of a case; a model of several nodes stands for its last one."""
+    operators = [node.op_type for node in model.graph.node]
+    if name.startswith("light_") or not operators:
+        return name
+    return operators[0] if len(operators) == 1 else f"... {operators[-1]}"
+
+
+def first_type(model):
+    return TensorProto.DataType.Name(model.graph.input[0].type.tensor_type.elem_type) if model.graph.input else ""
+
+
 def prepare(name, model, sets, rtol, atol, stem):
-    """Writes a case, if it can be asked."""
+    """Writes a case, or raises LeftOut."""
     check_ports(model)
     model.ir_version = min(model.ir_version, NEWEST_IR)
     session = open_session(model)
-    # Inputs with a default are not asked for.
+    # Inputs with a default are not sent.
     taken = {port.name for port in session.get_inputs()}
     known = {one.name for one in model.graph.initializer}
     frames = []
     for given, expected in sets:
-        ports = [port.name for port in model.graph.input if len(given) == len(model.graph.input) or port.name not in known]
+        every = len(given) == len(model.graph.input)
+        ports = [port.name for port in model.graph.input if every or port.name not in known]
         inputs = [(port, tensor(one, port)) for port, one in zip(ports, given) if port in taken]
         outputs = [(port.name, tensor(one, port.name)) for port, one in zip(model.graph.output, expected)]
         check_run(session, inputs, outputs, rtol, atol)
@@ -234,7 +250,8 @@ def prepare(name, model, sets, rtol, atol, stem):
     for number, (given, expected) in enumerate(frames):
         stem.with_suffix(f".{number}.in").write_bytes(given)
         stem.with_suffix(f".{number}.out").write_bytes(expected)
-    return {"id": stem.name, "name": name, "sets": len(frames), "rtol": rtol, "atol": atol}
+    kind = {"operator": operator(name, model), "type": first_type(model)}
+    return {"id": stem.name, "name": name, **kind, "sets": len(frames), "rtol": rtol, "atol": atol}
 
 
 def main(options):

@@ -1,6 +1,7 @@
 """An MQTT device: publishes digits on one topic through nats-server's MQTT gateway and takes the results from another.
 
-    mqtt_client.py --port 1883 --publish camera/7 --subscribe digits/7 --records heldout.bin --expect heldout.json --count 20
+    mqtt_client.py --port 1883 --publish camera/7 --subscribe digits/7 --records heldout.bin --expect heldout.json \\
+        --count 20
 
 Exit status 0 only if every record was answered with the expected label.
 """
@@ -22,7 +23,9 @@ class Device:
 
     def __init__(self, host, port):
         self.events, self.results = queue.Queue(), queue.Queue()
-        self.client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="inferbus-test-device", protocol=mqtt.MQTTv311)
+        self.client = mqtt.Client(
+            mqtt.CallbackAPIVersion.VERSION2, client_id="inferbus-test-device", protocol=mqtt.MQTTv311
+        )
         self.client.on_connect = lambda client, data, flags, reason, properties: self.events.put(reason)
         self.client.on_subscribe = lambda client, data, message, reasons, properties: self.events.put(reasons[0])
         self.client.on_message = lambda client, data, message: self.results.put(message.payload)

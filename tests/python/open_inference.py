@@ -1,10 +1,10 @@
-"""Clients of the Open Inference Protocol V2 that know nothing of Inferbus: tritonclient over HTTP, and msgpack over NATS.
+"""Clients of the Open Inference Protocol V2, unaware of Inferbus: tritonclient over HTTP, and msgpack over NATS.
 
     open_inference.py http --address 127.0.0.1:8080
     open_inference.py nats --server nats://…
 
-The model `kinds` has an input of each type, called as the protocol calls the type, and gives each back as `<type>_out`. Each
-check raises on what is wrong; exit status 0 and the number of checks only if all went well.
+The model `kinds` has an input of each type, with the protocol's name of the type, and returns each as `<type>_out`.
+Exit status 0 and the number of checks only if all checks pass.
 """
 
 import argparse
@@ -52,7 +52,7 @@ def inputs(kinds, binary):
 
 
 def listed(array):
-    """As JSON says it. Strings come back as bytes from binary data, and as text from lists."""
+    """The JSON form. Strings come back as bytes from binary data, and as text from lists."""
     if array.dtype == ml_dtypes.bfloat16:
         return array.astype(numpy.float32).tolist()
     return [one.decode() if isinstance(one, bytes) else one for one in array.tolist()]
@@ -157,7 +157,7 @@ def over_http(options):
 
 
 def document(kinds, binary):
-    """A request as a map; lists in both forms, or bytes, which only MessagePack has."""
+    """A request as a map; lists in both forms, or bytes in MessagePack alone."""
     def data(name, array):
         if not binary:
             return listed(array)

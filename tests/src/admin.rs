@@ -2,9 +2,9 @@
 
 use std::net::TcpStream;
 
-use crate::http::Given;
 use crate::Worker;
 use crate::http;
+use crate::http::Given;
 
 impl Worker {
     /// Status code and body of one GET.
@@ -21,17 +21,17 @@ impl Worker {
         self.http("POST", path, headers, body)
     }
 
-    /// A connection on which a request has been sent.
+    /// A connection with one request sent.
     pub fn asking(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> TcpStream {
         http::ask(&self.admin, method, path, headers, body).expect("the admin address takes requests")
     }
 
-    /// What comes on such a connection.
+    /// The answer on such a connection.
     pub fn read(&self, connection: TcpStream) -> Given {
         http::read(connection).expect("the admin address answers")
     }
 
-    /// The sum of the series whose line begins with `series`, for example `inferbus_swaps_total{model="digits"`.
+    /// The sum of all series with this beginning, for example `inferbus_swaps_total{model="digits"`.
     pub fn metric(&self, series: &str) -> f64 {
         let (code, text) = self.get("/metrics");
         assert_eq!(code, 200, "{text}");

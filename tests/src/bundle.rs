@@ -1,13 +1,14 @@
-//! Bundles on disk: the digit classifier as shipped, and ones that a test makes of WAT.
+//! Bundles on disk: the digit classifier as shipped, and bundles with plugins in WAT.
 
 use std::path::{Path, PathBuf};
 
 use inferbus_catalog::Bundle;
 use tempfile::TempDir;
 
+use crate::plugin::{sensor_post, sensor_pre};
 use crate::root;
 
-/// A model whose output is its f32 input, `x` → `y`, of shape `[batch, 4]`.
+/// The identity of an f32 tensor, `x` → `y`, of shape `[batch, 4]`.
 pub const IDENTITY_MODEL: &[u8] = include_bytes!("../models/identity.onnx");
 
 /// The folder of a shipped version of the digit classifier.
@@ -32,6 +33,12 @@ impl BundleFolder {
         };
         bundle.file("model.onnx", IDENTITY_MODEL);
         bundle
+    }
+
+    /// A bundle with the sensor's bytes as its result.
+    pub fn sensor(model: &str, version: &str) -> Self {
+        let (pre, post) = (sensor_pre("", b"", ""), sensor_post("", b"", ""));
+        Self::new(model, version).plugin("pre", &pre, "").plugin("post", &post, "")
     }
 
     fn file(&self, name: &str, bytes: &[u8]) {
@@ -63,14 +70,14 @@ impl BundleFolder {
         self
     }
 
-    /// Gives the bundle a payload of its own, which must go through before it serves.
+    /// Adds a sample to the bundle; it must pass before the bundle serves.
     pub fn sample(mut self, payload: &[u8]) -> Self {
         self.file("sample.bin", payload);
         self.manifest.insert_str(0, "sample = \"sample.bin\"\n");
         self
     }
 
-    /// Writes the manifest and gives the folder's path; the files live as long as `self`.
+    /// Writes the manifest and returns the folder's path; the files live as long as `self`.
     pub fn path(&self) -> &Path {
         self.file("bundle.toml", self.manifest.as_bytes());
         self.folder.path()

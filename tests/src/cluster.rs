@@ -1,4 +1,4 @@
-//! Real nats-servers that a test kills and starts again: one alone, or a JetStream cluster of three.
+//! Real nats-servers to kill and restart: a single one, or a JetStream cluster of three.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions};
 use tempfile::TempDir;
 
-use crate::node::{Node, NodeConfig, Ports};
 use crate::PATIENCE;
+use crate::node::{Node, NodeConfig, Ports};
 use crate::pause;
 
 pub struct Cluster {
@@ -17,15 +17,15 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// One server, with a configuration of its own.
+    /// One server with a configuration.
     pub async fn single(config: &NodeConfig) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let nodes = vec![Node::new("n0", Ports::free(), folder.path(), config)];
         Self { nodes, _folder: folder }.started().await
     }
 
-    /// Three servers that elect leaders and hold copies. What they tell clients leaves out the others' addresses, so that a worker
-    /// behind a proxy knows no way around it.
+    /// Three servers with elected leaders and replicas. They do not advertise each other, so a worker behind a proxy
+    /// cannot bypass it.
     pub async fn three() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let ports = [Ports::free(), Ports::free(), Ports::free()];
@@ -61,7 +61,7 @@ impl Cluster {
         &mut self.nodes[at]
     }
 
-    /// Waits until every node that runs says that it is healthy, and that what it stores is up to date.
+    /// Waits until every running node reports health and current data.
     pub async fn healthy(&self) {
         let deadline = Instant::now() + PATIENCE;
         while let Some(ill) = self.nodes.iter().find(|node| node.is_running() && !node.is_healthy()) {
@@ -74,7 +74,7 @@ impl Cluster {
         self.nodes[at].kill();
     }
 
-    /// Starts a node again and waits until all are healthy; gives how long that took.
+    /// Restarts a node and waits until all are healthy; returns the time taken.
     pub async fn start(&mut self, at: usize) -> Duration {
         let begun = Instant::now();
         self.nodes[at].start();
@@ -90,7 +90,7 @@ impl Cluster {
         }
     }
 
-    /// The node that leads a stream; the only one where there is but one.
+    /// The leader of a stream; without a cluster, the only node.
     pub async fn leader(&self, client: &Client, stream: &str) -> usize {
         let deadline = Instant::now() + PATIENCE;
         loop {
@@ -107,7 +107,7 @@ impl Cluster {
         }
     }
 
-    /// A connection that knows all nodes and outlives their restarts.
+    /// A connection to all nodes; it survives their restarts.
     pub async fn client(&self) -> Client {
         connect(&self.url()).await
     }

@@ -1,4 +1,4 @@
-//! Programs that a user runs: `inferbus`, the real `nats`, Python with real client libraries.
+//! A user's programs: `inferbus`, the real `nats`, Python with real client libraries.
 
 use std::ffi::OsStr;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use crate::plugin_cache;
 use crate::program;
 use crate::root;
 
-/// What a program said and how it ended.
+/// The output and the exit code of a program.
 #[derive(Debug)]
 pub struct Ran {
     pub code: Option<i32>,
@@ -17,7 +17,7 @@ pub struct Ran {
 }
 
 impl Ran {
-    /// The output of a program that had to succeed.
+    /// The output of a successful program; else the test fails.
     #[track_caller]
     pub fn ok(self) -> String {
         assert_eq!(self.code, Some(0), "stdout: {}\nstderr: {}", self.stdout, self.stderr);
@@ -45,7 +45,7 @@ pub fn inferbus<S: AsRef<OsStr>>(url: &str, arguments: &[S]) -> Ran {
     run(Command::new(program()).args(arguments).env("NATS_URL", url).env("INFERBUS_CACHE", plugin_cache()))
 }
 
-/// A command for the real `nats` program, or `None` where it could not be built.
+/// A command for the real `nats` program, or `None` if it is not installed.
 pub fn nats_cli(url: &str) -> Option<Command> {
     let program = root().join(".tools/bin/nats");
     if !program.exists() {

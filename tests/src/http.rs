@@ -1,11 +1,11 @@
-//! One HTTP request over a bare socket, for what workers and servers say of themselves, and for asking a worker's models.
+//! One HTTP request over a bare socket: status pages of workers and servers, and inference by a worker.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::TcpStream;
 
 use crate::PATIENCE;
 
-/// What came back.
+/// A response.
 #[derive(Debug)]
 pub struct Given {
     pub code: u16,

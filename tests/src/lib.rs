@@ -1,71 +1,72 @@
-//! What every end-to-end test stands on: a real nats-server of its own, real worker processes, real bundles.
+//! The base of the end-to-end tests: a real nats-server for each, real worker processes, real bundles. README.md has
+//! a map.
 //!
-//! Promises: nothing here sleeps and hopes. A server is waited for until it listens, a worker until its log
-//! says what is waited for, and every wait has a bound after which the test fails and shows the log.
-//! The chaos tests sleep for as long as a fault is to last.
+//! Guarantees: no test waits by sleeping. It waits for a server's port, or for a worker's log line, and each wait has
+//! a bound; after it the test fails with the log. A chaos test sleeps for the length of its fault.
 #![forbid(unsafe_code)]
 
-pub mod account;
 mod admin;
+pub mod audit;
+mod background;
 mod bundle;
-pub mod chaos;
 pub mod cluster;
 mod command;
-pub mod contents;
-pub mod crew;
-mod device;
+mod credentials;
 pub mod http;
-mod identity;
-pub mod ledger;
 pub mod node;
 pub mod plugin;
 pub mod proxy;
+pub mod publisher;
+mod request;
 pub mod roles;
-pub mod sensor;
+pub mod sensor_bundle;
 mod site;
-pub mod stage;
-mod stored;
+pub mod stored;
+pub mod stream_site;
 pub mod tolerance;
 mod worker;
+pub mod workers;
 
+pub use background::Background;
 pub use bundle::{BundleFolder, IDENTITY_MODEL, digits};
 pub use command::{Ran, inferbus, nats_cli, python, run};
-pub use device::{Answer, Heldout, answer, ask, heldout};
-pub use identity::{credentials, tls, token};
+pub use credentials::{credentials, tls, token};
+pub use request::{Answer, Heldout, answer, ask, heldout};
 pub use site::{FIRST, SECOND, Site, connect};
-pub use stored::Stored;
-pub use worker::{Worker, WorkerOptions};
+
+pub use worker::{Worker, WorkerOptions, has_message};
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// The bound on everything that a test waits for.
+/// The bound of every wait.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Says something in the output of `make test` itself, which keeps what a passing test prints.
+/// Prints to the output of `make test`, past the capture of a passing test.
 pub fn say(text: &str) {
     use std::io::Write as _;
     // A closed pipe must not fail the test.
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
-/// Asks again and again, for what announces itself nowhere; the question itself takes the time between.
+/// Polls a state without an announcement.
 #[track_caller]
 pub fn until(what: &str, fits: impl Fn() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !fits() {
         assert!(Instant::now() < deadline, "it never came about that {what}");
+        std::thread::sleep(BETWEEN_POLLS);
     }
 }
 
-/// The time between two questions about something that announces itself nowhere.
+/// The time between two polls.
 pub(crate) async fn pause() {
-    tokio::time::sleep(BETWEEN_QUESTIONS).await;
+    tokio::time::sleep(BETWEEN_POLLS).await;
 }
 
-const BETWEEN_QUESTIONS: Duration = Duration::from_millis(20);
+const BETWEEN_POLLS: Duration = Duration::from_millis(10);
 
-/// [`until`], for questions that wait themselves.
+/// [`until`], for asynchronous polls.
 pub async fn until_async(what: &str, mut fits: impl AsyncFnMut() -> bool) {
     let deadline = Instant::now() + PATIENCE;
     while !fits().await {
@@ -79,17 +80,19 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in the repository")
 }
 
-/// Where every program under test keeps compiled plugins, because compiling them is not what most tests are about: beside the
-/// build, and not where the user's own are.
+/// The cache of compiled plugins, shared by all programs under test because most tests are not about compilation. It
+/// is beside the build, apart from the user's own.
 pub fn plugin_cache() -> PathBuf {
     root().join("target/plugin-cache")
 }
 
-/// The program under test, built by the same profile as the tests, never stale.
+/// The program under test: `tools/test` has just built it and names it; under plain `cargo test` it is built here.
 pub fn program() -> PathBuf {
     static BUILT: std::sync::OnceLock<PathBuf> = std::sync::OnceLock::new();
-    BUILT.get_or_init(build).clone()
+    BUILT.get_or_init(|| std::env::var_os(PROGRAM).map_or_else(build, PathBuf::from)).clone()
 }
+
+const PROGRAM: &str = "INFERBUS_TEST_PROGRAM";
 
 fn build() -> PathBuf {
     // A test runs from target/<profile>/deps.
@@ -99,7 +102,7 @@ fn build() -> PathBuf {
     let name = if name == "debug" { "dev".to_owned() } else { name };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = std::process::Command::new(cargo);
-    // What cargo tells a test of its package would have build scripts run again, and then again by the next `cargo test`.
+    // With cargo's variables of the test's package, build scripts would run again here and in the next `cargo test`.
     for (name, _) in std::env::vars_os().filter(|(name, _)| is_of_a_package(&name.to_string_lossy())) {
         command.env_remove(name);
     }
@@ -108,7 +111,7 @@ fn build() -> PathBuf {
     let built = command
         .current_dir(root())
         .args(["build", "--quiet", "--locked", "--offline", "--workspace", "--bin", "inferbus", "--profile", &name])
-        // The features that `cargo test --workspace` builds with, so that nothing is built twice.
+        // The features of `cargo test --workspace`, so that no crate is built twice.
         .args(["--features", features])
         .status()
         .expect("cargo runs");
@@ -117,5 +120,7 @@ fn build() -> PathBuf {
 }
 
 fn is_of_a_package(name: &str) -> bool {
-    ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_"].iter().any(|start| name.starts_with(start))
+    ["CARGO_MANIFEST_", "CARGO_PKG_", "CARGO_BIN_", "CARGO_CRATE_", "RUSTC_BOOTSTRAP"]
+        .iter()
+        .any(|start| name.starts_with(start))
 }

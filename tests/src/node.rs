@@ -1,4 +1,4 @@
-//! One nats-server process with ports and a store of its own, which a test kills, stops and starts again.
+//! One nats-server process with ports and a store, to kill, stop and restart.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use inferbus::dev_server::SERVER_PROGRAM;
 
 use crate::http;
 
-/// Below the ports that outgoing connections get, so that none of those can sit on the port of a server that is down.
+/// Below the ports of outgoing connections: none of these can take the port of a stopped server.
 const PORTS: std::ops::Range<u16> = 10_240..32_000;
 
-/// A free port that the system gives to nobody by itself.
+/// A free port outside the range of automatic ports.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Processes begin at different places.
@@ -27,7 +27,7 @@ pub fn free_port() -> u16 {
     panic!("no port is free");
 }
 
-/// The ports that a node keeps over its restarts.
+/// The ports of a node, the same after a restart.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
     pub client: u16,
@@ -41,7 +41,7 @@ impl Ports {
     }
 }
 
-/// What a server's configuration says beside its name, addresses and store.
+/// The configuration of a server beyond its name, addresses and store.
 #[derive(Clone, Debug, Default)]
 pub struct NodeConfig {
     /// Inside the block `jetstream`, for example `max_file_store: 1MB`.
@@ -53,7 +53,7 @@ pub struct NodeConfig {
 pub struct Node {
     pub name: String,
     pub ports: Ports,
-    /// The folder of its store; configuration and log lie beside it.
+    /// The folder of its store; configuration and log are beside it.
     store: PathBuf,
     child: Option<Child>,
 }
@@ -65,14 +65,15 @@ impl Node {
         node
     }
 
-    /// Writes the configuration, which holds from the next `start` or `reload` on.
+    /// Writes the configuration for the next `start` or `reload`.
     pub fn configure(&self, config: &NodeConfig) {
         let Self { name, ports, store, .. } = self;
         let Ports { client, monitoring, .. } = ports;
         let (log, store) = (self.log(), store.display());
         let NodeConfig { jetstream, more } = config;
         let text = format!(
-            "server_name: {name}\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitoring}\"\nlog_file: \"{}\"\njetstream {{\n store_dir: \"{store}\"\n {jetstream}\n}}\n{more}\n",
+            "server_name: {name}\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitoring}\"\n\
+             log_file: \"{}\"\njetstream {{\n store_dir: \"{store}\"\n {jetstream}\n}}\n{more}\n",
             log.display()
         );
         std::fs::write(self.config(), text).expect("the configuration");
@@ -91,7 +92,7 @@ impl Node {
         self.child = Some(command.spawn().expect("nats-server starts: run `make setup`"));
     }
 
-    /// Whether the server listens and, as far as it knows, everything that it stores is whole and up to date.
+    /// Whether the server listens and considers its stored data complete and current.
     pub fn is_healthy(&self) -> bool {
         http::get(&self.monitoring(), "/healthz").is_ok_and(|(code, _)| code == 200)
     }

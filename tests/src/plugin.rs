@@ -1,22 +1,22 @@
-//! Plugins as WebAssembly text: a sensor that sends four raw floats, and a body for whatever else a test needs.
+//! Plugins as WebAssembly text: a sensor of four raw floats, and a body for other needs.
 
 use inferbus_abi::Returned;
 use inferbus_abi::frame::{DataType, Shape, Tensor, encode};
 
-/// Where the `data` of [`plugin`] lies.
+/// The address of the `data` of [`plugin`].
 pub const DATA: u32 = 1024;
 
-/// The import of a plugin that emits.
+/// The import of emit.
 pub const EMIT: &str = r#"(import "inferbus" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))"#;
 
-/// What the sensor of [`sensor_pre`] sends, and in which [`sensor_post`] answers.
+/// The size of the sensor's message in [`sensor_pre`] and [`sensor_post`].
 pub const SENSOR_BYTES: usize = 16;
 
-/// Where the data of a `[1, 4]` tensor with a name of one letter begins in its frame, and where the frame ends.
+/// The place of the data of a `[1, 4]` tensor in its frame, with a name of one letter, and the end of the frame.
 pub const TENSOR_DATA: u32 = 48;
 pub const FRAME_END: u32 = 64;
 
-/// A plugin whose `transform(ptr, len)` is `body`, over four pages of memory with `data` at [`DATA`].
+/// A plugin with `body` as its `transform(ptr, len)`, over four pages of memory with `data` at [`DATA`].
 pub fn plugin(imports: &str, data: &[u8], body: &str) -> String {
     let data: String = data.iter().map(|byte| format!("\\{byte:02x}")).collect();
     format!(
@@ -30,12 +30,12 @@ pub fn plugin(imports: &str, data: &[u8], body: &str) -> String {
     )
 }
 
-/// The number that `transform` returns for an output at `ptr`.
+/// The packed result of `transform` for an output at `ptr`.
 pub fn output(ptr: u32, len: u32) -> i64 {
     Returned::Output { ptr, len }.to_packed()
 }
 
-/// The number that `transform` returns for an error message at `ptr`.
+/// The packed result of `transform` for an error message at `ptr`.
 pub fn error(ptr: u32, len: u32) -> i64 {
     Returned::Error { ptr, len }.to_packed()
 }
@@ -65,14 +65,15 @@ pub fn sensor_pre(imports: &str, more: &[u8], first: &str) -> String {
     plugin(imports, &data, &body)
 }
 
-/// Where the `more` of [`sensor_pre`] lies.
+/// The address of the `more` of [`sensor_pre`].
 pub const MORE: u32 = 2048;
 
 /// The identity model's `y` back to four raw floats. `first` runs before, and may return.
 pub fn sensor_post(imports: &str, data: &[u8], first: &str) -> String {
     let body = format!(
         r#"{first}
-    (i64.or (i64.shl (i64.extend_i32_u (i32.add (local.get $ptr) (i32.const {TENSOR_DATA}))) (i64.const 32)) (i64.const {SENSOR_BYTES}))"#
+    (i64.or (i64.shl (i64.extend_i32_u (i32.add (local.get $ptr) (i32.const {TENSOR_DATA}))) (i64.const 32))
+            (i64.const {SENSOR_BYTES}))"#
     );
     plugin(imports, data, &body)
 }

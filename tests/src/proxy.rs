@@ -1,4 +1,4 @@
-//! A TCP proxy between a worker and its server, which a test cuts, stalls in one direction, or slows down.
+//! A TCP proxy between a worker and its server, to cut, to stall in one direction, or to slow down.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -9,14 +9,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// What one direction holds at most; beyond that the kernel's buffers fill, and then the sender waits.
+/// The most one direction holds. Beyond it the kernel's buffers fill, and the sender waits.
 const CHUNK: usize = 64 << 10;
 
-/// What the proxy does with bytes now.
+/// The present treatment of bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Weather {
     cut: bool,
-    /// Bytes from the worker to the server stay on the way, as packets do that a partition makes TCP send again.
+    /// Bytes from the worker to the server wait, like packets retransmitted by TCP during a partition.
     up_stalled: bool,
     down_stalled: bool,
     delay: Duration,
@@ -36,7 +36,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens on a port of its own and passes everything on to `127.0.0.1:port`.
+    /// Listens on a free port and passes everything on to `127.0.0.1:port`.
     pub async fn start(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port for the proxy");
         let address = listener.local_addr().expect("the proxy's address");
@@ -55,22 +55,22 @@ impl Proxy {
         self.weather.send_modify(|weather| weather.cut = true);
     }
 
-    /// Holds back what workers send, while what servers send flows.
+    /// Stalls the workers' bytes; the servers' bytes flow.
     pub fn stall_up(&self) {
         self.weather.send_modify(|weather| weather.up_stalled = true);
     }
 
-    /// Holds back what servers send, while what workers send flows.
+    /// Stalls the servers' bytes; the workers' bytes flow.
     pub fn stall_down(&self) {
         self.weather.send_modify(|weather| weather.down_stalled = true);
     }
 
-    /// Lets every chunk wait that long, in both directions.
+    /// Delays every chunk, in both directions.
     pub fn delay(&self, delay: Duration) {
         self.weather.send_modify(|weather| weather.delay = delay);
     }
 
-    /// Lets everything through again, with what was held back first.
+    /// Lets everything pass again, the stalled bytes first.
     pub fn heal(&self) {
         self.weather.send_modify(|weather| *weather = Weather::default());
     }
@@ -112,7 +112,7 @@ async fn pass(
 ) {
     let mut chunk = vec![0; CHUNK];
     loop {
-        // The end of a connection is told through a stall as little as its bytes are.
+        // A stall also holds back the end of a connection.
         let Ok(read) = from.read(&mut chunk).await else { return };
         let flows = |weather: &Weather| match direction {
             Direction::Up => !weather.up_stalled,

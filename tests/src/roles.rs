@@ -1,4 +1,4 @@
-//! A server with the roles of deploy/nats: by keys from accounts.conf, or by the tokens that nsc.sh asks `nsc` for.
+//! A server with the roles of deploy/nats: by keys from accounts.conf, or by the tokens of nsc.sh.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -51,7 +51,7 @@ impl Role {
     }
 }
 
-/// How users prove who they are.
+/// The users' proof of identity.
 #[derive(Clone, Copy, Debug)]
 pub enum Proof {
     Keys,
@@ -79,7 +79,7 @@ impl Deployment {
         Self { server, folder, proof }
     }
 
-    /// Three servers that are one, of cluster.conf. What asks this deployment asks the first.
+    /// One cluster of three servers, of cluster.conf. Requests to this deployment go to the first.
     pub async fn cluster() -> (Self, [DevServer; 2]) {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let users = keys(folder.path());
@@ -159,7 +159,7 @@ impl Deployment {
                 let said = said.clone();
                 async move {
                     if let Event::ServerError(ServerError::Other(text)) = event {
-                        // Whoever is gone does not listen.
+                        // A closed receiver is no fault.
                         let _ = said.send(text);
                     }
                 }
@@ -169,7 +169,7 @@ impl Deployment {
     }
 }
 
-/// Somebody who is connected under a role, and what the server refused him.
+/// A connection under a role, and the server's denials.
 pub struct Guest {
     pub role: Role,
     pub client: Client,
@@ -178,7 +178,8 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// What the server refused since the last time. It says so in order, so that what comes last is known to be refused.
+    /// The denials since the last call. The server sends them in order, so a last message with a certain denial marks
+    /// the end.
     pub async fn refused(&mut self) -> Vec<String> {
         self.fences += 1;
         let fence = format!("fence.{}", self.fences);
@@ -210,13 +211,13 @@ async fn server(store: &Path, config: &Path, name: &str, mut environment: Vec<(S
     DevServer::start(settings).await.unwrap_or_else(|fault| panic!("{fault:#}"))
 }
 
-/// Ports that nobody has now: servers of a cluster must know each other's before they start.
+/// Free ports: servers of a cluster must have each other's before they start.
 fn free_ports() -> [u16; 3] {
     let taken = [(); 3].map(|()| std::net::TcpListener::bind("127.0.0.1:0").expect("a port"));
     taken.map(|taken| taken.local_addr().expect("an address").port())
 }
 
-/// The ready-made configuration, but for what the server of a test is told otherwise.
+/// The ready-made configuration, with a test's changes.
 fn configuration(folder: &Path, name: &str, proof: Proof) -> PathBuf {
     let ready_made = root().join("deploy/nats");
     for included in ["tls.conf", "accounts.conf"] {
@@ -229,7 +230,7 @@ fn configuration(folder: &Path, name: &str, proof: Proof) -> PathBuf {
     };
     replace("store_dir: $INFERBUS_STORE", "");
     if let Proof::Tokens = proof {
-        // As nsc.sh says.
+        // The change described in nsc.sh.
         replace("include ./accounts.conf", "include ./resolver.conf");
     }
     let file = folder.join(name);
@@ -237,7 +238,7 @@ fn configuration(folder: &Path, name: &str, proof: Proof) -> PathBuf {
     file
 }
 
-/// Makes a key for each user: seeds as files, public keys as what the configuration reads.
+/// Makes a key for each user: seeds as files, public keys for the configuration.
 fn keys(folder: &Path) -> Vec<(String, String)> {
     let names = Role::ALL.map(Role::name).into_iter().chain(["system"]);
     let key = |name: &str| {
@@ -256,7 +257,7 @@ struct Account {
     imports: Vec<Value>,
 }
 
-/// Runs nsc.sh with a stand-in for `nsc`, makes what that was asked for, and gives a configuration that trusts it.
+/// Runs nsc.sh with a stand-in for `nsc`, makes the requested keys and tokens, and returns a configuration with them.
 fn tokens(folder: &Path) -> String {
     let operator = KeyPair::new_operator();
     let mut accounts = BTreeMap::new();
@@ -286,7 +287,8 @@ fn tokens(folder: &Path) -> String {
             }
             "add import" => {
                 let import = json!({
-                    "name": flag("--name"), "subject": flag("--remote-subject"), "local_subject": flag("--local-subject"),
+                    "name": flag("--name"), "subject": flag("--remote-subject"),
+                    "local_subject": flag("--local-subject"),
                     "account": account(&flag("--src-account")), "type": kind,
                 });
                 accounts.get_mut(&flag("--account")).expect("made").imports.push(import);
@@ -298,7 +300,8 @@ fn tokens(folder: &Path) -> String {
     for (account, name, publish, subscribe) in users {
         let user = KeyPair::new_user();
         let claims = json!({
-            "type": "user", "subs": -1, "data": -1, "payload": -1, "pub": { "allow": publish }, "sub": { "allow": subscribe },
+            "type": "user", "subs": -1, "data": -1, "payload": -1,
+            "pub": { "allow": publish }, "sub": { "allow": subscribe },
         });
         let text = credentials(&token(&accounts[&account].key, &user, claims), &user);
         std::fs::write(folder.join(format!("{name}.creds")), text).expect("a file of credentials");
@@ -313,8 +316,8 @@ fn resolver(operator: &KeyPair, accounts: &BTreeMap<String, Account>) -> String 
         let claims = json!({
             "type": "account", "exports": account.exports, "imports": account.imports,
             "limits": {
-                "subs": -1, "data": -1, "payload": -1, "conn": -1, "leaf": -1, "imports": -1, "exports": -1, "wildcards": true,
-                "mem_storage": storage, "disk_storage": storage, "streams": storage, "consumer": storage,
+                "subs": -1, "data": -1, "payload": -1, "conn": -1, "leaf": -1, "imports": -1, "exports": -1,
+                "wildcards": true, "mem_storage": storage, "disk_storage": storage, "streams": storage, "consumer": storage,
             },
         });
         let key = account.key.public_key();
@@ -336,20 +339,21 @@ impl Asked {
     }
 }
 
-/// Every call of `nsc` that the script makes. Accounts go by their names here, where nsc has public keys.
+/// Every call of `nsc` by the script. Here accounts have names in place of nsc's public keys.
 fn asked_of_nsc(folder: &Path) -> Vec<Asked> {
     use std::os::unix::fs::PermissionsExt as _;
     let (bin, log) = (folder.join("bin"), folder.join("asked"));
     let nsc = bin.join("nsc");
     std::fs::create_dir(&bin).expect("a folder");
-    let stand_in = "#!/bin/sh\nif [ \"$1\" = describe ]; then echo \"\\\"$4\\\"\"; exit; fi\n{ printf '%s\\n' \"$@\"; echo; } >> \"$ASKED\"\n";
+    let stand_in = "#!/bin/sh\nif [ \"$1\" = describe ]; then echo \"\\\"$4\\\"\"; exit; fi\n\
+         { printf '%s\\n' \"$@\"; echo; } >> \"$ASKED\"\n";
     std::fs::write(&nsc, stand_in).expect("a stand-in");
     std::fs::set_permissions(&nsc, std::fs::Permissions::from_mode(0o755)).expect("executable");
     let path = std::env::join_paths(
         std::iter::once(bin).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())),
     );
     run(Command::new(root().join("deploy/nats/nsc.sh")).env("PATH", path.expect("a path")).env("ASKED", &log)).ok();
-    let log = std::fs::read_to_string(log).expect("what was asked");
+    let log = std::fs::read_to_string(log).expect("the calls");
     log.split("\n\n").filter(|call| !call.trim().is_empty()).map(asked).collect()
 }
 

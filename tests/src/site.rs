@@ -1,4 +1,4 @@
-//! A server of its own with a catalog in it: what most tests begin with.
+//! A server with a catalog: the base of most tests.
 
 use async_nats::jetstream;
 use async_nats::{Client, ConnectOptions};
@@ -82,7 +82,7 @@ impl Site {
     }
 }
 
-/// Connects as a publisher whose requests wait for as long as a test is patient.
+/// Connects as a publisher; its requests wait up to the bound of every wait.
 pub async fn connect(url: &str) -> Client {
     ConnectOptions::new().request_timeout(Some(PATIENCE)).connect(url).await.expect("a connection")
 }

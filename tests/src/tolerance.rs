@@ -1,19 +1,20 @@
-//! Whether a tensor is what was expected, as onnx's own runner compares: floats within tolerances, all else exactly.
+//! Whether a tensor is the expected one, by the rules of onnx's own runner: floats within tolerances, all else
+//! exactly.
 
 use inferbus_abi::frame::{DataType, Tensor};
 
-/// How far a value may be off: so much of what was expected, and so much at all.
+/// The permitted difference: relative to the expected value, and absolute.
 #[derive(Clone, Copy, Debug)]
 pub struct Tolerance {
     pub relative: f64,
     pub absolute: f64,
 }
 
-/// Two units in the last place: what onnx's runner grants this type at least.
+/// Two units in the last place: the least tolerance of onnx's runner for this type.
 const BF16: f64 = 1.0 / 64.0;
 
 impl Tolerance {
-    /// What is wrong with `got`, or nothing.
+    /// The first difference, if any.
     pub fn difference(self, got: &Tensor<'_>, expected: &Tensor<'_>) -> Option<String> {
         if (got.dtype, got.shape) != (expected.dtype, expected.shape) {
             let (got, expected) = ((got.dtype, got.shape), (expected.dtype, expected.shape));
@@ -44,7 +45,7 @@ fn floats(tensor: &Tensor<'_>) -> Option<Vec<f64>> {
         DataType::F64 | DataType::Complex128 => each(data, f64::from_le_bytes),
         DataType::F16 => each(data, |bytes| half(u16::from_le_bytes(bytes))),
         DataType::Bf16 => each(data, |bytes| f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16).into()),
-        // The upper half of an f16, in which more than one value is no number.
+        // The upper half of an f16; it has several NaN values.
         DataType::F8E5M2 => each(data, |[byte]| half(u16::from_le_bytes([0, byte]))),
         _ => return None,
     })

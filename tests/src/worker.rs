@@ -54,7 +54,7 @@ impl Worker {
         command
             .env("INFERBUS_CACHE", plugin_cache())
             .env("INFERBUS_STATE", "off")
-            // What most tests do to artifacts must be seen.
+            // Most tests change artifacts, and the worker must see the change.
             .env("INFERBUS_CACHE_SIZE", "off")
             .args(&options.arguments)
             .envs(options.environment);
@@ -77,17 +77,17 @@ impl Worker {
         worker
     }
 
-    /// Waits for a log line that contains `text` in its message, and returns the line.
+    /// Waits for a log line with `text` in its message, and returns the line.
     pub fn wait_for(&self, text: &str) -> serde_json::Value {
-        self.wait_until(text, |line| line["message"].as_str().is_some_and(|message| message.contains(text)))
+        self.wait_until(text, |line| has_message(line, text))
     }
 
-    /// Waits for the first log line that fits.
+    /// Waits for the first fitting log line.
     pub fn wait_until(&self, what: &str, fits: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         self.wait_until_after(0, what, fits).0
     }
 
-    /// Waits for the first fitting line at or after `start`; gives it with the place behind it.
+    /// Waits for the first fitting line at or after `start`; returns it with the next place.
     pub fn wait_until_after(
         &self,
         start: usize,
@@ -133,20 +133,20 @@ impl Worker {
         assert!(sent.success(), "the worker is gone already");
     }
 
-    /// Stops the worker as an orchestrator does, and gives its exit code.
+    /// Stops the worker like an orchestrator, and returns its exit code.
     pub fn stop(self) -> Option<i32> {
         self.terminate();
         self.end()
     }
 
-    /// Waits for the worker's end, and gives its exit code.
+    /// Waits for the worker's end, and returns its exit code.
     pub fn end(mut self) -> Option<i32> {
         let ended = self.ended.lock().expect("ended").recv_timeout(PATIENCE);
         assert_eq!(ended, Err(RecvTimeoutError::Disconnected), "the worker did not end; its log:\n{}", self.log_text());
         self.child.wait().expect("the worker ends").code()
     }
 
-    /// [`Worker::end`], with what it had logged.
+    /// [`Worker::end`], with the log.
     pub fn end_with_log(self) -> (Option<i32>, String) {
         let log = self.log.clone();
         let code = self.end();
@@ -162,7 +162,7 @@ impl Worker {
 }
 
 impl Worker {
-    /// Kills the worker as a crash does, and gives its log.
+    /// Kills the worker like a crash, and returns its log.
     pub fn kill_and_read(mut self) -> Vec<serde_json::Value> {
         self.child.kill().expect("the worker is killed");
         let ended = self.ended.lock().expect("ended").recv_timeout(PATIENCE);
@@ -176,6 +176,11 @@ impl Drop for Worker {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Whether a log line has these words in its message.
+pub fn has_message(line: &serde_json::Value, words: &str) -> bool {
+    line["message"].as_str().is_some_and(|message| message.contains(words))
 }
 
 fn text_of(lines: &[serde_json::Value]) -> String {

@@ -1,4 +1,4 @@
-//! The path without a broker: a fake network, real plugins, a clock that the test turns.
+//! The path without a broker: a fake network, real plugins, and the test's clock.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -15,7 +15,7 @@ use inferbus_pipeline::encoding::{Wire, Written};
 use inferbus_pipeline::{self, Context, Done, Failure, MessageTimes, Parts, Payload, Stage, Transform};
 use inferbus_sandbox::{Bounds, Ceilings, Emit, Grants, LogLine, Plugin, Sandbox};
 
-/// A world whose clock moves on by one millisecond whenever it is looked at.
+/// A world with a clock of one millisecond per look.
 struct World {
     began: Instant,
     looks: Cell<u32>,
@@ -96,7 +96,7 @@ fn rows() -> FakeNetwork {
 
 type End = Result<Option<Vec<u8>>, (u16, Stage)>;
 
-/// Runs payloads together: what each ended with, the topics that it emitted, and how many shared each run.
+/// Runs payloads together: their outcomes, their emitted topics, and the size of each run.
 fn run_together(
     pre: Option<&str>,
     post: Option<&str>,
@@ -168,7 +168,7 @@ fn frame_of(data: &[u8]) -> Vec<u8> {
     frame::encode(&[Tensor { name: "x", dtype: DataType::U8, shape: Shape::from(&shape[..]), data }]).unwrap()
 }
 
-/// A module that answers with its input, logs, and emits its input under `topic`.
+/// A module that replies with its input, logs, and emits its input under `topic`.
 fn echo(topic: &str) -> String {
     format!(
         r#"(module
@@ -185,7 +185,7 @@ fn echo(topic: &str) -> String {
     )
 }
 
-/// A module that gives back a constant.
+/// A module with a constant reply.
 fn constant(packed: &str, data: &str) -> String {
     format!(
         r#"(module (memory (export "memory") 1) (data (i32.const 16) "{data}")
@@ -228,7 +228,7 @@ fn a_plugin_that_gives_nothing_ends_the_message_well() {
     assert!(in_post.unwrap().output.is_none());
 }
 
-/// Every failure that the path can meet: pre, post, payload, stage, code, label.
+/// Every failure of the path: pre, post, payload, stage, code, label.
 #[test]
 fn every_failure_has_its_stage_and_its_code() {
     type Case<'a> = (&'a str, Option<String>, Option<String>, Vec<u8>, Stage, u16, &'static str);
@@ -277,8 +277,11 @@ fn a_result_is_written_as_its_payload_was() {
     let (result, ..) = run_on(parts(None, None), &asking(b"abcd", r#","id":"7""#), JSON);
     let done = result.unwrap();
     assert_eq!(done.written, Written::Open(Content::Json));
-    let expected = br#"{"model_name":"adder","model_version":"1.0.0","id":"7","outputs":[{"name":"y","datatype":"UINT8","shape":[4],"data":[98,99,100,101]}]}"#;
-    assert_eq!(done.output.unwrap().as_ref(), expected);
+    let expected = concat!(
+        r#"{"model_name":"adder","model_version":"1.0.0","id":"7","#,
+        r#""outputs":[{"name":"y","datatype":"UINT8","shape":[4],"data":[98,99,100,101]}]}"#
+    );
+    assert_eq!(done.output.unwrap().as_ref(), expected.as_bytes());
 
     let binary = asking(b"abcd", r#","parameters":{"binary_data_output":true}"#);
     let done = run_on(parts(None, None), &binary, JSON).0.unwrap();

@@ -1,8 +1,4 @@
-//! Entries, pointers, routes and manifests: what is accepted, and that every problem is named with its path.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
+//! Entries, pointers, routes and manifests: accepted forms, and problems, each with its path.
 
 use inferbus_catalog_document::{
     Bundle, BundleFault, Digest, Entry, Grant, Mode, ModelName, Pointer, Problems, Role, Route, Start, StreamOptions,
@@ -54,7 +50,7 @@ fn a_full_entry_is_read_and_written_back_the_same() {
 
 #[test]
 fn the_canonical_form_of_an_entry_never_changes() {
-    // Digests identify what runs, so this text may only change together with a new format.
+    // Digests identify running bundles, so this text may change only together with a new format.
     let entry = parse(&json!({
         "model": { "size": 3, "digest": "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad" },
         "limits": { "memory": "1024KiB" },
@@ -302,7 +298,7 @@ fn a_stream_route_says_what_it_needs() {
 
 #[test]
 fn a_bundle_names_exactly_its_files() {
-    let bundle = support::bundle("digits", "1.0.0", b"model", b"pre", b"post");
+    let bundle = crate::support::bundle("digits", "1.0.0", b"model", b"pre", b"post");
     assert_eq!(bundle.entry.model.digest, Digest::of(b"model"));
     assert_eq!(bundle.file(Role::Post).unwrap().as_ref(), b"post");
     assert_eq!(Entry::parse(&bundle.entry.canonical()).unwrap(), bundle.entry);

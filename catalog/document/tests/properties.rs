@@ -1,6 +1,4 @@
-//! What holds for every document: one digest however it is spelled, subjects that map as written, no panics.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+//! Properties of every document: one digest for each spelling, subjects mapped as written, no panics.
 
 use inferbus_catalog_document::{Digest, Entry, Pointer, Route};
 use proptest::collection::{btree_map, vec};
@@ -41,7 +39,7 @@ prop_compose! {
     }
 }
 
-/// The same value with its keys in an order that `seed` chooses, and with white space.
+/// The same value with its keys in an order chosen by `seed`, and with white space.
 fn respelled(value: &Value, seed: u64) -> String {
     match value {
         Value::Object(object) => {
@@ -60,7 +58,7 @@ fn respelled(value: &Value, seed: u64) -> String {
     }
 }
 
-/// A filter, a subject that it matches, and what its wildcards stand for.
+/// A filter, a matching subject, and the values of its wildcards.
 fn matched() -> impl Strategy<Value = (String, String, Vec<String>)> {
     vec((any::<bool>(), "[a-z0-9_-]{1,5}"), 1..6).prop_map(|tokens| {
         let filter: Vec<_> = tokens.iter().map(|(wild, token)| if *wild { "*" } else { token.as_str() }).collect();

@@ -1,16 +1,12 @@
-//! Artifacts in a real Object Store: what is damaged is said, nothing hangs, other clients read the same.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
+//! Artifacts in a real Object Store: damage is reported, no read hangs, other clients read the same.
 
 use std::sync::Arc;
 
+use crate::support::{Server, artifacts_stream, digits, object_store, push, put_meta, soon};
 use async_nats::jetstream;
 use async_nats::jetstream::object_store::ObjectInfo;
 use inferbus_catalog::{Artifact, Bundle, Catalog, CatalogFault, Digest, Progress, PushOptions, PushPhase, Role};
 use serde_json::json;
-use support::{Server, artifacts_stream, digits, object_store, push, put_meta, soon};
 use tokio::io::AsyncReadExt;
 
 struct Stored {
@@ -188,7 +184,7 @@ async fn push_while_replaced(stored: &Stored, content: Arc<Vec<u8>>) -> inferbus
         if !replaced && progress.phase == PushPhase::Checking && progress.role == Role::Model {
             replaced = true;
             let (content, digest) = (content.clone(), digest.clone());
-            // The push stands still meanwhile, so the object is certainly replaced between two chunks.
+            // The push waits meanwhile, so the object is certainly replaced between two chunks.
             std::thread::spawn(move || replace_object(port, &digest, &content)).join().unwrap();
         }
     };
@@ -219,7 +215,7 @@ async fn an_object_that_is_replaced_by_the_same_while_it_is_read_is_read_again()
 async fn an_object_that_is_replaced_by_something_else_while_it_is_read_is_repaired() {
     let stored = Stored::new().await;
     let pushed = push_while_replaced(&stored, Arc::new(vec![7; stored.model().size as usize])).await;
-    // The entry is written again, so that workers that gave up on it look again.
+    // The entry is written again, so that workers look at it again.
     assert_eq!((pushed.uploaded, pushed.skipped, pushed.entry_written), (1, 2, true));
     assert!(stored.read().await.is_ok());
 }

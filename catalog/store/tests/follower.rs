@@ -1,18 +1,14 @@
-//! Following a catalog on a real server while everything happens that makes watches go silent.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
+//! Following a catalog on a real server through every event that silences a watch.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use crate::support::{Server, models_bucket, name, soon};
 use async_nats::jetstream;
 use futures_util::TryStreamExt;
 use inferbus_catalog::{Catalog, Changes, FollowOptions, Follower, FollowerState, Route};
-use support::{Server, models_bucket, name, soon};
 
-/// Long enough that nothing in these tests is found by comparing, so it must have come through the watch.
+/// Long enough to exclude the comparison: every change in these tests comes through the watch.
 const NEVER: FollowOptions =
     FollowOptions { reconcile: Duration::from_secs(3600), coalesce: Duration::from_millis(50) };
 const OFTEN: FollowOptions =
@@ -97,7 +93,7 @@ async fn a_thousand_puts_cost_a_few_wakes_and_the_last_one_wins() {
         }
     };
     tokio::join!(puts, reads);
-    // However fast or slow this machine is, two wakes are never closer than that.
+    // On every machine two wakes are at least this far apart.
     let most = begun.elapsed().as_millis() / NEVER.coalesce.as_millis() + 2;
     assert!(wakes <= most, "{wakes} wakes for 1,000 puts, at most {most} are expected");
 }
@@ -129,7 +125,7 @@ async fn a_key_that_vanishes_without_a_trace_is_noticed() {
     let stream = jetstream::new(client.clone()).get_stream("KV_models").await.unwrap();
     stream.purge().filter("$KV.models.gone").await.unwrap();
     assert_eq!(next(&mut follower).await, only("gone"));
-    assert!(!catalog.is_withdrawn(&name("gone")).await.unwrap(), "nobody deleted it, it was lost");
+    assert!(!catalog.is_withdrawn(&name("gone")).await.unwrap(), "no client deleted it, it was lost");
 }
 
 #[tokio::test]
@@ -182,7 +178,7 @@ async fn who_was_cut_off_goes_on_where_he_was() {
     until_state(&follower, |state| *state != FollowerState::Following).await;
     server.restart();
     put(&server.connect().await, "new", "1.0.0").await;
-    assert_eq!(next(&mut follower).await, only("new"), "what is known is not read again");
+    assert_eq!(next(&mut follower).await, only("new"), "known documents are not read again");
     until_state(&follower, |state| *state == FollowerState::Following).await;
 }
 
@@ -201,7 +197,7 @@ async fn a_server_that_lost_its_last_messages_is_read_anew() {
     until_state(&follower, |state| *state != FollowerState::Following).await;
     server.restart_from(copy);
     let client = server.connect().await;
-    assert_eq!(put(&client, "other", "1.0.0").await, lost, "the number of what was lost belongs to another message");
+    assert_eq!(put(&client, "other", "1.0.0").await, lost, "the number of the lost message belongs to another one");
     // Both are named: the one is there, and the other is not.
     let mut named = BTreeSet::new();
     while named.len() < 2 {

@@ -1,16 +1,14 @@
 //! Push, activate and roll back on a real server, alone and against one another.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-mod support;
-
 use std::collections::HashMap;
 
+use crate::support::{
+    Server, artifacts_stream, bundle, digits, models_bucket, name, object_store, push, soon, version,
+};
 use async_nats::jetstream::{self, kv};
 use inferbus_catalog::{
     Activate, Catalog, CatalogFault, Digest, Pointer, Progress, PushOptions, PushPhase, Role, Route, RouteName,
 };
-use support::{Server, artifacts_stream, bundle, digits, models_bucket, name, object_store, push, soon, version};
 
 #[tokio::test]
 async fn a_catalog_is_created_once_and_never_changed() {
@@ -69,7 +67,7 @@ async fn push_then_activate_then_roll_back() {
     let second = catalog.activate(&digits_name, &version("1.1.0"), pinned).await.unwrap();
     assert_eq!(second.from.unwrap().version, version("1.0.0"));
     let same = catalog.activate(&digits_name, &version("1.1.0"), pinned).await.unwrap();
-    assert_eq!(same.revision, second.revision, "activating what is active changes nothing");
+    assert_eq!(same.revision, second.revision, "activating the active version changes nothing");
 
     let stale = Activate { revision: Some(first.revision), ..Default::default() };
     let fault = catalog.activate(&digits_name, &version("1.0.0"), stale).await.unwrap_err();
@@ -187,7 +185,7 @@ async fn of_two_operators_who_activate_at_once_exactly_one_wins() {
         let (won, lost) = match (first, second) {
             (Ok(won), Err(lost)) | (Err(lost), Ok(won)) => (won, lost),
             (Ok(first), Ok(second)) => panic!("both won: {first:?} {second:?}"),
-            (Err(first), Err(second)) => panic!("nobody won: {first} {second}"),
+            (Err(first), Err(second)) => panic!("neither won: {first} {second}"),
         };
         let CatalogFault::PointerRaced { now, revision: seen, .. } = lost else {
             panic!("{lost}");
@@ -219,7 +217,7 @@ async fn without_a_given_revision_two_activations_never_overwrite_unseen() {
     }
 }
 
-/// Pushes and dies at the first report that `when` picks, as a killed process would.
+/// Pushes and stops at the first report chosen by `when`, like a killed process.
 async fn push_and_die(catalog: &Catalog, when: fn(&Progress) -> bool) {
     let catalog = catalog.clone();
     let task = tokio::spawn(async move {

@@ -1,16 +1,14 @@
-//! Measures the first load of a model: with bare `ort`, with the engine, and with the trial process.
+//! The cost of a model's first load: through bare `ort`, through the engine, and with a trial process.
 //!
-//! `cargo run -p inferbus-engine --example first_load`, with `ORT_DYLIB_PATH` set to the library.
-//! All three take turns; each figure is the median.
-
-#[path = "../tests/common/author.rs"]
-mod author;
+//! `cargo run -p inferbus-engine --example first_load`, with `ORT_DYLIB_PATH` set to the library. All three take
+//! turns; each figure is the median.
 
 use std::{path::Path, process::ExitCode, time::Instant};
 
 use inferbus_engine::{
     Network as _, OnnxNetwork, Options, Runtime, TrialBounds, TrialProcess, load_child, load_runtime, warm_up,
 };
+use inferbus_testkit::onnx;
 use ort::session::{Session, builder::GraphOptimizationLevel};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
@@ -37,7 +35,7 @@ fn measure() -> Outcome<()> {
     let (program, arguments) = (std::env::current_exe()?, vec!["load-model".to_owned()]);
     let trial = TrialProcess { program, arguments, bounds: TrialBounds::default() };
     for (width, products) in [(4, 1), (256, 4), (1024, 24)] {
-        compare(&runtime, &trial, &author::weighty(width, products))?;
+        compare(&runtime, &trial, &onnx::weighty(width, products))?;
     }
     Ok(())
 }
@@ -62,7 +60,8 @@ fn compare(runtime: &Runtime, trial: &TrialProcess, bytes: &[u8]) -> Outcome<()>
     }
     let [bare, engine, first] = rounds.map(median);
     println!(
-        "{:9.3} MB   ort {bare:8.2} ms   engine {engine:8.2} ms   ratio {:.3}   trial {first:8.2} ms, reports {:.1} MB",
+        "{:9.3} MB   ort {bare:8.2} ms   engine {engine:8.2} ms   ratio {:.3}   trial {first:8.2} ms, \
+         memory {:.1} MB",
         bytes.len() as f64 / 1e6,
         engine / bare,
         memory as f64 / 1e6

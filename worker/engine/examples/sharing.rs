@@ -1,19 +1,16 @@
-//! Measures the cost in time, and the saving in memory, of one session for all lanes.
+//! The cost of one session shared by lanes, and the memory it saves.
 //!
-//! `cargo run -p inferbus-engine --example sharing`, with `ORT_DYLIB_PATH` set to the library.
-//!
-//! - Speed: two threads run a small model at the same time, on one session or on two, alternating in short rounds.
-//! - `memory LANES one|each VERSIONS FILE`: the resident memory of a fresh process after a run on every lane.
+//! `cargo run -p inferbus-engine --example sharing`, with `ORT_DYLIB_PATH` set to the library. `speed`: two threads
+//! run a small model at the same time, on one session and on one each, taking turns in many short rounds. `memory
+//! LANES one|each VERSIONS FILE`: the resident memory of a new process with a model loaded and run on every lane.
 
 #![allow(clippy::expect_used, reason = "an example that measures")]
-
-#[path = "../tests/common/author.rs"]
-mod author;
 
 use std::{path::Path, process::Command, sync::Barrier, time::Instant};
 
 use inferbus_abi::frame::{DataType, Tensor};
 use inferbus_engine::{Model, Network, OnnxNetwork, Options, Runtime, Sharing, load_runtime, warm_up};
+use inferbus_testkit::{memory, onnx};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
@@ -27,7 +24,7 @@ fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
         ["memory", lanes, sharing, versions, file] => {
-            memory(&runtime, lanes.parse()?, sharing, versions.parse()?, Path::new(file))
+            measure_memory(&runtime, lanes.parse()?, sharing, versions.parse()?, Path::new(file))
         }
         _ => all(&runtime),
     }
@@ -39,8 +36,8 @@ fn all(runtime: &Runtime) -> Outcome<()> {
         speed(runtime, width, products)?;
     }
     let file = std::env::temp_dir().join(format!("sharing-{}.onnx", std::process::id()));
-    std::fs::write(&file, author::weighty(WIDTH, PRODUCTS))?;
-    // One process per figure, so that none inherits memory.
+    std::fs::write(&file, onnx::weighty(WIDTH, PRODUCTS))?;
+    // Each figure comes from a new process, so that none inherits memory from another.
     for (lanes, sharing, versions) in [
         ("1", "one", "1"),
         ("4", "one", "1"),
@@ -59,7 +56,7 @@ fn all(runtime: &Runtime) -> Outcome<()> {
 
 /// Times two concurrent threads, in µs per run.
 fn speed(runtime: &Runtime, width: usize, products: usize) -> Outcome<()> {
-    let bytes = author::weighty(width, products);
+    let bytes = onnx::weighty(width, products);
     let load = |sharing| OnnxNetwork::load(runtime, &bytes, Options { sharing, ..Options::default() });
     let (shared, own) = (load(Sharing::One)?, load(Sharing::Each)?);
     let mut pairs = Vec::new();
@@ -82,7 +79,7 @@ fn speed(runtime: &Runtime, width: usize, products: usize) -> Outcome<()> {
     Ok(())
 }
 
-/// Microseconds per run on the slower of two threads with a common start.
+/// Microseconds of a run, of the slower of two threads with a common start.
 fn together(pair: &mut [Box<dyn Model>; 2], input: &[u8], width: usize, runs: usize) -> f64 {
     let begin = Barrier::new(2);
     let one = |model: &mut Box<dyn Model>| {
@@ -103,9 +100,9 @@ fn together(pair: &mut [Box<dyn Model>; 2], input: &[u8], width: usize, runs: us
     })
 }
 
-fn memory(runtime: &Runtime, lanes: usize, sharing: &str, versions: usize, file: &Path) -> Outcome<()> {
+fn measure_memory(runtime: &Runtime, lanes: usize, sharing: &str, versions: usize, file: &Path) -> Outcome<()> {
     let sharing = if sharing == "each" { Sharing::Each } else { Sharing::One };
-    let before = resident()?;
+    let before = resident();
     let bytes = std::fs::read(file)?;
     let len = bytes.len();
     let (mut networks, mut sessions) = (Vec::new(), Vec::new());
@@ -119,8 +116,8 @@ fn memory(runtime: &Runtime, lanes: usize, sharing: &str, versions: usize, file:
         networks.push(network);
     }
     drop(bytes);
-    let peak = status("VmHWM:")?;
-    let after = resident()?;
+    let peak = memory::peak(std::process::id()) >> 10;
+    let after = resident();
     println!(
         "{versions} × {} MB on {lanes} lanes, session for {}: {} MB more resident ({} MB at the peak)",
         len / 1_000_000,
@@ -131,8 +128,8 @@ fn memory(runtime: &Runtime, lanes: usize, sharing: &str, versions: usize, file:
     Ok(())
 }
 
-/// Resident kilobytes, after the allocator has released unused memory.
-fn resident() -> Outcome<u64> {
+/// Kilobytes resident, after the allocator has returned unused pages.
+fn resident() -> u64 {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
         unsafe extern "C" {
@@ -141,13 +138,7 @@ fn resident() -> Outcome<u64> {
         // SAFETY: it may be called at any time.
         unsafe { malloc_trim(0) };
     }
-    status("VmRSS:")
-}
-
-fn status(name: &str) -> Outcome<u64> {
-    let status = std::fs::read_to_string("/proc/self/status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line")?;
-    Ok(line.trim().trim_end_matches(" kB").parse()?)
+    memory::own_resident() >> 10
 }
 
 fn median(mut rounds: Vec<f64>) -> f64 {

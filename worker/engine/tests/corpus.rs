@@ -1,6 +1,4 @@
-//! Hundreds of bad models: each is refused, or survives a process of its own and then this one.
-
-mod common;
+//! Hundreds of bad models: each is rejected, or survives a trial process and then this one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,9 +6,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::hostile::{Bad, corpus};
-use common::{bytes, runtime};
+use crate::common::{bytes, runtime};
 use inferbus_engine::{EngineFault, Network, OnnxNetwork, Options, TrialBounds, TrialProcess, stuck_runs, warm_up};
+use inferbus_testkit::bad_models::{Bad, corpus};
+use inferbus_testkit::memory::own_resident;
 
 const SEED: u64 = 20_261_121;
 const REAL: [&str; 6] = ["linear", "matmul", "gather", "two_ports", "identity_string", "scalar"];
@@ -26,7 +25,7 @@ fn trial() -> TrialProcess {
     TrialProcess { program: PathBuf::from(env!("CARGO_BIN_EXE_inferbus-load-model")), arguments: Vec::new(), bounds }
 }
 
-/// What came of a model, in a word; a fault of ours fails the test.
+/// The end of a model in a few words; a fault of the engine fails the test.
 fn meet(trial: &TrialProcess, bad: &Bad) -> &'static str {
     let options = Options { time: Duration::from_millis(100), ..Options::default() };
     match trial.load(&runtime(), &bad.bytes, options) {
@@ -75,8 +74,8 @@ fn no_bad_model_ends_this_process() {
         }
     });
     let ends = ends.into_inner().unwrap();
-    println!("{} bad models: {ends:?}; {} kB resident", all.len(), common::resident());
+    println!("{} bad models: {ends:?}; {} MiB resident", all.len(), own_resident() >> 20);
     assert_eq!(ends.values().sum::<i32>() as usize, all.len());
     assert_eq!(stuck_runs(), 0);
-    assert!(common::resident() < 2 << 20, "{} kB", common::resident());
+    assert!(own_resident() < 2 << 30, "{} MiB", own_resident() >> 20);
 }

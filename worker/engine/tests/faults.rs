@@ -1,8 +1,6 @@
-//! What does not fit is refused with a sentence: tensors, models, options.
+//! Tensors, models and options without a fit are rejected with a sentence.
 
-mod common;
-
-use common::{bytes, floats, integers, load, network, run, runtime, tensor};
+use crate::common::{bytes, floats, integers, load, network, run, runtime, tensor};
 use inferbus_abi::frame::{DataType, encode_strings};
 use inferbus_engine::{EngineFault, ModelFault, Network, OnnxNetwork, Options, limits};
 
@@ -53,7 +51,7 @@ fn a_wrong_type_or_shape_says_what_was_expected() {
     }
 }
 
-/// Frames cannot carry these, but a run takes tensors from anywhere and gives their memory to native code.
+/// Frames cannot carry these, but a run takes any tensors and passes their memory to native code.
 #[test]
 fn data_that_does_not_fit_its_shape_never_reaches_the_runtime() {
     let bad = |model: &str, dtype, shape: &[u64], data: &[u8]| {
@@ -92,7 +90,7 @@ fn bytes_that_are_no_model_are_refused_with_a_sentence() {
     assert!(matches!(refuse(b""), Some(EngineFault::Refused(_))));
     assert!(matches!(refuse(b"\x7fELF\x02\x01\x01garbage"), Some(EngineFault::NotOnnx { .. })));
     assert!(matches!(refuse(&linear[..linear.len() - 1]), Some(EngineFault::NotOnnx { .. })));
-    // A field that protobuf knows, of a kind that ONNX does not: the runtime's own judgement.
+    // A field known to protobuf, of a kind unknown to ONNX: the runtime itself rejects it.
     let mut other = linear.clone();
     let operator = other.windows(6).position(|at| at == b"MatMul").unwrap();
     other[operator] = b'X';
@@ -109,7 +107,7 @@ fn models_that_reach_outside_are_refused() {
     assert_eq!(external, Some(EngineFault::ExternalData { tensor: "outside".into() }));
 }
 
-/// A file can be both: well-formed protobuf, and marked as ONNX Runtime's own format, which nothing has screened.
+/// A file can be both: well-formed protobuf, and marked as ONNX Runtime's own, unscreened format.
 #[test]
 fn a_model_is_never_taken_for_the_runtimes_own_format() {
     let mut both = vec![0x7a, 14, 0, 0];

@@ -1,6 +1,7 @@
-//! Loading the library: a process can do it once, so each case is a process of its own.
+//! Loading the library: a process can do it once, so each case is a new process.
 //!
-//! This test binary is its own child: it has no harness, and with an argument it loads that path and says what came of it.
+//! This executable is its own child: it has no harness, and with arguments it loads their paths and prints the
+//! outcomes.
 
 #![allow(clippy::unwrap_used, reason = "a test, though it has no harness")]
 
@@ -14,7 +15,7 @@ use inferbus_engine::{EngineFault, Runtime, load_runtime};
 fn main() -> ExitCode {
     match std::env::args().nth(1).as_deref() {
         Some("load") => child(),
-        // What the harness of other tests understands: this binary is one test, which any filter may name.
+        // The listing of a test harness: this executable is one test.
         Some("--list") => println!("every_library_is_loaded_or_refused_with_a_sentence: test"),
         _ => {
             every_library_is_loaded_or_refused_with_a_sentence();
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// Loads what the following arguments name, one after another; `-` is no path.
+/// Loads the paths in the further arguments, one after another; `-` is no path.
 fn child() {
     for path in std::env::args().skip(2) {
         let path = Some(Path::new(&path)).filter(|path| *path != Path::new("-"));
@@ -39,7 +40,7 @@ fn describe(loaded: Result<Runtime, EngineFault>) -> String {
     }
 }
 
-/// What a child says about these paths. It must end by itself: no panic, no signal.
+/// A child's outcomes for these paths. It must exit without a panic or a signal.
 fn load(paths: &[&str]) -> Vec<String> {
     let program = std::env::current_exe().unwrap();
     let ended = Command::new(program).arg("load").args(paths).output().unwrap();
@@ -50,7 +51,8 @@ fn load(paths: &[&str]) -> Vec<String> {
 }
 
 fn every_library_is_loaded_or_refused_with_a_sentence() {
-    const REMEDY: &str = "set ORT_DYLIB_PATH to the file of an ONNX Runtime library, or run `make setup`, or do without by --engine tract";
+    const REMEDY: &str = "set ORT_DYLIB_PATH to the file of an ONNX Runtime library, \
+        or run `make setup`, or do without by --engine tract";
     let refused = |path: &str, what: &str| {
         let [said] = load(&[path]).try_into().unwrap();
         assert!(said.contains(path) && said.contains(what) && said.ends_with(REMEDY), "{path}: {said}");

@@ -1,8 +1,6 @@
 //! Models run: every type, names, shapes, alignment, and several sessions at once.
 
-mod common;
-
-use common::{Owned, floats, integers, network, run, tensor};
+use crate::common::{Owned, bytes, floats, integers, network, run, runtime, tensor};
 use inferbus_abi::frame::{DataType, Frame, encode, encode_strings, encoded_len};
 use inferbus_engine::{Dim, ModelFault, Network, OnnxNetwork, Options, Port};
 
@@ -180,7 +178,7 @@ fn a_session_serves_on_after_a_fault() {
     assert_eq!(gather(2), Ok(30.0));
 }
 
-/// A product large enough that both sessions are inside it together, and on several threads of their own.
+/// A product large enough for both sessions to run at once, each on several threads.
 #[test]
 fn sessions_of_one_network_agree_with_each_other_and_with_arithmetic() {
     const SIZE: usize = 192;
@@ -192,8 +190,7 @@ fn sessions_of_one_network_agree_with_each_other_and_with_arithmetic() {
     };
     for threads in [1, 2] {
         let network =
-            OnnxNetwork::load(&common::runtime(), common::bytes("matmul"), Options { threads, ..Options::default() })
-                .unwrap();
+            OnnxNetwork::load(&runtime(), bytes("matmul"), Options { threads, ..Options::default() }).unwrap();
         let lane = |seed: usize| {
             let (a, b) = (matrix(seed), matrix(seed + 5));
             let expected = floats(&product(&a, &b));

@@ -1,6 +1,4 @@
-//! Stacks: messages of one shape share a run, each gets back its own rows, and whatever cannot be stacked or split says so.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+//! Stacks: messages of one shape share a run, each gets its own rows, and unfit ones get a reason.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +19,7 @@ fn tensor<'a>(name: &'a str, shape: &'a [u64], data: &'a [u8]) -> Tensor<'a> {
     Tensor { name, dtype: DataType::U8, shape: Shape::from(shape), data }
 }
 
-/// Adds one to each byte, and counts its runs. Told to fail by a 255.
+/// Adds one to each byte, and counts its runs. Fails on a byte 255.
 fn adder(runs: &Arc<AtomicUsize>, rank: usize) -> (Signature, Box<dyn Model>) {
     let signature = Signature { inputs: vec![open("x", rank)], outputs: vec![open("y", rank)] };
     let runs = runs.clone();
@@ -207,7 +205,7 @@ fn half_floats_that_mix_are_found_and_others_are_stacked() {
             });
             can_stack(&signature, network.session().unwrap().as_mut())
         };
-        // A whole row further, which alone is no change.
+        // A shift by a whole row, invisible in a single row.
         assert_eq!((given(0), given(4)), (Ok(()), Err(NoStack::Mixes { output: "y".into() })));
     }
 }

@@ -1,18 +1,18 @@
-//! A process tries a model before this one loads it: what it says, and what is made of its end.
-
-mod common;
+//! A trial process loads a model before this one: its report, and its possible ends.
 
 use std::{path::PathBuf, time::Duration};
 
-use common::{author, bytes, runtime};
-use inferbus_engine::{EngineFault, Options, TrialBounds, TrialProcess, TrialReport};
+use inferbus_testkit::onnx;
+
+use crate::common::{bytes, runtime};
+use inferbus_engine::{EngineFault, Loaded, Options, TrialBounds, TrialProcess};
 
 fn trial() -> TrialProcess {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_inferbus-load-model"));
     TrialProcess { program, arguments: Vec::new(), bounds: TrialBounds::default() }
 }
 
-/// A program that does as this script says and looks at nothing.
+/// A shell script in place of the trial process.
 fn script(script: &str) -> TrialProcess {
     TrialProcess { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()], ..trial() }
 }
@@ -24,7 +24,7 @@ fn tried(trial: &TrialProcess, bytes: &[u8]) -> Result<TrialReport, EngineFault>
 #[test]
 fn a_good_model_comes_back_with_the_memory_that_it_takes() {
     assert!(tried(&trial(), &bytes("linear")).unwrap().memory < 16 << 20);
-    let weighty = author::weighty(1024, 8);
+    let weighty = onnx::weighty(1024, 8);
     let memory = tried(&trial(), &weighty).unwrap().memory as usize;
     assert!((weighty.len()..2 * weighty.len()).contains(&memory), "{memory} for {}", weighty.len());
 }
@@ -43,15 +43,15 @@ fn a_model_that_takes_too_much_is_stopped() {
     let little = TrialProcess { bounds: little, ..trial() };
     assert!(tried(&little, &bytes("linear")).is_ok());
     let too_much = Err(EngineFault::TrialOutOfMemory { limit: 256 << 20 });
-    assert_eq!(tried(&little, &author::weighty(1024, 48)), too_much);
+    assert_eq!(tried(&little, &onnx::weighty(1024, 48)), too_much);
     // It asks for it only when it runs.
-    assert_eq!(tried(&little, &author::greedy(1 << 28)), too_much);
+    assert_eq!(tried(&little, &onnx::greedy(1 << 28)), too_much);
     let short = TrialBounds { processor_time: Duration::from_secs(1), ..TrialBounds::default() };
     let short = TrialProcess { bounds: short, ..trial() };
-    let endless = tried(&trial(), &author::endless()).unwrap_err();
+    let endless = tried(&trial(), &onnx::endless()).unwrap_err();
     assert!(endless.to_string().contains("does not end within 10s"), "{endless}");
     let options = Options { time: Duration::from_secs(60), ..Options::default() };
-    let endless = short.load(&runtime(), &author::endless(), options);
+    let endless = short.load(&runtime(), &onnx::endless(), options);
     assert_eq!(endless, Err(EngineFault::TrialOutOfTime { limit: Duration::from_secs(1) }));
 }
 

@@ -1,10 +1,12 @@
-//! Writes the initial corpora of the fuzz targets: `cargo run -p inferbus-sandbox --example corpus`.
+//! Writes the corpus of the fuzz targets: `cargo run -p inferbus-sandbox --example corpus`.
 
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 
-/// The hostile modules with distinct parts of the binary format.
+use inferbus_testkit::hostile_modules;
+
+/// The hostile modules with a distinct part of the format.
 const MODULES: [&str; 24] = [
     "alloc_is_a_global",
     "alloc_overlapping",
@@ -32,7 +34,7 @@ const MODULES: [&str; 24] = [
     "zero_length",
 ];
 
-/// Optional fields of a valid plugin.
+/// Optional parts of a well-behaved module.
 const FIELDS: [(&str, &str); 8] = [
     ("globals", r#"(global (mut i32) (i32.const 1)) (global (export "g") (mut v128) (v128.const i64x2 1 2))"#),
     ("reference", "(global (mut funcref) (ref.null func))"),
@@ -47,7 +49,7 @@ const FIELDS: [(&str, &str); 8] = [
     ("names", r#"(func $named (local $also i32)) (@custom "anything" "bytes")"#),
 ];
 
-/// A step of the guest in src/oracle: the operation and its operands.
+/// A step of the guest in src/oracle, with its numbers.
 type Step = (u8, [u32; 4]);
 
 const MESSAGES: [(&str, &[Step]); 22] = [
@@ -81,7 +83,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(corpus.join("module"))?;
     fs::create_dir_all(corpus.join("call"))?;
     for name in MODULES {
-        let wasm = wat::parse_file(here.join("tests/hostile").join(name).with_extension("wat"))?;
+        let wasm = wat::parse_file(hostile_modules::folder().join(name).with_extension("wat"))?;
         fs::write(corpus.join("module").join(name), wasm)?;
     }
     for (name, fields) in FIELDS {

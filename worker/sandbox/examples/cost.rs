@@ -1,5 +1,5 @@
-//! Measures one call with a rewind and with a fresh instance, for several sizes of memory and payload and for one and
-//! two lanes: `cargo run -p inferbus-sandbox --example cost`.
+//! The cost of one call with a rewind and with a fresh instance, by the plugin's memory, payload and active lanes:
+//! `cargo run -p inferbus-sandbox --example cost`.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -8,11 +8,11 @@ use std::thread;
 use inferbus_sandbox::{Bounds, Ceilings, Fault, Grants, Instance, Plugin, Sandbox};
 
 const CALLS: u32 = 10_000;
-/// The fastest round counts, because other load on the machine only adds time.
+/// The quickest round counts, because other work on the machine only adds time.
 const ROUNDS: u32 = 7;
 const WARM: usize = 100;
 
-/// An unreachable `data.drop` forces fresh instances.
+/// A plugin with a dropped segment gets fresh instances, even if the code never runs.
 const FRESH: &str = r#"(data $unused "x") (func (data.drop $unused))"#;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -76,7 +76,7 @@ fn call(lane: &mut Instance, input: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// The growth of the process by [`WARM`] instances, in KiB.
+/// The growth of the process in KiB with this many warm instances.
 fn resident(plugin: &Plugin) -> Result<u64, Box<dyn Error>> {
     let before = resident_kib()?;
     let mut lanes: Vec<_> = (0..WARM).map(|_| plugin.instance()).collect();
@@ -94,7 +94,7 @@ fn resident_kib() -> Result<u64, Box<dyn Error>> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// Returns its input. Like a Rust guest it has static data and writes to a stack.
+/// Replies with its input like a Rust guest: with data beside the heap and writes to a stack.
 fn echo(pages: u32, more: &str) -> String {
     format!(
         r#"(module

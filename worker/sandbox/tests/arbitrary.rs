@@ -1,11 +1,8 @@
-//! Whatever bytes a module is made of and whatever numbers it returns, there is a fault or a result, never a
-//! panic.
+//! Any bytes as a module, and any numbers from it, end in a fault or a result, never in a panic.
 
-mod support;
-
+use crate::support::{ALL, ECHO, NONE, call, load, patient, sandbox};
 use inferbus_sandbox::{Bounds, Fault, LoadFault, Plugin, inspect, limits};
 use proptest::prelude::*;
-use support::{ALL, ECHO, NONE, call, load, patient, sandbox};
 
 #[test]
 fn bytes_that_are_no_module_are_named() {
@@ -41,7 +38,7 @@ fn what_would_take_long_to_compile_is_refused() {
 #[test]
 fn every_truncation_of_a_module_is_a_fault() {
     let wasm = wat::parse_str(ECHO).unwrap();
-    // Without its last section, which only names things, a module is still whole.
+    // Its last section only names functions, so a module without it is complete.
     let whole = (0..=wasm.len()).filter(|&len| inspect(&wasm[..len], NONE).is_ok()).count();
     assert!(whole <= 2, "{whole} prefixes were taken for plugins");
 }
@@ -59,7 +56,7 @@ const ORACLE: &str = r#"(module
     i32.const 0)
   (func (export "transform") (param i32 i32) (result i64) global.get $packed))"#;
 
-/// Mostly numbers near the edges of a memory of one page, where mistakes are made.
+/// Mostly numbers near the edges of a memory of one page, the likely places of mistakes.
 fn edgy() -> impl Strategy<Value = u32> {
     prop_oneof![0..64_u32, 65_440..65_600_u32, 0x7fff_ff00..=0x8000_0100_u32, (u32::MAX - 64)..=u32::MAX, any::<u32>()]
 }
@@ -68,7 +65,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn a_mutated_module_is_refused_or_runs(at in any::<prop::sample::Index>(), byte: u8, second in any::<prop::sample::Index>(), other: u8) {
+    fn a_mutated_module_is_refused_or_runs(
+        at in any::<prop::sample::Index>(), byte: u8, second in any::<prop::sample::Index>(), other: u8,
+    ) {
         let mut wasm = wat::parse_str(ORACLE).unwrap();
         *at.get_mut(&mut wasm) = byte;
         *second.get_mut(&mut wasm) = other;

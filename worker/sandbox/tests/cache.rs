@@ -1,20 +1,16 @@
-//! The cache of compiled code: a plugin is compiled once, and a file that anybody touched is compiled anew, never loaded.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
-mod support;
+//! The cache of compiled code: a plugin is compiled once, and a modified file is compiled again, never loaded.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use inferbus_private_dir::FolderFault;
+use crate::support::{ALL, ECHO, call, patient};
+use inferbus_sandbox::folder::FolderFault;
 use inferbus_sandbox::{Cache, CacheFault, Ceilings, Origin, Plugin, Sandbox, limits};
-use support::{ALL, ECHO, call, patient};
 use tempfile::TempDir;
 
-/// A cache's folder, and a sandbox that uses it as a process does that has just been started.
+/// A cache's folder, and a sandbox on it like that of a new process.
 struct Site {
     _temporary: TempDir,
     folder: PathBuf,
@@ -52,7 +48,7 @@ impl Site {
     }
 }
 
-/// Another plugin that does the same.
+/// Another plugin with the same effect.
 fn other(number: usize) -> String {
     ECHO.replace("(memory", &format!("(data $d \"{number}\") (memory"))
 }
@@ -82,11 +78,11 @@ fn what_code_depends_on_decides_what_is_found() {
     assert_eq!(load(b"{\"a\":1}", Ceilings::default()), Origin::Compiled);
     let mut small = Ceilings::default();
     small.bounds.memory = limits::MEMORY;
-    // Code is the same whatever a plugin may ask for.
+    // The code does not depend on a plugin's bounds.
     assert_eq!(load(b"{}", small), Origin::Cached);
 }
 
-/// Every way in which a file was touched: the next load compiles, the plugin works, and the load after that finds good code.
+/// Every modification of a file: the next load compiles, the plugin works, and the load after it finds good code.
 #[test]
 fn a_file_that_was_touched_is_compiled_anew() {
     type Flip = fn(&mut Vec<u8>);
@@ -152,7 +148,7 @@ fn what_is_no_plain_file_of_ours_is_replaced() {
             fs::remove_file(&file).unwrap();
             fs::create_dir(&file).unwrap();
         }),
-        ("a pipe that nobody writes", &|| {
+        ("a pipe without a writer", &|| {
             fs::remove_file(&file).unwrap();
             let made = std::process::Command::new("mkfifo").arg(&file).status().unwrap();
             assert!(made.success());
@@ -167,7 +163,7 @@ fn what_is_no_plain_file_of_ours_is_replaced() {
         assert_eq!(site.load(ECHO), Origin::Compiled, "{what}");
         assert_eq!(site.load(ECHO), Origin::Cached, "after: {what}");
     }
-    // Only root can give a file away.
+    // Only root can change a file's owner.
     if std::os::unix::fs::chown(&file, Some(1), None).is_ok() {
         assert_eq!(site.load(ECHO), Origin::Compiled);
         assert_eq!(site.load(ECHO), Origin::Cached);
@@ -251,7 +247,7 @@ fn what_was_not_used_for_longest_makes_room() {
         file.set_len(bytes).unwrap();
         file.set_modified(SystemTime::now() - age).unwrap();
     };
-    // Somebody else's, and the oldest of all.
+    // Another user's file, and the oldest of all.
     filler("notes", 1, 3 * limits::CACHE_TOUCH);
     let name = |number: usize| format!("{number:064x}");
     // Holes take no room on disk.

@@ -1,9 +1,4 @@
-//! The compiler process: what it makes, what it may use, and how it may end, with the real compiler and with programs that only
-//! stand in for it.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
-mod support;
+//! The compiler process: its output, its bounds and its possible ends, with the real compiler and with stand-ins.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -12,7 +7,9 @@ use std::time::Duration;
 use inferbus_sandbox::{
     Bounds, Ceilings, ChildProcess, CompileBounds, Compiler, Grants, LoadFault, Origin, Plugin, Sandbox, try_compile,
 };
-use support::{ALL, ECHO, NONE, bombs, call, compiler, patient};
+use inferbus_testkit::compile_bombs as bombs;
+
+use crate::support::{ALL, ECHO, NONE, call, compiler, patient};
 
 /// A second of processor time and 256 MiB: enough for any plugin of these tests but a bomb.
 fn tight() -> CompileBounds {
@@ -32,26 +29,26 @@ fn echo() -> Vec<u8> {
     wat::parse_str(ECHO).unwrap()
 }
 
-/// What becomes of a module when this script is the compiler.
+/// The outcome for a module with this script as the compiler.
 fn script(text: &str, bounds: CompileBounds) -> Result<(), LoadFault> {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("compiler");
     fs::write(&file, format!("#!/bin/sh\n{text}\n")).unwrap();
     fs::set_permissions(&file, fs::Permissions::from_mode(0o700)).unwrap();
     let arguments = vec![file.to_str().unwrap().to_owned()];
-    // Started by the shell, because a file that another thread's child still holds open for writing cannot be started.
+    // Started by the shell: a program cannot be executed while another thread's child has it open for writing.
     let child = ChildProcess { program: "/bin/sh".into(), arguments, bounds };
     compile_by(&Compiler::Child(child), &echo())
 }
 
 #[test]
-fn what_the_process_made_works() {
+fn the_output_of_the_process_works() {
     let sandbox = Sandbox::new(Ceilings { instances: 2, ..Ceilings::default() }).unwrap();
     let sandbox = sandbox.compiling_with(compiler(tight()));
     let plugin = Plugin::load(&sandbox, &echo(), ALL, patient(), b"").unwrap();
     assert_eq!(plugin.origin(), Origin::Compiled);
     assert_eq!(call(&mut plugin.instance(), b"through a pipe").unwrap().output.unwrap(), b"through a pipe");
-    // Where code traps and in which function is part of what crosses the pipe.
+    // The places of traps and the names of functions also cross the pipe.
     let traps = ECHO
         .replace("(func (export \"transform\")", "(func $named (export \"transform\")")
         .replace("(i64.or", "unreachable (i64.or");
@@ -116,8 +113,8 @@ fn more_machine_code_than_allowed_is_refused_on_either_side() {
 }
 
 #[test]
-fn what_the_compiler_refuses_is_told() {
-    // The contract's check stops such a module first; a hand-made answer stands for a compiler that finds more.
+fn a_refusal_of_the_compiler_is_reported() {
+    // The contract's check rejects such a module first; a hand-made answer stands for a stricter compiler.
     let refusal = r"printf '\002\007\000\000\000\000\000\000\000because'";
     assert_eq!(script(refusal, tight()), Err(LoadFault::Compile("because".into())));
 }
@@ -126,7 +123,7 @@ fn what_the_compiler_refuses_is_told() {
 fn a_process_that_is_killed_costs_one_load() {
     let fault = script("kill -KILL $$", tight()).unwrap_err();
     assert_eq!(fault, LoadFault::CompilerKilled { signal: 9, words: String::new() });
-    assert!(fault.may_pass(), "whoever sent that signal, it was not the module");
+    assert!(fault.may_pass(), "the module did not send that signal");
     let fault = script("echo 'stack overflow' >&2; kill -SEGV $$", tight()).unwrap_err();
     assert_eq!(
         fault.to_string(),
@@ -143,7 +140,7 @@ fn a_program_that_is_no_compiler_is_found_out() {
         "exit 3",
         "cat >/dev/null",
         "head -c 100000 /dev/zero",
-        // Machine code that is one byte short, and one byte too long.
+        // Machine code with one byte too few, and with one too many.
         r"printf '\001\003\000\000\000\000\000\000\000ab'",
         r"printf '\001\003\000\000\000\000\000\000\000abcd'",
         "head -c 1000000 /dev/zero >&2; exit 1",
@@ -159,7 +156,7 @@ fn a_program_that_is_no_compiler_is_found_out() {
 }
 
 #[test]
-fn machine_code_of_nobody_is_not_loaded() {
+fn invalid_machine_code_is_not_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let answer = folder.path().join("answer");
     fs::write(&answer, [&[1][..], &6u64.to_le_bytes(), b"\x7fELF..".as_slice()].concat()).unwrap();
@@ -172,10 +169,10 @@ fn machine_code_of_nobody_is_not_loaded() {
 }
 
 #[test]
-fn whoever_neither_listens_nor_speaks_is_ended() {
+fn a_process_that_neither_reads_nor_writes_is_ended() {
     let bounds = CompileBounds { time: Duration::from_millis(300), ..tight() };
     let expected = LoadFault::CompilerTooSlow { limit: bounds.time };
-    // More than a pipe holds, to a process that never reads.
+    // More than the capacity of a pipe, to a process without a read.
     let wasm = bombs::module([bombs::plain(50_000)]);
     let asleep = ChildProcess { program: "/bin/sleep".into(), arguments: vec!["1000".into()], bounds: bounds.clone() };
     assert_eq!(compile_by(&Compiler::Child(asleep), &wasm), Err(expected.clone()));
@@ -183,7 +180,7 @@ fn whoever_neither_listens_nor_speaks_is_ended() {
     assert_eq!(script("sleep 5", bounds.clone()), Err(expected.clone()));
     assert_eq!(script("while :; do echo chatter >&2; done", bounds), Err(expected.clone()));
     assert!(expected.may_pass());
-    // With its output closed it has nothing more to say, and nobody waits for its end.
+    // With its output closed the process is finished, and the load does not wait for its end.
     let fault =
         script("exec >&- 2>&-; sleep 5", CompileBounds { time: Duration::from_secs(100), ..tight() }).unwrap_err();
     assert_eq!(fault, LoadFault::CompilerKilled { signal: 9, words: String::new() });

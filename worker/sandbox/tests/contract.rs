@@ -1,15 +1,13 @@
-//! What a well-behaved plugin gets: the contract, seen from the host.
-
-mod support;
+//! The contract from the host's side, with well-behaved plugins.
 
 use std::time::Duration;
 
+use crate::support::{ALL, ECHO, NONE, call, load, patient, sandbox};
 use inferbus_sandbox::{
     Bounds, Ceilings, Emit, Fault, FaultClass, Grants, Import, LoadFault, LogLevel, Plugin, Sandbox, inspect, limits,
 };
-use support::{ALL, ECHO, NONE, call, load, patient, sandbox};
 
-/// Answers with its config, which `init` keeps in memory, and logs and emits on the way.
+/// Replies with its config, kept in memory by `init`; it also logs and emits.
 const CONFIGURED: &str = r#"(module
   (import "inferbus" "log" (func $log (param i32 i32 i32)))
   (import "inferbus" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
@@ -82,7 +80,8 @@ fn lines_logged_before_a_fault_are_not_lost() {
 #[test]
 fn memory_may_be_grown_up_to_its_limit_exactly() {
     let grow = |pages: usize| {
-        ECHO.replace("(i64.or", &format!("(drop (i32.const 0)) (if (i32.eq (memory.grow (i32.const {pages})) (i32.const -1)) (then unreachable)) (i64.or"))
+        let grow = format!("(i32.eq (memory.grow (i32.const {pages})) (i32.const -1))");
+        ECHO.replace("(i64.or", &format!("(drop (i32.const 0)) (if {grow} (then unreachable)) (i64.or"))
     };
     let pages = limits::MEMORY / 65536;
     let mut fits = load(&grow(pages - 1), NONE, b"").unwrap().instance();
@@ -128,7 +127,7 @@ fn every_failed_call_gives_its_slot_back() {
         let broken = load(&ECHO.replace("(i64.or", broken));
         let mut failed = broken.instance();
         assert_eq!(call(&mut failed, b"x").unwrap_err().class(), FaultClass::Trapped);
-        // `failed` is still there, but has nothing any more.
+        // `failed` still exists, but without a slot.
         assert!(call(&mut echo.instance(), b"x").is_ok());
     }
     let mut holds_a_reply = echo.instance();

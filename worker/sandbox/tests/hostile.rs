@@ -1,26 +1,15 @@
-//! Every module in `tests/hostile` misbehaves in one way, and gets exactly the fault that is its due.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
-#[path = "hostile/cases.rs"]
-mod cases;
-mod support;
+//! Every hostile module of the testkit misbehaves in one way, and gets exactly the fault for it.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
-use cases::Expected::{Call, Invalid, Load, Served};
-use cases::{Case, Reply, all};
+use crate::support::{ALL, ECHO, NONE, Seen, call, load, patient, sandbox};
 use inferbus_sandbox::{FaultClass, LoadFault, Plugin};
-use support::{ALL, ECHO, NONE, Seen, call, load, patient, sandbox};
+use inferbus_testkit::hostile_modules::Expected::{Call, Invalid, Load, Served};
+use inferbus_testkit::hostile_modules::{Case, Reply, all, folder};
 
-fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile")
-}
-
-/// Loads and calls a case's module, twice: what went wrong once goes wrong again in the same way.
+/// Loads and calls a case's module twice: the second call gets the same fault.
 fn check(case: &Case) -> Result<(), String> {
-    let wasm = case.wasm(&folder());
+    let wasm = case.wasm();
     let loaded = Plugin::load(sandbox(), &wasm, case.grants, case.bounds.clone(), b"");
     let plugin = match (loaded, &case.expected) {
         (Ok(plugin), _) => plugin,

@@ -1,5 +1,4 @@
-//! How many mappings the process has is bounded, whatever its plugins write to. A test program of its own, because it
-//! counts those of its process.
+//! The number of the process's mappings is bounded. A separate executable: it counts the mappings of its process.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 
@@ -8,8 +7,8 @@ mod support;
 use inferbus_sandbox::limits;
 use support::{NONE, call, load};
 
-/// Watches over many memories that are written to here and there would cut them into more mappings than a process may
-/// have: beyond a bound there is no watch, and all is put back all the same.
+/// Watches over scattered writes cut memories into mappings, a limited resource of a process. Beyond a bound a memory
+/// is not watched, and is still restored.
 #[test]
 fn more_instances_than_can_be_watched_keep_no_secret_either() {
     const SCATTERED: &str = r#"(module
@@ -23,7 +22,7 @@ fn more_instances_than_can_be_watched_keep_no_secret_either() {
           (br_if $scan (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 450560))) (i32.const 13000000))))
         (i32.store (i32.const 32) (local.get $hits))
         i64.const 0x0000_0020_0000_0004))"#;
-    // What one plugin's watch has learned the next one of that plugin begins with, so each plugin has one.
+    // Instances of a plugin share the knowledge of its watch, so each plugin has one instance.
     let mut lanes: Vec<_> = (0..1100).map(|_| load(SCATTERED, NONE, b"").unwrap().instance()).collect();
     for round in 0..3 {
         for lane in &mut lanes {

@@ -1,11 +1,9 @@
-//! No message can see another's data: every call starts from the state that `init` left.
+//! No message can see another's data: every call starts from the state after `init`.
 
-mod support;
-
+use crate::support::{NONE, call, load};
 use inferbus_sandbox::{Instance, Strategy, limits};
-use support::{NONE, call, load};
 
-/// Answers with all it can observe of its own state, then destroys all of it; traps if the message says so.
+/// Returns all of its observable state, then destroys it; traps on request.
 const VANDAL: &str = r#"(module
   (memory (export "memory") 1 4)
   (table $t 2 10 funcref)
@@ -58,9 +56,9 @@ fn everything_is_as_init_left_it() {
     }
 }
 
-/// Counts the words in all its memory that hold the message's first eight bytes, which are the secret, then writes the
-/// secret into all of it and into a global. Answers with the count. The message's ninth byte chooses what else it does:
-/// 1 grows the memory first, 2 traps at the end, 3 refuses the message at the end.
+/// Searches all its memory for the message's first eight bytes, the secret, then writes the secret into all of it and
+/// into a global. Returns the number of hits. The message's ninth byte selects more: 1 grows the memory first, 2
+/// traps at the end, 3 refuses the message at the end.
 const SPY: &str = r#"(module
   (memory (export "memory") 1 8)
   (global $keep (mut i64) (i64.const 0))
@@ -89,7 +87,7 @@ const GROWS: u8 = 1;
 const TRAPS: u8 = 2;
 const REFUSES: u8 = 3;
 
-/// What the spy counted, where it lived to tell.
+/// The spy's count, from a call without a fault.
 fn hits(lane: &mut Instance, mode: u8) -> Option<Vec<u8>> {
     call(lane, &[&SECRET[..], &[mode]].concat()).ok().and_then(|seen| seen.output)
 }
@@ -121,7 +119,7 @@ fn another_plugin_does_not_see_it_either() {
     }
 }
 
-/// Writes all of its memory when the message says so, and answers with the sum of some of it.
+/// Writes all of its memory on request, and returns the sum of some of it.
 #[test]
 fn what_one_message_wrote_everywhere_is_forgotten_in_time_and_put_back_all_along() {
     const WIDE: &str = r#"(module

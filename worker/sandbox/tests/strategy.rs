@@ -1,11 +1,7 @@
-//! Which plugins are rewound, which get fresh instances, and what an operator is told about it.
+//! Strategies: the rewound plugins, the plugins with fresh instances, and the operator's text about them.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
-
-mod support;
-
+use crate::support::{ECHO, NONE, call, load, patient};
 use inferbus_sandbox::{Because, Ceilings, Fault, FaultClass, Plugin, Sandbox, Strategy, limits};
-use support::{ECHO, NONE, call, load, patient};
 
 /// An echo with these fields more.
 fn echo_with(more: &str) -> String {
@@ -54,7 +50,7 @@ fn bounds_are_kept_exactly() {
     assert_eq!(because(&globals(most + 1)), Because::ManyGlobals(most + 1));
 }
 
-/// What a message costs depends on what it writes, so memory may be as large as the entry's limit.
+/// A message costs only its own writes, so memory may be as large as the entry's limit.
 #[test]
 fn memory_of_any_size_is_rewound() {
     let pages = patient().memory / 65536;
@@ -74,7 +70,7 @@ fn a_private_name_cannot_be_taken() {
     );
 }
 
-/// A plugin's own refusal costs a rewound instance nothing; everything else that goes wrong costs it its slot.
+/// A plugin's own refusal keeps the instance warm; every other fault costs its slot.
 #[test]
 fn only_an_instance_whose_call_ended_well_stays_warm() {
     let sandbox = Sandbox::new(Ceilings { instances: 1, ..Ceilings::default() }).unwrap();

@@ -1,10 +1,10 @@
-//! Modules that nobody would write, made of random bytes and wrapped into the contract: a message chooses one of
-//! the module's functions and its arguments, and the answer is all of memory with every global written into it.
-#![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+//! Modules of random bytes, wrapped into the contract. A message selects one of the module's functions and its
+//! arguments; the answer is all of memory, with every global written into it.
 
 use std::fmt::Write;
 
 use arbitrary::Unstructured;
+use inferbus_testkit::random::Random;
 use wasm_smith::Config;
 use wasmtime::wasmparser::{CompositeInnerType, Parser, Payload, ValType};
 
@@ -14,23 +14,15 @@ pub(crate) const SEEDS: u64 = 600;
 const FUEL: u32 = 1000;
 const PAGE: u64 = 64 << 10;
 
-/// Random bytes that are the same in every run.
 fn random(seed: u64, len: usize) -> Vec<u8> {
-    let mut state = seed;
-    let mut word = || {
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)).to_le_bytes()
-    };
-    std::iter::repeat_with(&mut word).flatten().take(len).collect()
+    Random::new(seed).bytes(len)
 }
 
 pub(crate) fn messages(seed: u64) -> impl Iterator<Item = Vec<u8>> {
     (0..24).map(move |number| random(seed << 32 | number, 64))
 }
 
-/// `None` where the bytes make no module that has a function and a page of memory.
+/// `None` if the bytes make no module with a function and a page of memory.
 pub(crate) fn module(seed: u64) -> Option<String> {
     let mut smith = wasm_smith::Module::new(config(), &mut Unstructured::new(&random(seed, 8192))).ok()?;
     smith.ensure_termination(FUEL).ok()?;
@@ -62,7 +54,7 @@ fn config() -> Config {
         max_globals: 20,
         min_memories: 1,
         min_types: 3,
-        // Most modules would use externref, which plugins may not.
+        // Most modules would use externref, forbidden for plugins.
         reference_types_enabled: false,
         relaxed_simd_enabled: false,
         tail_call_enabled: false,
@@ -105,7 +97,7 @@ impl Shape {
         shape
     }
 
-    /// What the contract asks for, around the generated functions. `init` may run the first of them, which often traps.
+    /// The contract around the generated functions. `init` may run the first of them, and often traps.
     fn contract(&self, init_runs: bool) -> String {
         let mut calls = String::new();
         let mut dump = String::new();
@@ -136,7 +128,7 @@ impl Shape {
         )
     }
 
-    /// Calls one function with arguments that lie in the message, and drops what it returns.
+    /// Calls one function with arguments from the message, and drops its results.
     fn call(&self, number: usize) -> String {
         let (params, results) = &self.types[self.functions[number] as usize];
         let mut text = String::new();

@@ -1,16 +1,17 @@
-//! A module whose messages are programs: each step destroys a part of the module's state, and the answer is all
-//! that the module can observe of itself afterwards.
+//! A module with programs as its messages: each step destroys a part of the module's state, and the answer is all of
+//! the state afterwards.
 
-/// One step of a message: what to do, to what, with what.
+/// One step of a message: the operation, its address, its value.
 pub(crate) type Step = (u8, u32, u64);
 
-/// Steps whose effects a rewind undoes. `$at` lies within memory, down to its last bytes.
+/// Steps undone by a rewind. `$at` is within memory, down to its last bytes.
 pub(crate) const STEPS: [&str; 14] = [
     "(i64.store (local.get $at) (local.get $value))",
     "(memory.fill (local.get $at) (i32.wrap_i64 (local.get $value)) (i32.const 16))",
     "(memory.copy (local.get $at) (i32.const 4096) (i32.const 16))",
     // Over many pages, and often over the end.
-    "(memory.fill (local.get $at) (i32.wrap_i64 (local.get $value)) (i32.and (i32.wrap_i64 (local.get $value)) (i32.const 0x3ffff)))",
+    "(memory.fill (local.get $at) (i32.wrap_i64 (local.get $value)) \
+     (i32.and (i32.wrap_i64 (local.get $value)) (i32.const 0x3ffff)))",
     "(memory.copy (local.get $at) (i32.const 2000) (i32.and (i32.wrap_i64 (local.get $value)) (i32.const 0xffff)))",
     "(memory.init $passive (local.get $at) (i32.const 0) (i32.const 7))",
     "(global.set $int (i32.wrap_i64 (local.get $value)))",
@@ -24,7 +25,7 @@ pub(crate) const STEPS: [&str; 14] = [
     "(if (i64.eqz (i64.and (local.get $value) (i64.const 3))) (then (return (i64.const 0x8000100000000008))))",
 ];
 
-/// Steps that no rewind undoes, each with the instruction that must be found.
+/// Steps not undone by a rewind, each with the instruction to find.
 pub(crate) const LASTING: [(&str, &str); 8] = [
     ("table.set", "(table.set $table (i32.and (local.get $at) (i32.const 3)) (ref.null func))"),
     ("table.grow", "(drop (table.grow $table (ref.func $five) (i32.and (local.get $at) (i32.const 1))))"),
@@ -36,15 +37,15 @@ pub(crate) const LASTING: [(&str, &str); 8] = [
     ("reference", "(global.set $reference (ref.func $five))"),
 ];
 
-/// A module that knows these steps too, with so many pages of memory after `init`. A message's step is taken modulo the
-/// number of steps.
+/// A module with these steps as well, and with `pages` pages of memory after `init`. A message's step is taken modulo
+/// the number of steps.
 pub(crate) fn module(extra: &[&str], pages: usize) -> String {
     let steps = STEPS.iter().chain(extra).enumerate();
     let count = STEPS.len() + extra.len();
     let chain: String = steps
         .map(|(number, step)| format!("(if (i32.eq (local.get $step) (i32.const {number})) (then {step}))\n"))
         .collect();
-    // Only the one that is written to may be mutable, or no module would be rewound.
+    // Only a written global may be mutable, or no module would be rewound.
     let mutable = extra.iter().any(|step| step.contains("$reference"));
     let reference = if mutable { "(mut funcref)" } else { "funcref" };
     let elements = if extra.iter().any(|step| step.contains("$slots")) {

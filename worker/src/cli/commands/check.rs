@@ -15,7 +15,7 @@ use crate::cli::print::{self, Format};
 
 const EXAMPLES: &str = "\
 Examples:
-  inferbus check plugins/digits/bundle-1.0.0
+  inferbus check plugins/examples/digits/bundle-1.0.0
   inferbus check ./defect-1.3.0 --sample frame.bin";
 
 #[derive(Debug, Args)]

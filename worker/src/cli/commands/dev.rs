@@ -16,7 +16,7 @@ use crate::cli::{child_process, local_bundle, print, stop, upload};
 
 const EXAMPLES: &str = "\
 Examples:
-  inferbus dev plugins/digits/bundle-1.0.0
+  inferbus dev plugins/examples/digits/bundle-1.0.0
   inferbus dev --store ./state --port 4222
 
 The server is the `nats-server` from INFERBUS_NATS_SERVER or the PATH.";

@@ -18,7 +18,7 @@ use crate::cli::local_bundle::LocalBundle;
 
 const EXAMPLES: &str = "\
 Examples:
-  inferbus infer plugins/digits/bundle-1.0.0 image.dcam     # a local bundle, without NATS
+  inferbus infer plugins/examples/digits/bundle-1.0.0 image.dcam     # a local bundle, without NATS
   inferbus infer digits image.dcam                          # the workers
   cat image.dcam | inferbus infer digits -
 

@@ -12,7 +12,7 @@ use crate::cli::upload;
 
 const EXAMPLES: &str = "\
 Examples:
-  inferbus push plugins/digits/bundle-1.0.0 --activate
+  inferbus push plugins/examples/digits/bundle-1.0.0 --activate
   inferbus push ./defect-1.3.0          # then: nats kv put models defect 1.3.0
 
 Push again to resume an interrupted push: stored artifacts are not sent twice.";

@@ -15,7 +15,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::audit::{Audit, Records};
 use crate::sensor_bundle::payload;
 use crate::stored::{Stored, read_all};
-use crate::{PATIENCE, pause, until_async};
+use crate::PATIENCE;
+use crate::pause;
+use crate::until_async;
 
 /// The input stream, and how its subjects become those of results.
 pub const INPUT: &str = "SENSORS";

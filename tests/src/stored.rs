@@ -10,7 +10,9 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
-use crate::{PATIENCE, Site, pause};
+use crate::PATIENCE;
+use crate::Site;
+use crate::pause;
 
 /// One message of a stream.
 #[derive(Clone, Debug)]

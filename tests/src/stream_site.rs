@@ -10,7 +10,10 @@ use crate::cluster::Cluster;
 use crate::node::NodeConfig;
 use crate::publisher::{INPUT, OUTPUT, Publisher, ROUTE, SUBJECTS};
 use crate::sensor_bundle::{SENSOR, sensor};
-use crate::{BundleFolder, FIRST, PATIENCE, inferbus};
+use crate::BundleFolder;
+use crate::FIRST;
+use crate::PATIENCE;
+use crate::inferbus;
 
 pub struct StreamSite {
     pub cluster: Cluster,

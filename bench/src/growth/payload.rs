@@ -9,7 +9,7 @@ use inferbus_catalog::Catalog;
 
 use super::points::{Points, ROUNDS};
 use super::site::timed;
-use crate::author::{F32, Graph, Size, int, integers, node, port};
+use inferbus_testkit::onnx::{F32, Graph, Size, int, integers, node, port};
 use crate::load::Round;
 use crate::opponents::contestant::Contestant;
 use crate::paper::curve::Kind;

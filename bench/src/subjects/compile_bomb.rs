@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use async_nats::jetstream::{self, kv};
 use serde_json::{Value, json};
 
-use crate::bombs;
+use inferbus_testkit::compile_bombs;
 use crate::load::{Load, Round};
 use crate::opponents::contestant::Contestant;
 use crate::paper::figure::Figure;
@@ -33,7 +33,7 @@ pub async fn measure(load: &Load, worker: &Contestant, rounds: usize) -> anyhow:
 
 /// The digit model with a bomb as its pre plugin.
 async fn entry(jetstream: &jetstream::Context, models: &kv::Store) -> anyhow::Result<Value> {
-    let wasm = bombs::module([bombs::joins(4000, 40_000)]);
+    let wasm = compile_bombs::module([compile_bombs::joins(4000, 40_000)]);
     let digest = inferbus_catalog::Digest::of(&wasm).to_string();
     jetstream.get_object_store("artifacts").await?.put(digest.as_str(), &mut &wasm[..]).await?;
     let digits = models.get("digits.1.0.0").await?.context("the entry of the digit model")?;

@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use inferbus_catalog::{Activate, Bundle, Catalog, PushOptions};
 use serde_json::{Value, json};
 
-use crate::author::wrap;
+use inferbus_testkit::onnx::wrap;
 use crate::project::root;
 
 /// The field of a network's description. The runtime ignores it.

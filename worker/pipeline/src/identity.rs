@@ -1,6 +1,6 @@
 //! The identity of a bundle: model, version and digest.
 
-use inferbus_catalog::{Digest, ModelName, Version};
+use inferbus_catalog_document::{Digest, ModelName, Version};
 
 /// Name and version are for people; the digest pins every byte.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //!
 //! Guarantees: each way to fail has a stable code and label here, and nowhere else.
 
-use inferbus_catalog::{ModelName, Version};
+use inferbus_catalog_document::{ModelName, Version};
 use inferbus_engine::ModelFault;
 use inferbus_sandbox::FaultClass;
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::support::{ALL, ECHO, call, patient};
-use inferbus_sandbox::folder::FolderFault;
+use inferbus_private_dir::FolderFault;
 use inferbus_sandbox::{Cache, CacheFault, Ceilings, Origin, Plugin, Sandbox, limits};
 use tempfile::TempDir;
 

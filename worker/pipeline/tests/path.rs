@@ -6,25 +6,33 @@ use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
 use inferbus_abi::frame::{self, DataType, Shape, Tensor};
-use inferbus_catalog::{Digest, parse_version};
+use inferbus_catalog_document::{Digest, parse_version};
 use inferbus_engine::{Dim, FakeNetwork, ModelFault, Network as _, Port, Signature};
 use inferbus_open_inference::{Content, Form};
-use inferbus_pipeline::Identity;
 use inferbus_pipeline::batch::{self, Message};
-use inferbus_pipeline::encoding::{Wire, Written};
-use inferbus_pipeline::{self, Context, Done, Failure, MessageTimes, Parts, Payload, Stage, Transform};
+use inferbus_pipeline::{
+    Context, Done, Encoding, Failure, Identity, MessageTimes, Parts, Payload, Plan, ResultEncoding, Stage, Transform,
+    single,
+};
 use inferbus_sandbox::{Bounds, Ceilings, Emit, Grants, LogLine, Plugin, Sandbox};
 
-/// A world with a clock of one millisecond per look.
+/// A world whose clock advances by one millisecond per reading.
 struct World {
+    plan: Plan,
     began: Instant,
     looks: Cell<u32>,
     log: RefCell<Vec<String>>,
     runs: RefCell<Vec<usize>>,
 }
 
-fn world() -> World {
-    World { began: Instant::now(), looks: Cell::default(), log: RefCell::default(), runs: RefCell::default() }
+fn world(plan: &Plan) -> World {
+    World {
+        plan: plan.clone(),
+        began: Instant::now(),
+        looks: Cell::default(),
+        log: RefCell::default(),
+        runs: RefCell::default(),
+    }
 }
 
 impl Context for World {
@@ -33,12 +41,12 @@ impl Context for World {
         self.began + Duration::from_millis(1) * self.looks.get()
     }
 
-    fn ran(&self, messages: usize) {
+    fn model_ran(&self, messages: usize) {
         self.runs.borrow_mut().push(messages);
     }
 
     fn log(&self, stage: Stage, line: LogLine<'_>) {
-        self.log.borrow_mut().push(format!("{} {:?} {}", stage.name(), line.level, line.text));
+        self.log.borrow_mut().push(format!("{} {:?} {}", self.plan.name(stage), line.level, line.text));
     }
 }
 
@@ -64,7 +72,7 @@ fn plugin(wat: &str) -> Box<dyn Transform> {
 }
 
 fn parts(pre: Option<&str>, post: Option<&str>) -> Parts {
-    Parts { pre: pre.map(plugin), model: network().session().unwrap(), post: post.map(plugin) }
+    Parts::chain(pre.map(plugin), network().session().unwrap(), post.map(plugin))
 }
 
 fn identity() -> Identity {
@@ -75,9 +83,10 @@ fn run(parts: Parts, payload: &[u8]) -> (Result<Done, Failure>, MessageTimes, Ve
     run_on(parts, payload, Encoding::Frame)
 }
 
-fn run_on(mut parts: Parts, payload: &[u8], wire: Wire) -> (Result<Done, Failure>, MessageTimes, Vec<String>) {
-    let world = world();
-    let (result, times) = job::run(&mut parts, Payload { bytes: payload, wire, identity: &identity() }, &world);
+fn run_on(mut parts: Parts, payload: &[u8], encoding: Encoding) -> (Result<Done, Failure>, MessageTimes, Vec<String>) {
+    let world = world(&parts.plan);
+    let payload = Payload { bytes: payload, encoding, identity: &identity() };
+    let (result, times) = single::run(&mut parts, payload, &world);
     (result, times, world.log.into_inner())
 }
 
@@ -94,7 +103,7 @@ fn rows() -> FakeNetwork {
     })
 }
 
-type End = Result<Option<Vec<u8>>, (u16, Stage)>;
+type End = Result<Option<Vec<u8>>, (u16, &'static str)>;
 
 /// Runs payloads together: their outcomes, their emitted topics, and the size of each run.
 fn run_together(
@@ -102,26 +111,26 @@ fn run_together(
     post: Option<&str>,
     payloads: &[(&[u8], bool)],
 ) -> (Vec<(End, Vec<String>)>, Vec<usize>) {
-    let mut parts = Parts { pre: pre.map(plugin), model: rows().session().unwrap(), post: post.map(plugin) };
-    let world = world();
+    let mut parts = Parts::chain(pre.map(plugin), rows().session().unwrap(), post.map(plugin));
+    let world = world(&parts.plan);
     let span = tracing::Span::none();
     let late = |late: bool| late.then_some(world.began);
     let identity = identity();
     let messages: Vec<_> = payloads
         .iter()
         .map(|(bytes, is_late)| Message {
-            payload: Payload { bytes, wire: Encoding::Frame, identity: &identity },
+            payload: Payload { bytes, encoding: Encoding::Frame, identity: &identity },
             deadline: late(*is_late),
             span: &span,
         })
         .collect();
-    let ends = together::run(&mut parts, rows().signature(), &messages, &world);
+    let ends = batch::run(&mut parts, rows().signature(), &messages, &world);
     let ends = ends.into_iter().map(|(result, _)| match result {
         Ok(done) => {
             let topics = done.emits.into_iter().map(|emit| emit.topic).collect();
             (Ok(done.output.map(|output| output.to_vec())), topics)
         }
-        Err(failure) => (Err((failure.verdict().code, failure.stage())), Vec::new()),
+        Err(failure) => (Err((failure.verdict().code, world.plan.name(failure.stage))), Vec::new()),
     });
     (ends.collect(), world.runs.into_inner())
 }
@@ -148,9 +157,9 @@ fn whatever_is_wrong_with_one_message_leaves_its_neighbours_alone() {
     let payloads: Vec<_> = frames.iter().enumerate().map(|(index, frame)| (frame.as_slice(), index == 3)).collect();
     let (ends, runs) = run_together(None, None, &payloads);
     let ends: Vec<_> = ends.into_iter().map(|(end, _)| end).collect();
-    let (bad, failed, late) = (Err((400, Stage::Pre)), Err((500, Stage::Infer)), Err((408, Stage::Pre)));
+    let (bad, failed, late) = (Err((400, "model")), Err((500, "model")), Err((408, "model")));
     assert_eq!(ends, [given(&[2]), bad, failed, late, given(&[5])]);
-    assert_eq!(runs, [3, 1, 1, 1], "once for all who are left, then each by itself");
+    assert_eq!(runs, [3, 1, 1, 1], "once for the remaining messages, then once for each");
 }
 
 #[test]
@@ -160,7 +169,7 @@ fn messages_that_a_plugin_filters_or_refuses_are_not_in_the_run() {
     let (ends, runs) = run_together(Some(&constant(NOTHING, "")), None, &payloads);
     assert_eq!((ends, runs), (vec![(Ok(None), Vec::new()); 2], Vec::new()));
     let (ends, runs) = run_together(None, Some(&constant(ERROR_OF_4, "away")), &payloads);
-    assert_eq!((ends, runs), (vec![(Err((422, Stage::Post)), Vec::new()); 2], vec![2]));
+    assert_eq!((ends, runs), (vec![(Err((422, "post")), Vec::new()); 2], vec![2]));
 }
 
 fn frame_of(data: &[u8]) -> Vec<u8> {
@@ -207,8 +216,10 @@ fn a_payload_goes_through_all_stages_and_emits_come_in_order() {
     assert_eq!(seen.tensors().map(|tensor| tensor.data).collect::<Vec<_>>(), [b"bcde"]);
     assert_eq!(done.emits.iter().map(|emit: &Emit| emit.topic.as_str()).collect::<Vec<_>>(), ["one", "two"]);
     assert_eq!(log, ["pre Info one", "post Info two"]);
-    let one = Duration::from_millis(1);
-    assert_eq!(times, MessageTimes { pre: one, infer: one, post: one, ..MessageTimes::default() });
+    let plan = Plan::chain(true, true);
+    let steps: Vec<_> = plan.steps().map(|(stage, name)| (name, times.step(stage).as_millis())).collect();
+    assert_eq!(steps, [("pre", 1), ("model", 1), ("post", 1)]);
+    assert_eq!([times.lane_wait, times.batch_wait], [Duration::ZERO; 2]);
 }
 
 #[test]
@@ -216,14 +227,18 @@ fn without_plugins_tensors_go_in_and_tensors_come_out() {
     let (result, times, _) = run(parts(None, None), &frame_of(b"abcd"));
     let output = result.unwrap().output.unwrap();
     assert_eq!(frame::Frame::decode(&output).unwrap().tensors().next().unwrap().data, b"bcde");
-    assert_eq!(times.pre, Duration::ZERO);
+    assert!(times.step(Plan::chain(false, false).model()) > Duration::ZERO);
 }
 
 #[test]
 fn a_plugin_that_gives_nothing_ends_the_message_well() {
     let (in_pre, times, _) = run(parts(Some(&constant(NOTHING, "")), None), b"anything");
     assert!(in_pre.unwrap().output.is_none());
-    assert_eq!(times.infer, Duration::ZERO, "the model must not run for a message that pre filtered");
+    assert_eq!(
+        times.step(Plan::chain(true, false).model()),
+        Duration::ZERO,
+        "the model must not run for a message that pre filtered"
+    );
     let (in_post, ..) = run(parts(None, Some(&constant(NOTHING, ""))), &frame_of(b"abcd"));
     assert!(in_post.unwrap().output.is_none());
 }
@@ -231,40 +246,43 @@ fn a_plugin_that_gives_nothing_ends_the_message_well() {
 /// Every failure of the path: pre, post, payload, stage, code, label.
 #[test]
 fn every_failure_has_its_stage_and_its_code() {
-    type Case<'a> = (&'a str, Option<String>, Option<String>, Vec<u8>, Stage, u16, &'static str);
+    type Case<'a> = (&'a str, Option<String>, Option<String>, Vec<u8>, &'static str, u16, &'static str);
     let other =
         frame::encode(&[Tensor { name: "z", dtype: DataType::U8, shape: Shape::from(&[1][..]), data: b"z" }]).unwrap();
     let some = |packed, data| Some(constant(packed, data));
     let cases: Vec<Case<'_>> = vec![
-        ("pre refuses", some(ERROR_OF_4, "no!!"), None, b"x".to_vec(), Stage::Pre, 422, "refused"),
-        ("pre traps", some(TRAP, ""), None, b"x".to_vec(), Stage::Pre, 500, "trapped"),
-        ("pre gives no frame", some(OUTPUT_OF_4, "junk"), None, b"x".to_vec(), Stage::Pre, 502, "misfit"),
-        ("pre's tensors do not fit", Some(echo("t")), None, other.clone(), Stage::Infer, 502, "misfit"),
-        ("the payload is no frame", None, None, b"junk".to_vec(), Stage::Pre, 400, "bad_tensors"),
-        ("the payload's tensors do not fit", None, None, other, Stage::Infer, 400, "bad_tensors"),
-        ("the model fails", None, None, frame_of(b"fail"), Stage::Infer, 500, "model_failed"),
-        ("post refuses", None, some(ERROR_OF_4, "no!!"), frame_of(b"x"), Stage::Post, 422, "refused"),
-        ("post traps", None, some(TRAP, ""), frame_of(b"x"), Stage::Post, 500, "trapped"),
+        ("pre refuses", some(ERROR_OF_4, "no!!"), None, b"x".to_vec(), "pre", 422, "refused"),
+        ("pre traps", some(TRAP, ""), None, b"x".to_vec(), "pre", 500, "trapped"),
+        ("pre gives no frame", some(OUTPUT_OF_4, "junk"), None, b"x".to_vec(), "pre", 502, "misfit"),
+        ("pre's tensors do not fit", Some(echo("t")), None, other.clone(), "model", 502, "misfit"),
+        ("the payload is no frame", None, None, b"junk".to_vec(), "model", 400, "bad_tensors"),
+        ("the payload's tensors do not fit", None, None, other, "model", 400, "bad_tensors"),
+        ("the model fails", None, None, frame_of(b"fail"), "model", 500, "model_failed"),
+        ("post refuses", None, some(ERROR_OF_4, "no!!"), frame_of(b"x"), "post", 422, "refused"),
+        ("post traps", None, some(TRAP, ""), frame_of(b"x"), "post", 500, "trapped"),
     ];
     for (what, pre, post, payload, stage, code, label) in cases {
-        let (result, ..) = run(parts(pre.as_deref(), post.as_deref()), &payload);
+        let parts = parts(pre.as_deref(), post.as_deref());
+        let plan = parts.plan.clone();
+        let (result, ..) = run(parts, &payload);
         let failure = result.expect_err(what);
         let verdict = failure.verdict();
-        assert_eq!((failure.stage(), verdict.code, verdict.label), (stage, code, label), "{what}: {failure}");
+        assert_eq!((plan.name(failure.stage), verdict.code, verdict.label), (stage, code, label), "{what}: {failure}");
     }
 }
 
 #[test]
 fn a_failed_message_leaves_the_parts_as_they_were() {
     let mut parts = parts(None, None);
-    let world = world();
+    let world = world(&parts.plan);
     let (bad, good, identity) = (frame_of(b"fail"), frame_of(b"abcd"), identity());
-    let mut ran = |bytes| job::run(&mut parts, Payload { bytes, wire: Encoding::Frame, identity: &identity }, &world).0;
+    let mut ran =
+        |bytes| single::run(&mut parts, Payload { bytes, encoding: Encoding::Frame, identity: &identity }, &world).0;
     assert!(ran(&bad).is_err());
     assert!(ran(&good).is_ok());
 }
 
-const JSON: Wire = Wire::Open(Form::Json { header_len: None });
+const JSON: Encoding = Encoding::Open(Form::Json { header_len: None });
 
 /// A request of the Open Inference Protocol with these bytes for `x`.
 fn asking(data: &[u8], more: &str) -> Vec<u8> {
@@ -276,7 +294,7 @@ fn asking(data: &[u8], more: &str) -> Vec<u8> {
 fn a_result_is_written_as_its_payload_was() {
     let (result, ..) = run_on(parts(None, None), &asking(b"abcd", r#","id":"7""#), JSON);
     let done = result.unwrap();
-    assert_eq!(done.written, Written::Open(Content::Json));
+    assert_eq!(done.encoding, ResultEncoding::Open(Content::Json));
     let expected = concat!(
         r#"{"model_name":"adder","model_version":"1.0.0","id":"7","#,
         r#""outputs":[{"name":"y","datatype":"UINT8","shape":[4],"data":[98,99,100,101]}]}"#
@@ -285,23 +303,23 @@ fn a_result_is_written_as_its_payload_was() {
 
     let binary = asking(b"abcd", r#","parameters":{"binary_data_output":true}"#);
     let done = run_on(parts(None, None), &binary, JSON).0.unwrap();
-    let Written::Open(Content::Binary { header_len }) = done.written else { panic!("{:?}", done.written) };
+    let ResultEncoding::Open(Content::Binary { header_len }) = done.encoding else { panic!("{:?}", done.encoding) };
     assert_eq!(&done.output.unwrap()[header_len..], b"bcde");
 
     let done = run(parts(None, None), &frame_of(b"abcd")).0.unwrap();
-    assert_eq!(done.written, Written::Frame);
+    assert_eq!(done.encoding, ResultEncoding::Frame);
     let done = run_on(parts(None, Some(&echo("t"))), &asking(b"abcd", ""), JSON).0.unwrap();
-    assert_eq!(done.written, Written::Raw);
+    assert_eq!(done.encoding, ResultEncoding::Raw);
 }
 
 #[test]
 fn a_request_that_cannot_be_answered_is_the_callers() {
     let failed = |payload: &[u8]| {
         let failure = run_on(parts(None, None), payload, JSON).0.unwrap_err();
-        (failure.verdict().code, failure.stage(), failure.to_string())
+        (failure.verdict().code, failure.stage, failure.to_string())
     };
     let (code, stage, text) = failed(b"{");
-    assert_eq!((code, stage), (400, Stage::Pre), "{text}");
+    assert_eq!((code, stage), (400, Stage::FIRST), "{text}");
     assert!(text.contains("is not JSON"), "{text}");
     let (code, _, text) = failed(&asking(b"abcd", r#","outputs":[{"name":"z"}]"#));
     assert_eq!((code, text.as_str()), (400, r#"the model has no output "z"; it has "y""#));

@@ -14,7 +14,7 @@ def prepare() -> None:
     if stamp.holds(PROGRAM):
         return
     need_room(ROOM_MEBIBYTES, "cargo-deny")
-    say(f"building cargo-deny {VERSION} (some minutes)")
+    say(f"building cargo-deny {VERSION} (about seven minutes of processor time)")
     command = ["cargo", "install", "--quiet", "--locked", "--root", TOOLS, "--version", VERSION, "cargo-deny"]
     run(command, "cargo-deny could not be built: check the network and run this again", cwd=ROOT)
     stamp.set()

@@ -12,11 +12,11 @@ use inferbus::stream::names;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::PATIENCE;
 use crate::audit::{Audit, Records};
+use crate::pause;
 use crate::sensor_bundle::payload;
 use crate::stored::{Stored, read_all};
-use crate::PATIENCE;
-use crate::pause;
 use crate::until_async;
 
 /// The input stream, and how its subjects become those of results.

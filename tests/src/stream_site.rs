@@ -6,14 +6,14 @@ use async_nats::Client;
 use async_nats::jetstream;
 use inferbus_catalog::{Activate, Catalog, PushOptions};
 
-use crate::cluster::Cluster;
-use crate::node::NodeConfig;
-use crate::publisher::{INPUT, OUTPUT, Publisher, ROUTE, SUBJECTS};
-use crate::sensor_bundle::{SENSOR, sensor};
 use crate::BundleFolder;
 use crate::FIRST;
 use crate::PATIENCE;
+use crate::cluster::Cluster;
 use crate::inferbus;
+use crate::node::NodeConfig;
+use crate::publisher::{INPUT, OUTPUT, Publisher, ROUTE, SUBJECTS};
+use crate::sensor_bundle::{SENSOR, sensor};
 
 pub struct StreamSite {
     pub cluster: Cluster,

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     let ended = app::runtime().map_err(Into::into).and_then(|runtime| {
         runtime.block_on(async {
             match Command::parse() {
-                Command::Worker(config) => worker::run(config, |_| ()).await,
+                Command::Worker(config) => worker::run(config, |_, _| ()).await,
                 Command::Echo { server, subject } => echo::run(&server, &subject).await,
             }
         })

@@ -4,9 +4,9 @@ use std::hint::black_box;
 
 use anyhow::Context as _;
 use digits::Image;
-use inferbus_pipeline::{Stage, Transform};
 use inferbus_abi::frame::{self, DataType, Tensor};
 use inferbus_bench::helpers::native;
+use inferbus_pipeline::Transform;
 use ort::value::TensorRef;
 
 use crate::floors::bare_ort;
@@ -25,7 +25,7 @@ pub fn measure() -> anyhow::Result<[Figure; 2]> {
     let payload = Load::pictures()?.into_iter().next().context("the first held-out picture")?.0;
     let cells = Image::parse(&payload)?.cells();
     let input = TensorRef::from_array_view(([1_i64, 64], cells.as_slice()))?;
-    let (mut pre, mut post) = (native::transform(Stage::Pre), native::transform(Stage::Post));
+    let (mut pre, mut post) = (native::transform("pre"), native::transform("post"));
     let logits = logits()?;
     let (mut model, mut around) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {

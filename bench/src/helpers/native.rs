@@ -5,7 +5,7 @@ mod transform;
 
 use std::sync::OnceLock;
 
-use inferbus_pipeline::{Stage, Transform};
+use inferbus_pipeline::Transform;
 
 pub use self::transform::Both;
 
@@ -17,9 +17,9 @@ pub fn choose(workload: &str) -> bool {
     both(workload).is_some_and(|both| CHOSEN.set(both).is_ok())
 }
 
-/// The stage for [`inferbus::models::bundle::Loader::transform`]: of the chosen workload, or of the digits.
-pub fn transform(stage: Stage) -> Box<dyn Transform> {
-    CHOSEN.get().copied().unwrap_or(stages::DIGITS).stage(stage)
+/// The transform of a step, of the chosen workload or of the digits.
+pub fn transform(step: &str) -> Box<dyn Transform> {
+    CHOSEN.get().copied().unwrap_or(stages::DIGITS).step(step)
 }
 
 pub fn both(workload: &str) -> Option<Both> {

@@ -6,10 +6,10 @@ use anyhow::Context as _;
 use async_nats::jetstream::{self, kv};
 use serde_json::{Value, json};
 
-use inferbus_testkit::compile_bombs;
 use crate::load::{Load, Round};
 use crate::opponents::contestant::Contestant;
 use crate::paper::figure::Figure;
+use inferbus_testkit::compile_bombs;
 
 /// The minimum duration of a round.
 const ROUND: Duration = Duration::from_secs(3);

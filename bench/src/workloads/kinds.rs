@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 use bench_kernels::odds::best;
 use bytes::Bytes;
-use inferbus_pipeline::Stage;
 use inferbus_abi::frame::Frame;
 use inferbus_bench::helpers::native;
 use inferbus_engine::Runtime;
@@ -265,7 +264,7 @@ pub struct Stages {
 impl Stages {
     pub fn new(kind: &Kind) -> anyhow::Result<Self> {
         let both = native::both(kind.name).with_context(|| format!("the native stages of {}", kind.name))?;
-        Ok(Self { pre: both.stage(Stage::Pre), post: both.stage(Stage::Post) })
+        Ok(Self { pre: both.step("pre"), post: both.step("post") })
     }
 
     /// The output of the network for a payload.

@@ -52,7 +52,10 @@ impl Outcome {
         let wrong = [
             (total.failed_count(), "ended in an error"),
             (total.wrong, "had another answer than expected"),
-            (total.differs, "had another answer than the first one to the same payload (--allow-different allows this)"),
+            (
+                total.differs,
+                "had another answer than the first one to the same payload (--allow-different allows this)",
+            ),
             (total.lost, "did not end in time"),
             (self.twice, "surplus answers arrived"),
             (total.not_sent, "were not sent because too many were outstanding: the deployment is overloaded"),

@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use inferbus_testkit::onnx;
 
 use crate::common::{bytes, runtime};
-use inferbus_engine::{EngineFault, Loaded, Options, TrialBounds, TrialProcess};
+use inferbus_engine::{EngineFault, Options, TrialBounds, TrialProcess, TrialReport};
 
 fn trial() -> TrialProcess {
     let program = PathBuf::from(env!("CARGO_BIN_EXE_inferbus-load-model"));

@@ -5,20 +5,21 @@ use std::time::Instant;
 use anyhow::{Context as _, bail};
 use inferbus::app;
 use inferbus::config::{Compute, EngineSettings, ModelSettings};
-use inferbus::models::bundle::{Artifacts, Bundle as Loaded, Identity, bounds, grants};
+use inferbus::models::bundle::Bundle as LoadedBundle;
+use inferbus::models::loader::{Artifacts, bounds, grants};
 use inferbus::observe::metrics::Metrics;
 use inferbus_catalog::{Bundle, Role};
 use inferbus_engine::Signature;
-use inferbus_pipeline::Encoding;
-use inferbus_pipeline::{self, Context, Done, Failure, MessageTimes, Payload, Stage};
+use inferbus_pipeline::{Context, Encoding, Ended, Identity, Payload, Plan, Stage, single};
 use inferbus_sandbox::{Bounds, Ceilings, Grants, Inspection, LoadFault, LogLine, examine, try_compile};
 
 use super::child_process;
 
 pub struct LocalBundle {
     pub signature: Signature,
-    pub strategies: Vec<(Stage, String)>,
-    bundle: Loaded,
+    /// The reset strategy of each plugin, by step.
+    pub strategies: Vec<(&'static str, String)>,
+    bundle: LoadedBundle,
 }
 
 /// Checks the plugins without compiling them, as a worker does.
@@ -86,7 +87,7 @@ impl LocalBundle {
         let loaded = loader
             .load(identity, &bundle.entry, &artifacts, &Metrics::new())
             .with_context(|| format!("{} {} cannot be loaded", bundle.name, bundle.version))?;
-        if let Some(why) = &loaded.alone {
+        if let Some(why) = &loaded.unbatched {
             bail!("{} {}: the model cannot run in batches (engine.batch): {why}", bundle.name, bundle.version);
         }
         Ok(Self { signature: loaded.signature.clone(), strategies: loaded.strategies.clone(), bundle: loaded })
@@ -94,24 +95,31 @@ impl LocalBundle {
 
     /// The largest number of messages per run.
     pub fn batch(&self) -> usize {
-        self.bundle.turn.most
+        self.bundle.batch.max
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.bundle.plan
     }
 
     /// Runs one payload. Log lines of the plugins go to standard error.
-    pub fn run(&self, payload: &[u8]) -> (Result<Done, Failure>, MessageTimes) {
-        let payload = Payload { bytes: payload, wire: Encoding::Frame, identity: &self.bundle.identity };
-        job::run(&mut self.bundle.parts(0), payload, &Terminal)
+    pub fn run(&self, payload: &[u8]) -> Ended {
+        let payload = Payload { bytes: payload, encoding: Encoding::Frame, identity: &self.bundle.identity };
+        single::run(&mut self.bundle.parts(0), payload, &Terminal { plan: &self.bundle.plan })
     }
 }
 
-struct Terminal;
+/// Writes log lines to standard error.
+struct Terminal<'a> {
+    plan: &'a Plan,
+}
 
-impl Context for Terminal {
+impl Context for Terminal<'_> {
     fn now(&self) -> Instant {
         Instant::now()
     }
 
     fn log(&self, stage: Stage, line: LogLine<'_>) {
-        eprintln!("{} {:?}: {}", stage.name(), line.level, line.text);
+        eprintln!("{} {:?}: {}", self.plan.name(stage), line.level, line.text);
     }
 }

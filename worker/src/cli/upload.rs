@@ -1,7 +1,7 @@
 //! Stores a bundle in the catalog with progress, and activates it.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use inferbus_catalog::{Activate, Bundle, Catalog, Progress, PushOptions, Step};
+use inferbus_catalog::{Activate, Bundle, Catalog, Progress, PushOptions, PushPhase};
 
 use super::{activation, print};
 
@@ -10,17 +10,17 @@ pub async fn store(catalog: &Catalog, bundle: &Bundle, options: PushOptions) -> 
     let bar = ProgressBar::no_length()
         .with_style(ProgressStyle::with_template("{prefix} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}")?);
     let mut report = |progress: Progress| {
-        let verb = match progress.step {
-            Step::Checking => "checking",
-            Step::Uploading => "sending",
-            Step::Verifying => "verifying",
-            Step::Stored => "stored",
+        let verb = match progress.phase {
+            PushPhase::Checking => "checking",
+            PushPhase::Uploading => "sending",
+            PushPhase::Verifying => "verifying",
+            PushPhase::Stored => "stored",
         };
         bar.set_prefix(format!("{verb} {}", progress.role.name()));
         bar.set_length(progress.artifact.size);
         bar.set_position(progress.done);
         bar.tick();
-        if bar.is_hidden() && progress.step != Step::Stored && progress.done == 0 {
+        if bar.is_hidden() && progress.phase != PushPhase::Stored && progress.done == 0 {
             eprintln!("{verb} {} ({} bytes)", progress.role.name(), progress.artifact.size);
         }
     };

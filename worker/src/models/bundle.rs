@@ -11,7 +11,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use inferbus_engine::{NoStack, Signature};
 use inferbus_pipeline::batch::BatchPolicy;
-use inferbus_pipeline::{Done, Failure, FailureCause, Identity, Parts, Plan, Stage};
+use inferbus_pipeline::{Done, Failure, FailureCause, Identity, Parts, Plan};
 
 use crate::limits;
 use crate::nats::headers;
@@ -25,8 +25,8 @@ pub struct Bundle {
     pub metrics: BundleMetrics,
     pub log_gate: LogGate,
     pub signature: Signature,
-    /// The reset strategy of each plugin, in words.
-    pub strategies: Vec<(Stage, String)>,
+    /// The reset strategy of each plugin, by step.
+    pub strategies: Vec<(&'static str, String)>,
     /// The identity headers of every reply and result.
     pub headers: HeaderMap,
     pub batch: BatchPolicy,
@@ -48,7 +48,7 @@ pub(super) struct Loaded {
     pub identity: Identity,
     pub plan: Plan,
     pub signature: Signature,
-    pub strategies: Vec<(Stage, String)>,
+    pub strategies: Vec<(&'static str, String)>,
     pub log_gate: LogGate,
     pub batch: Result<BatchPolicy, NoStack>,
     pub memory: u64,

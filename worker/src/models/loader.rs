@@ -181,12 +181,12 @@ impl Loader {
         plan: &Plan,
         Plugins { pre, post }: &Plugins,
         log_gate: &LogGate,
-    ) -> Vec<(Stage, String)> {
+    ) -> Vec<(&'static str, String)> {
         let mut strategies = Vec::new();
         for (stage, plugin) in [(plan.pre(), pre), (plan.post(), post)] {
             let (Some(stage), Some(plugin)) = (stage, plugin) else { continue };
             let step = plan.name(stage);
-            strategies.push((stage, plugin.strategy().to_string()));
+            strategies.push((step, plugin.strategy().to_string()));
             let Identity { model, version, .. } = identity;
             tracing::info!(%model, %version, step, origin = plugin.origin().name(), "plugin loaded");
             plugin.init_log().for_each(|line| log_gate.write(identity, step, &line));

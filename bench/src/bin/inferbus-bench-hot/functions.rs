@@ -8,16 +8,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use async_nats::HeaderMap;
-use inferbus_pipeline::Identity;
-use inferbus_pipeline::{self, Parts, Payload, Stage, MessageTimes, Context, Transform};
-use inferbus::requests::reply::{identity_headers, message_headers};
-use inferbus::lanes::queue::{Queue, Turn, Waits};
+use inferbus::lanes::queue::{Queue, Queued};
 use inferbus::models::registry::{Found, Registry, Slot};
-use inferbus_pipeline::encoding::{Decoded, Wire, Written};
+use inferbus::nats::headers::{of_identity, of_message, write_encoding};
+use inferbus::observe::telemetry::trace_into;
 use inferbus_abi::frame::{self, DataType, Frame, Shape, Tensor};
 use inferbus_catalog::{Digest, Mapping, ModelName, SubjectFilter, parse_version};
 use inferbus_engine::{Model, ModelFault};
 use inferbus_open_inference::{Form, pack};
+use inferbus_pipeline::batch::BatchPolicy;
+use inferbus_pipeline::encoding::Decoded;
+use inferbus_pipeline::{
+    Context, Encoding, Identity, MessageTimes, Parts, Payload, Plan, ResultEncoding, Stage, Transform, single,
+};
 use inferbus_sandbox::{Bounds, Ceilings, Grants, LogLine, Plugin, Sandbox};
 use serde_json::json;
 use tracing::Span;
@@ -102,14 +105,18 @@ fn frame_encode() -> anyhow::Result<Call> {
 }
 
 fn result_headers() -> anyhow::Result<Call> {
-    let bundle = identity_headers(&identity()?);
+    let bundle = of_identity(&identity()?);
     let mut incoming = HeaderMap::new();
     incoming.insert("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
-    let micros = Duration::from_micros;
-    let times = MessageTimes { pre: micros(12), infer: micros(345), post: micros(6), ..MessageTimes::default() };
+    let plan = Plan::chain(true, true);
+    let mut times = MessageTimes::default();
+    for ((stage, _), micros) in plan.steps().zip([12, 345, 6]) {
+        times.set_step(stage, Duration::from_micros(micros));
+    }
     Ok(Box::new(move || {
-        let mut headers = message_headers(black_box(&bundle), &Span::none(), Some(&incoming), times);
-        Written::Frame.say(&mut headers);
+        let mut headers = of_message(black_box(&bundle), &plan, &times);
+        trace_into(&mut headers, &Span::none(), Some(&incoming));
+        write_encoding(&mut headers, ResultEncoding::Frame);
         ensure!(headers.len() == bundle.len() + 2, "a result with {} headers", headers.len());
         Ok(())
     }))
@@ -140,12 +147,12 @@ struct Item {
     since: Instant,
 }
 
-impl Waits for Item {
+impl Queued for Item {
     fn same_line(&self, other: &Self) -> bool {
         self.line == other.line
     }
-    fn turn(&self) -> Turn {
-        Turn::ONE
+    fn policy(&self) -> BatchPolicy {
+        BatchPolicy::SINGLE
     }
     fn is_urgent(&self) -> bool {
         false
@@ -153,13 +160,13 @@ impl Waits for Item {
     fn bytes(&self) -> usize {
         ELEMENTS
     }
-    fn since(&self) -> Instant {
+    fn queued_at(&self) -> Instant {
         self.since
     }
-    fn may_begin(&self) -> bool {
+    fn may_start(&self) -> bool {
         true
     }
-    fn begin(&self) {}
+    fn start(&self) {}
 }
 
 /// Each line has one waiting item. A taken item is queued again.
@@ -220,21 +227,21 @@ fn job(mut parts: Parts) -> anyhow::Result<Call> {
     let numbers = numbers();
     let expected = frame::encode(&[tensor(bytemuck::cast_slice(&numbers))])?;
     Ok(Box::new(move || {
-        let payload = Payload { bytes: black_box(&payload), wire: Encoding::Frame, identity: &identity };
-        let output = job::run(&mut parts, payload, &around).0?.output.context("a result of the message")?;
+        let payload = Payload { bytes: black_box(&payload), encoding: Encoding::Frame, identity: &identity };
+        let output = single::run(&mut parts, payload, &around).0?.output.context("a result of the message")?;
         ensure!(output == expected, "the result differs");
         Ok(())
     }))
 }
 
 fn model_only() -> anyhow::Result<Call> {
-    job(Parts { pre: None, model: Box::new(Same), post: None })
+    job(Parts::chain(None, Box::new(Same), None))
 }
 
 fn three_stages() -> anyhow::Result<Call> {
     let plugin = echo()?;
     let stage = || Some(Box::new(plugin.instance()) as Box<dyn Transform>);
-    job(Parts { pre: stage(), model: Box::new(Same), post: stage() })
+    job(Parts::chain(stage(), Box::new(Same), stage()))
 }
 
 fn json_form() -> Form {
@@ -248,7 +255,7 @@ fn document() -> serde_json::Value {
 fn decode(form: Form, payload: Vec<u8>) -> anyhow::Result<Call> {
     let identity = identity()?;
     Ok(Box::new(move || {
-        let decoded = Wire::Open(form).decode(black_box(&payload), &identity)?;
+        let decoded = Encoding::Open(form).decode(black_box(&payload), &identity)?;
         let len: usize = decoded.tensors().iter().map(|tensor| tensor.data.len()).sum();
         ensure!(len == ELEMENTS * 4, "the request's tensors have {len} bytes");
         Ok(())
@@ -267,7 +274,7 @@ fn json_encode() -> anyhow::Result<Call> {
     let (identity, numbers) = (identity()?, numbers());
     Ok(Box::new(move || {
         // The shortest request, because its decoding is counted, too.
-        let decoded = Wire::Open(json_form()).decode(br#"{"inputs":[]}"#, &identity)?;
+        let decoded = Encoding::Open(json_form()).decode(br#"{"inputs":[]}"#, &identity)?;
         let output = Tensor { name: "y", ..tensor(bytemuck::cast_slice(&numbers)) };
         let (bytes, _) = Decoded::encode(Some(&decoded), black_box(&[output]))?;
         ensure!(bytes.len() > ELEMENTS, "a response of {} bytes", bytes.len());

@@ -1,8 +1,8 @@
 //! A transform as a native function with its buffers.
 
-use inferbus_pipeline::{Stage, Transform};
 use inferbus_abi::ALIGNMENT;
 use inferbus_abi::frame::{self, DataType};
+use inferbus_pipeline::Transform;
 use inferbus_sandbox::{Emit, Fault, LogLine, Reply};
 
 pub(super) type Function = fn(&[u8], &mut Output) -> Result<(), String>;
@@ -15,11 +15,8 @@ pub struct Both {
 }
 
 impl Both {
-    pub fn stage(self, stage: Stage) -> Box<dyn Transform> {
-        let function = match stage {
-            Stage::Post => self.post,
-            Stage::Pre | Stage::Infer => self.pre,
-        };
+    pub fn step(self, step: &str) -> Box<dyn Transform> {
+        let function = if step == "post" { self.post } else { self.pre };
         Box::new(Native { function, input: Vec::new(), output: Output::default() })
     }
 }

@@ -23,9 +23,8 @@ use inferbus_loadgen::sweep::{Judge, Search};
 use tokio_util::sync::CancellationToken;
 
 use self::mix::Mix;
-use super::stop;
-use crate::cli::Format;
-use crate::exit;
+use crate::cli::print::Format;
+use crate::cli::{exit, stop};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -276,13 +275,13 @@ fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
 #[cfg(test)]
 mod tests {
     use async_nats::HeaderName;
-    use inferbus::requests::reply;
+    use inferbus::nats::headers as worker_headers;
     use inferbus::stream::names;
     use inferbus_loadgen::headers;
 
     #[test]
     fn the_load_generator_reads_the_headers_and_subjects_of_the_worker() {
-        assert_eq!((headers::ERROR_CODE, headers::ERROR), (reply::ERROR_CODE, reply::ERROR));
+        assert_eq!((headers::ERROR_CODE, headers::ERROR), (worker_headers::ERROR_CODE, worker_headers::ERROR));
         let pairs = [
             (headers::ROUTE, names::ROUTE),
             (headers::STREAM, names::STREAM),

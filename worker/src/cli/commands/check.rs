@@ -7,7 +7,6 @@ use clap::Args;
 use inferbus::config::Compute;
 use inferbus_catalog::{Bundle, Grant, Plugin, Role};
 use inferbus_engine::{Port, opsets};
-use inferbus_pipeline::Stage;
 use serde_json::json;
 
 use crate::cli::local_bundle::{self, LocalBundle};
@@ -60,13 +59,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
     print::line!("{} {} {digest}: good", bundle.name, bundle.version);
     print::line!("  model    {} bytes, opset {}", model.len(), opsets.join(", "));
     print::line!("  inputs   {}\n  outputs  {}", inputs.join(", "), outputs.join(", "));
-    for (stage, plugin) in [(Stage::Pre, &bundle.entry.pre), (Stage::Post, &bundle.entry.post)] {
-        if let Some(plugin) = plugin {
-            print::line!("  {:8} {} bytes, granted: {}", stage.name(), plugin.size, granted(plugin));
+    for step in bundle.entry.steps() {
+        if let Some(plugin) = step.plugin() {
+            print::line!("  {:8} {} bytes, granted: {}", step.name(), plugin.size, granted(plugin));
         }
     }
-    for (stage, strategy) in &local.strategies {
-        print::line!("  {:8} {strategy}", stage.name());
+    for (step, strategy) in &local.strategies {
+        print::line!("  {step:8} {strategy}");
     }
     if local.batch() > 1 {
         print::line!("  batch    up to {} messages per run", local.batch());
@@ -94,6 +93,6 @@ fn run_sample(local: &LocalBundle, payload: &[u8]) -> anyhow::Result<String> {
         Ok(done) => {
             Ok(done.output.map_or_else(|| "no result".into(), |output| String::from_utf8_lossy(&output).into_owned()))
         }
-        Err(failure) => bail!("the sample fails in {}: {failure}", failure.stage().name()),
+        Err(failure) => bail!("the sample fails in {}: {failure}", local.plan().name(failure.stage)),
     }
 }

@@ -11,7 +11,6 @@ use inferbus::limits;
 use inferbus::nats::connect::Connection;
 use inferbus::nats::headers::{ERROR, ERROR_CODE};
 use inferbus_catalog::{Bundle, ModelName};
-use inferbus_pipeline::outcome;
 
 use crate::cli::exit::NotFound;
 use crate::cli::local_bundle::LocalBundle;
@@ -74,16 +73,19 @@ fn payload(file: &Path) -> anyhow::Result<Vec<u8>> {
 
 fn run_locally(arguments: &Arguments, payload: &[u8]) -> anyhow::Result<()> {
     let bundle = Bundle::read(Path::new(&arguments.target))?;
-    let (result, times) = LocalBundle::load(&arguments.compute, &bundle)?.run(payload);
+    let local = LocalBundle::load(&arguments.compute, &bundle)?;
+    let plan = local.plan();
+    let (result, times) = local.run(payload);
     let version = bundle.version.to_string();
     let done = match result {
         Ok(done) => done,
-        Err(failure) => bail!("{}", outcome::sentence(bundle.name.as_ref(), &version, failure.stage(), &failure)),
+        Err(failure) => bail!("{} {version} {}: {failure}", bundle.name, plan.name(failure.stage)),
     };
     for emit in &done.emits {
         eprintln!("emit {}: {}", emit.topic, String::from_utf8_lossy(&emit.payload));
     }
-    eprintln!("{} {version}: pre {:?}, model {:?}, post {:?}", bundle.name, times.pre, times.infer, times.post);
+    let steps: Vec<_> = plan.steps().map(|(stage, name)| format!("{name} {:?}", times.step(stage))).collect();
+    eprintln!("{} {version}: {}", bundle.name, steps.join(", "));
     write_result(done.output.as_deref())
 }
 

@@ -137,7 +137,7 @@ impl Arguments {
     fn headers(&self) -> Option<HeaderMap> {
         let mut headers = HeaderMap::new();
         if self.zeros {
-            headers.insert("Content-Type", wire::FRAME_TYPE);
+            headers.insert("Content-Type", encoding::FRAME_TYPE);
         }
         for (name, value) in &self.headers {
             headers.append(name.clone(), value.clone());

@@ -6,7 +6,7 @@ use inferbus_loadgen::report::outcome::SHARES;
 use serde_json::json;
 
 use super::Found;
-use crate::commands::print::{self, say};
+use crate::cli::print;
 
 pub fn text(found: &Found) {
     let rows: Vec<Vec<String>> = found.rows.iter().map(Row::cells).collect();
@@ -15,8 +15,8 @@ pub fn text(found: &Found) {
         (_, knee) => {
             print::table(&HEADER, &rows);
             match knee.flatten() {
-                Some(rate) => say!("knee: {rate:.0} per second, the highest sustained rate"),
-                None => say!("the lowest rate did not hold: start with a lower --rate"),
+                Some(rate) => print::line!("knee: {rate:.0} per second, the highest sustained rate"),
+                None => print::line!("the lowest rate did not hold: start with a lower --rate"),
             }
         }
     }
@@ -29,7 +29,7 @@ fn single(row: &Row) {
     let Row { outcome, total, .. } = row;
     let asked = outcome.settings.rate().map_or(String::new(), |rate| format!(" of {rate:.0} requested"));
     let cut = if outcome.stopped { ", stopped early" } else { "" };
-    say!(
+    print::line!(
         "{:.0} per second{asked}: {} answered in {:.1} s{cut}",
         outcome.achieved(total),
         total.answered(),
@@ -58,10 +58,10 @@ fn single(row: &Row) {
         (outcome.disconnected, "times the connection was lost"),
     ] {
         if count > 0 {
-            say!("{count} {text}");
+            print::line!("{count} {text}");
         }
     }
-    say!(
+    print::line!(
         "the generator used {:.1} s of processor time, {:.2} processors on average",
         outcome.cpu.as_secs_f64(),
         outcome.generator_load()

@@ -1,5 +1,5 @@
-# Every command of the project. `make` alone lists them.
-# The tools that Inferbus needs beside Rust come into .tools/ (see tools/setup); .tools/env tells the programs where they are.
+# All commands of the project. `make` without a target lists them.
+# tools/setup downloads the tools besides Rust into .tools/, and writes their locations to .tools/env.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -7,7 +7,7 @@ SHELL := bash
 MAKEFLAGS += --no-print-directory
 
 WITH_TOOLS := . .tools/env &&
-# Cargo.lock decides the versions, so that a second run needs no network.
+# Cargo.lock fixes the versions, so a second run works offline.
 CARGO_LOCKED := --locked
 FUZZ_SECONDS ?= 60
 
@@ -16,15 +16,15 @@ help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
-setup: ## Bring nats-server, ONNX Runtime and a WebAssembly compiler into .tools/
+setup: ## Download nats-server, ONNX Runtime and a WebAssembly compiler into .tools/
 	@tools/setup
 
 .PHONY: setup-tests
-setup-tests: setup ## Bring what only the tests need: Python clients, models, and the nats command where Go is present
+setup-tests: setup ## Download the tools of the tests: Python clients, models, and the nats command if Go is present
 	@tools/setup python conformance nats-cli
 
 .PHONY: plugins
-plugins: setup ## Compile the stock plugins into plugins/dist/
+plugins: setup ## Compile the plugins into plugins/dist/
 	@tools/build-plugins
 
 .PHONY: build
@@ -63,54 +63,77 @@ fmt-check: ## Check the formatting of all code
 	@cd plugins && cargo fmt --all --check
 
 .PHONY: lint
-lint: ## Run clippy, with warnings as errors
+lint: prose lengths ## Run clippy, rustdoc and the checks of texts and dependencies, with warnings as errors
 	@cargo clippy $(CARGO_LOCKED) --workspace --all-targets -- -D warnings
 	@cd plugins && cargo clippy $(CARGO_LOCKED) --all-targets -- -D warnings
 	@cd bench/peers/guests && cargo metadata $(CARGO_LOCKED) --format-version 1 > /dev/null
+	@tools/deny --optional
+	@$(MAKE) doc
+
+.PHONY: deny
+deny: ## Check licences, banned crates, sources and advisories of dependencies; builds cargo-deny first
+	@tools/setup deny
+	@tools/deny
+
+.PHONY: doc
+doc: ## Build the documentation of all crates, with warnings as errors
+	@RUSTDOCFLAGS="-D warnings" cargo doc $(CARGO_LOCKED) --workspace --no-deps
+
+.PHONY: prose
+prose: ## Check documents, comments, help texts and messages for the habits that CONTRIBUTING.md rules out
+	@tools/prose --self-test
+	@tools/prose --numbers
+
+.PHONY: lengths
+lengths: ## Check the length of lines, functions and files
+	@tools/lint-lines --self-test
+	@tools/lint-lines
 
 .PHONY: walls
-walls: ## Check which part may import which
+walls: ## Check which part may import which, and that no modules import each other in circles
 	@tools/walls --self-test
 	@tools/walls
 
 .PHONY: fuzz
-fuzz: setup ## Fuzz every target for FUZZ_SECONDS each (60 unless told)
+fuzz: setup ## Fuzz every target for FUZZ_SECONDS each (default 60)
 	@tools/setup fuzz
 	@$(WITH_TOOLS) tools/fuzz $(FUZZ_SECONDS)
 
 .PHONY: bench
-bench: setup-tests plugins ## Measure the worker against one file of Python, a bare echo and itself without a sandbox
-	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
-	@$(WITH_TOOLS) target/debug/inferbus-bench
+bench: setup-tests plugins bench-program ## Measure the worker against one file of Python, a bare echo and itself without a sandbox
+	@$(WITH_TOOLS) target/release/inferbus-bench
 
 .PHONY: bench-peers
-bench-peers: setup-tests plugins ## Measure the worker and its sandbox beside what a user would pick instead
+bench-peers: setup-tests plugins bench-program ## Measure the worker and its sandbox beside the alternatives
 	@tools/setup peers
-	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
-	@$(WITH_TOOLS) target/debug/inferbus-bench peers
+	@$(WITH_TOOLS) target/release/inferbus-bench peers
 
 .PHONY: bench-parts
-bench-parts: setup ## Measure each hot function by itself, with criterion
+bench-parts: setup ## Measure each hot function, with criterion
 	@$(WITH_TOOLS) cargo bench $(CARGO_LOCKED) --profile dev --workspace --bench parts
 
 .PHONY: bench-full
-bench-full: setup-tests plugins ## Measure all of that for longer, and how costs grow with sizes and numbers
-	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench
-	@$(WITH_TOOLS) target/debug/inferbus-bench full
+bench-full: setup-tests plugins bench-program ## Measure everything in long runs, with the growth of costs
+	@$(WITH_TOOLS) target/release/inferbus-bench full
+
+# Figures belong to the release profile, the build of users.
+.PHONY: bench-program
+bench-program: setup
+	@$(WITH_TOOLS) cargo build --release $(CARGO_LOCKED) -p inferbus -p inferbus-bench
 
 .PHONY: guard
 guard: setup guard-program ## Count the instructions of the hot functions and compare them with the baseline; needs valgrind
-	@$(WITH_TOOLS) target/debug/inferbus-bench-hot guard
+	@$(WITH_TOOLS) target/guard/inferbus-bench-hot guard
 
 .PHONY: guard-accept
-guard-accept: setup guard-program ## Make what the hot functions take now the baseline
-	@$(WITH_TOOLS) target/debug/inferbus-bench-hot accept
+guard-accept: setup guard-program ## Accept the current instruction counts as the baseline
+	@$(WITH_TOOLS) target/guard/inferbus-bench-hot accept
 
-# Units of code that are compiled at once decide what is inlined, so this does not depend on the surroundings.
+# Incremental compilation belongs to the profile. An environment with CARGO_INCREMENTAL=0 would override it.
 .PHONY: guard-program
 guard-program:
-	@$(WITH_TOOLS) CARGO_INCREMENTAL=1 cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench --bin inferbus-bench-hot
+	@$(WITH_TOOLS) CARGO_INCREMENTAL=1 cargo build --profile guard $(CARGO_LOCKED) -p inferbus-bench --bin inferbus-bench-hot
 
 .PHONY: clean
-clean: ## Remove everything that was built or downloaded
+clean: ## Remove all build results and downloads
 	@rm -rf target plugins/target plugins/dist .tools

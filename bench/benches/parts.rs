@@ -1,11 +1,10 @@
-//! `make bench-parts`: how long each hot function takes on this machine, with criterion's statistics.
+//! `make bench-parts`: the duration of each hot function on this machine, with criterion's statistics.
 //!
-//! They are those whose instructions `make guard` counts, prepared and checked in the same way. No goal is judged by what this
-//! prints.
+//! The functions, their preparation and their checks are those of `make guard`. The output is not compared with goals.
 #![forbid(unsafe_code)]
 
 #[path = "../src/bin/inferbus-bench-hot/functions.rs"]
-#[allow(dead_code, reason = "criterion finds out by itself how often to call")]
+#[allow(dead_code, reason = "criterion chooses the number of calls")]
 mod functions;
 
 use anyhow::Context as _;

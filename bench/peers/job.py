@@ -1,7 +1,7 @@
-"""The job that every peer does, as one function from the payload to the results or to the reply, whatever the workload is.
+"""The job of every peer, as one function from the payload to the results or to the reply, for any workload.
 
-A reply is the result, and empty where there is none. Where there are several, who is on NATS publishes each; for the others they are a
-JSON list.
+The reply is the result, or empty without one. Peers on NATS publish several results one by one; other peers reply
+with a JSON list.
 """
 
 import importlib
@@ -23,5 +23,5 @@ def load(workload: str, folder: str) -> Callable[[bytes], bytes]:
 
 
 def place(output: str, subject: str, rank: int) -> str:
-    """Where one of several results is published, by who can."""
+    """The subject of one of several results."""
     return f"{output}.{subject.rpartition('.')[2]}.rank.{rank}"

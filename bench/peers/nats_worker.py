@@ -1,7 +1,9 @@
-"""A worker written by hand on nats-py: `nats_worker.py SERVER SUBJECT WORKLOAD FOLDER OUTPUT [--loop uvloop] [--processes N]`.
+"""A hand-written worker on nats-py.
 
-The job runs on the event loop: it takes microseconds, and a thread for it would cost more than it gives. Processes share the subject
-through a queue group, since one of them can use one processor only. Nothing is logged.
+    nats_worker.py SERVER SUBJECT WORKLOAD FOLDER OUTPUT [--loop uvloop] [--processes N]
+
+The job runs on the event loop: it takes microseconds, less than a switch to a thread. Each process uses one processor.
+Processes share the subject through a queue group. Requests are not logged.
 """
 
 import argparse
@@ -35,12 +37,12 @@ def main() -> None:
         arguments.add_argument(name)
     arguments.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
     arguments.add_argument("--processes", type=int, default=1)
-    told = arguments.parse_args()
-    for _ in range(told.processes - 1):
+    options = arguments.parse_args()
+    for _ in range(options.processes - 1):
         if os.fork() == 0:
             break
-    loop = __import__(told.loop)
-    loop.run(serve(told.server, told.subject, told.workload, told.folder, told.output))
+    loop = __import__(options.loop)
+    loop.run(serve(options.server, options.subject, options.workload, options.folder, options.output))
 
 
 main()

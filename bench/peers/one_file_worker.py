@@ -23,7 +23,7 @@ def load(model: str) -> onnxruntime.InferenceSession:
 
 @functools.lru_cache
 def shares(extent: int) -> np.ndarray:
-    """How much of each pixel along a side lies under each of the model's eight cells, as parts of a cell."""
+    """The overlap of each pixel with each of the model's eight cells along a side, as parts of a cell."""
     edges = np.arange(9) * extent / 8
     pixels = np.arange(extent)
     covered = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
@@ -44,7 +44,7 @@ def infer(session: onnxruntime.InferenceSession, payload: bytes) -> bytes:
 
 
 async def main(server: str, subject: str, model: str) -> None:
-    # Here, because who takes only the job from this file has no bus.
+    # A local import: users of `infer` alone need not install it.
     import nats
 
     session = load(model)

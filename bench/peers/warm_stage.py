@@ -1,6 +1,6 @@
-"""A stage as a warm process of Python, spoken to by pipes: `warm_stage.py turned|planes`, with numpy where it helps.
+"""A stage as a warm Python process behind pipes: `warm_stage.py turned|planes`, with numpy where it helps.
 
-It takes one input after the other, each behind its length in four bytes, and answers in the same way.
+It reads a sequence of inputs, each after its length in four bytes, and answers likewise.
 """
 
 import struct

@@ -1,7 +1,7 @@
 """One file of Python for any workload: `workload_worker.py SERVER SUBJECT WORKLOAD FOLDER [OUTPUT]`.
 
-One result is the reply; none is an empty one. Several go to subjects of their own under OUTPUT and the last token of the
-message's subject, before an empty reply.
+One result is the reply, and an empty reply means no result. Several results are published under OUTPUT and the last
+token of the request's subject, before an empty reply.
 """
 
 import asyncio

@@ -1,6 +1,4 @@
-//! What the benchmark's programs have in common: the processes that they are, when they are told to be one.
+//! Helper processes, shared by the programs of the benchmark.
 #![forbid(unsafe_code)]
 
-pub mod echo;
-pub mod native;
-pub mod serve;
+pub mod helpers;

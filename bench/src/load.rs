@@ -1,4 +1,6 @@
-//! A closed loop: so many requests in flight, each answer checked, its latency kept.
+//! A closed loop with a fixed number of requests in flight. Answers are checked and latencies are recorded.
+
+pub mod pace;
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,10 +11,10 @@ use async_nats::{Client, Message};
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 
-use crate::contestant::Contestant;
-use crate::picture::{self, RECORD};
-use crate::process;
-use crate::root;
+use crate::machine::process;
+use crate::opponents::contestant::Contestant;
+use crate::project::root;
+use crate::workloads::picture::{self, RECORD};
 
 pub struct Load {
     pub client: Client,
@@ -33,22 +35,22 @@ impl Load {
         Ok(Self { client, in_flight, requests, payloads: Arc::new(Self::pictures()?) })
     }
 
-    /// The held-out pictures, enlarged, and the label of each.
+    /// The enlarged held-out pictures with their labels.
     pub fn pictures() -> anyhow::Result<Vec<(Bytes, u64)>> {
-        let folder = root().join("plugins/digits/model");
+        let folder = root().join("plugins/examples/digits/model");
         let records = std::fs::read(folder.join("heldout.bin"))?;
         let answers: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join("heldout.json"))?)?;
-        let predictions = answers["predictions"].as_array().context("heldout.json has no predictions")?;
+        let predictions = answers["predictions"].as_array().context("the predictions in heldout.json")?;
         let pairs = records.chunks_exact(RECORD).zip(predictions);
         pairs
             .map(|(record, label)| {
-                let label = label.as_u64().context("heldout.json has a prediction that is no number")?;
+                let label = label.as_u64().context("a prediction in heldout.json is not a number")?;
                 Ok((picture::enlarged(record)?.into(), label))
             })
             .collect()
     }
 
-    /// The payload of a request, and the label that must come back.
+    /// The payload of a request, and its correct label.
     pub fn payload(&self, number: usize) -> (Bytes, u64) {
         self.payloads[number % self.payloads.len()].clone()
     }
@@ -85,7 +87,7 @@ pub fn label_of(reply: &Message) -> anyhow::Result<u64> {
 }
 
 impl Round {
-    /// So many requests to a process; `ask` makes one, checks the answer and says how long it took.
+    /// Sends requests to a process. `ask` sends one, checks the answer and returns the latency.
     pub async fn run<Asked>(
         process: u32,
         requests: usize,
@@ -98,7 +100,7 @@ impl Round {
         Self::measured(|| process::cpu(process), stream::iter(0..requests), in_flight, ask).await
     }
 
-    /// The same for whatever says when a request is due, and for any account of processor time.
+    /// Like [`Self::run`], for any schedule and any measure of processor time.
     pub async fn measured<Due, Asked>(
         cpu: impl Fn() -> anyhow::Result<Duration>,
         due: impl Stream<Item = Due>,
@@ -130,7 +132,7 @@ impl Round {
         self.cpu.as_secs_f64() * 1e6 / self.latencies.len() as f64
     }
 
-    /// In microseconds: the latency under which this share of the requests stayed.
+    /// The latency quantile in microseconds.
     pub fn latency(&self, share: f64) -> f64 {
         let mut sorted = self.latencies.clone();
         sorted.sort_unstable();

@@ -1,7 +1,7 @@
-//! How a deployment grows beside its messages: many control planes on one real server, without lanes and without inference.
+//! The scale of a deployment without messages: many control planes on one real server, without lanes or inference.
 //!
-//! Promises: each plane connects, opens, follows and resolves with the code of a worker. Every wait ends, and every plane is
-//! looked at: one that does not know what the catalog says is an error.
+//! Guarantees: each plane connects, follows and resolves with the code of a worker. Every wait is bounded. Every plane
+//! is checked against the catalog.
 
 mod artifacts;
 mod bump;
@@ -22,29 +22,29 @@ use std::time::Duration;
 use self::fleet::Fleet;
 use self::results::Results;
 use self::site::Site;
-use crate::figures::Figures;
+use crate::paper::figures::Figures;
 
-/// What is measured of what.
+/// The sizes of a measurement.
 struct Plan {
-    /// Members of a queue group that share requests, and connections that do nothing.
+    /// Members of a queue group, and idle connections.
     members: &'static [usize],
     connections: usize,
-    /// Planes with few keys; each fleet but the first is bumped. The last one rests and goes through the storms.
+    /// Planes and their few keys. Later fleets are bumped. The last one also rests and survives the storms.
     few_keys: (usize, usize),
     fleets: &'static [usize],
     keys: usize,
     rounds: usize,
-    /// Planes that all fetch one model, of those above.
+    /// Fleets that fetch one model.
     fetching: &'static [usize],
     routes: &'static [usize],
-    /// How long the last fleet rests, the puts a second that follow, and how long.
+    /// The idle time of the last fleet, then puts per second and their duration.
     rest: Duration,
     beats: &'static [f64],
     beat: Duration,
-    /// How long the server is away.
+    /// The downtimes of the server.
     storms: &'static [Duration],
     after: Duration,
-    /// Fleets with many keys, the last of which goes through one more storm.
+    /// Fleets with many keys. The last one survives one more storm.
     many_keys: (&'static [usize], usize),
 }
 
@@ -86,8 +86,8 @@ pub async fn measure(short: bool, figures: &mut Figures) -> anyhow::Result<()> {
     let plan = if short { SHORT } else { LONG };
     let (mut site, mut results) = (Site::open().await?, Results::default());
     let measured = plan.measure(&mut site, &mut results).await;
-    // A fault at the end must not lose what was measured before it.
-    results.tell(figures);
+    // A later failure must not lose earlier results.
+    results.add_to(figures);
     site.close().await;
     measured
 }
@@ -124,7 +124,7 @@ impl Plan {
         Ok(())
     }
 
-    /// At rest, and beside puts of what nobody here serves.
+    /// Idle, and beside puts of unrelated models.
     async fn beside(&self, site: &Site, fleet: &Fleet, results: &mut Results) -> anyhow::Result<()> {
         results.rests.push((0.0, rest::measure(site, fleet, 0.0, self.rest).await?));
         for &rate in self.beats {
@@ -142,13 +142,13 @@ impl Plan {
         Ok(())
     }
 
-    /// The routes stay; who starts later reads them, too.
+    /// The routes remain for later fleets.
     async fn route_lists(&self, site: &Site, fleet: &Fleet, results: &mut Results) -> anyhow::Result<()> {
-        let mut there = 1;
+        let mut present = 1;
         for &routes in self.routes {
-            site.routes(there..routes).await?;
-            there = routes;
-            // All of them are there before one of them is changed.
+            site.routes(present..routes).await?;
+            present = routes;
+            // Waits for all routes before the change of one.
             fleet.until_routed(&site.put_route("r0000", &format!("before.{routes}.*")).await?).await?;
             let changes = bump::routes(site, fleet, routes, 1).await?;
             results.many_routes.extend(changes.into_iter().map(|change| (routes, change)));
@@ -161,7 +161,7 @@ impl Plan {
         for (number, &planes) in fleets.iter().enumerate() {
             let fleet = start(site, planes, keys, results).await?;
             if number + 1 == fleets.len() {
-                let storm = storm::measure(site, &fleet, Duration::ZERO, rest::LOOK * 4).await?;
+                let storm = storm::measure(site, &fleet, Duration::ZERO, rest::INTERVAL * 4).await?;
                 results.storms.push((keys, 0, storm));
             }
             fleet.stop().await?;

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Makes the accounts and users of accounts.conf with `nsc`, for servers that trust an operator and its JWTs.
+# Creates the accounts and users of accounts.conf with `nsc`, for servers with an operator and JWTs.
 #
 #     deploy/nats/nsc.sh
 #     nsc generate config --mem-resolver --sys-account SYS --config-file resolver.conf
 #     nsc generate creds --account WORKERS --name worker > worker.creds
 #
-# The server's configuration is roles.conf with resolver.conf in the place of accounts.conf. The same things are to be adapted
-# as there, and everything that is said there holds here. Only who holds the operator's key can add an import to an account.
+# The server configuration is roles.conf with resolver.conf in the place of accounts.conf. Adapt the same names; the
+# comments of accounts.conf apply here too. Only the holder of the operator key can add an import to an account.
 set -euo pipefail
 
 account() { nsc add account --name "$1"; }
@@ -23,7 +23,7 @@ import_stream() {
   nsc add import --account "$1" --src-account "$(id_of "$2")" --name "stream $3" --remote-subject "$3" --local-subject "$3"
 }
 
-# user ACCOUNT NAME "what it may subscribe to" "what it may publish to"…
+# user ACCOUNT NAME "SUBSCRIBE SUBJECTS" "PUBLISH SUBJECT"…
 user() {
   local account=$1 name=$2 subscribe=$3
   shift 3

@@ -1,5 +1,8 @@
-//! What reading a request and writing its response cost, beside a tensor frame: `cargo run -p inferbus-open-inference --example cost`.
-#![allow(clippy::unwrap_used, reason = "a measurement that cannot be made has failed")]
+//! Measures reading a request and writing its response, compared with a tensor frame.
+//!
+//! Run: `cargo run -p inferbus-open-inference --example cost`.
+
+#![allow(clippy::unwrap_used, reason = "a failed measurement may panic")]
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -31,7 +34,7 @@ fn main() {
     }
 }
 
-/// The response to a request, as the request for the same tensor: its key of seven letters becomes one of six.
+/// Makes a MessagePack request from a response: the key `outputs` becomes `inputs`.
 fn packed(tensor: Tensor<'_>) -> Vec<u8> {
     let request = Request::decode(Form::MessagePack, b"\x81\xa6inputs\x90").unwrap();
     let bytes = request.respond(&[tensor], "m", "1").unwrap().bytes;
@@ -58,7 +61,7 @@ fn line(what: &str, read: Duration, write: Duration, len: usize) {
     println!("  {what:22} {:10.2} {:10.2} {len:10}", micros(read), micros(write));
 }
 
-/// The best round's mean: other work on the machine only ever adds.
+/// The mean of the best round, since other work on the machine only adds time.
 fn least(mut once: impl FnMut()) -> Duration {
     let round = |_| {
         let (began, mut count) = (Instant::now(), 0);

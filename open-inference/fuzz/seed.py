@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the corpus that the fuzzer starts with. Run from anywhere: `python3 open-inference/fuzz/seed.py`."""
+"""Writes the seed corpus of the fuzzer. Run from anywhere: `python3 open-inference/fuzz/seed.py`."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-//! A tensor's `data`: a list, flat or nested as the shape is, or bytes; written into memory as the model reads it.
+//! Reads a tensor's `data`, a flat or nested list or bytes, into the model's layout.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,11 +6,11 @@ use std::fmt;
 use inferbus_abi::frame::{DataType, Shape};
 use serde::de::{DeserializeSeed, Deserializer, Error, SeqAccess, Visitor};
 
-use crate::data_type::said;
+use crate::data_type::display_name;
 use crate::fault::{Wrong, quoted};
 use crate::float::{BF16, FP16, Half};
 
-/// Reads one tensor's data. `room` is what the decoded tensor may take, and `most` how many elements the bytes can hold.
+/// Reads one tensor's data. `room` bounds its decoded bytes, `most` its elements.
 pub(crate) struct DataSeed<'s> {
     pub dtype: DataType,
     pub shape: &'s [u64],
@@ -23,7 +23,7 @@ impl<'de> DeserializeSeed<'de> for DataSeed<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
         let Self { dtype, shape, room, most } = self;
-        // What cannot be counted cannot be there, either.
+        // If elements overflow, the data cannot contain them.
         let elements = Shape::from(shape).elements().unwrap_or(u64::MAX);
         let size = (dtype.bits() / 8).max(1) as usize;
         let mut filling = Filling { dtype, shape, elements, count: 0, flat: None, room, out: Vec::new() };
@@ -40,19 +40,19 @@ impl<'de> DeserializeSeed<'de> for DataSeed<'_> {
     }
 }
 
-/// The tensor while it is read.
+/// A partly read tensor.
 struct Filling<'s> {
     dtype: DataType,
     shape: &'s [u64],
     elements: u64,
     count: u64,
-    /// Whether all elements are in one list; decided by the first.
+    /// Whether all elements are in one list. The first element decides.
     flat: Option<bool>,
     room: usize,
     out: Vec<u8>,
 }
 
-/// A list or an element, `depth` lists deep.
+/// A list or an element, inside `depth` lists.
 struct Node<'f, 's> {
     filling: &'f mut Filling<'s>,
     depth: usize,
@@ -67,7 +67,7 @@ impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
 }
 
 impl<'de> Visitor<'de> for Node<'_, '_> {
-    /// Bytes that are the whole tensor, if that is what was there.
+    /// The whole tensor, if it was given as bytes.
     type Value = Option<Cow<'de, [u8]>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -117,8 +117,8 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
             (0, _) => Ok(Some(Cow::Owned(value.to_vec()))),
             (_, Ok(text)) => self.element(Element::Text(text)),
             (_, Err(_)) => {
-                let (element, dtype) = (self.filling.count, said(self.filling.dtype));
-                Err(E::custom(Wrong::Element { element, value: "a run of bytes that is no text".into(), dtype }))
+                let (element, dtype) = (self.filling.count, display_name(self.filling.dtype));
+                Err(E::custom(Wrong::Element { element, value: "a byte string other than text".into(), dtype }))
             }
         }
     }
@@ -142,7 +142,7 @@ impl Filling<'_> {
     }
 
     fn leaves(&self, depth: usize, found: u64) -> Result<(), Wrong> {
-        // A flat list, and an empty one, are counted in the end.
+        // Flat and empty lists are counted at the end.
         if depth == 0 && (found == 0 || self.flat == Some(true)) {
             return Ok(());
         }
@@ -150,7 +150,7 @@ impl Filling<'_> {
         if expected == found { Ok(()) } else { Err(Wrong::Ragged { depth, found, expected }) }
     }
 
-    /// An element may be here.
+    /// Checks that an element may be at this depth.
     fn places(&mut self, depth: usize) -> Result<(), Wrong> {
         let nested = depth > 1 && depth == self.shape.len();
         match self.flat {
@@ -184,7 +184,7 @@ impl Filling<'_> {
             DataType::F32 => self.float(element, |value| ((value as f32).is_finite(), (value as f32).to_le_bytes())),
             DataType::F64 => self.float(element, |value| (value.is_finite(), value.to_le_bytes())),
             DataType::String => self.text(element),
-            // No name of the protocol stands for the others.
+            // The protocol cannot name the other types.
             _ => Err(self.not(element)),
         }
     }
@@ -240,11 +240,11 @@ impl Filling<'_> {
     }
 
     fn not(&self, element: Element<'_>) -> Wrong {
-        Wrong::Element { element: self.count, value: element.text(), dtype: said(self.dtype) }
+        Wrong::Element { element: self.count, value: element.text(), dtype: display_name(self.dtype) }
     }
 
     fn out_of_range(&self, element: Element<'_>) -> Wrong {
-        Wrong::Range { element: self.count, value: element.text(), dtype: said(self.dtype) }
+        Wrong::Range { element: self.count, value: element.text(), dtype: display_name(self.dtype) }
     }
 }
 

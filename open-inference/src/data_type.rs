@@ -19,13 +19,13 @@ const NAMES: [(DataType, &str); 14] = [
     (DataType::String, "BYTES"),
 ];
 
-/// The protocol's name; `None` for the types that only ONNX has.
+/// The protocol's name; `None` for types unknown to the protocol.
 pub fn name(dtype: DataType) -> Option<&'static str> {
     NAMES.iter().find(|(known, _)| *known == dtype).map(|(_, name)| *name)
 }
 
-/// [`name`], for a type that was read by it.
-pub(crate) fn said(dtype: DataType) -> &'static str {
+/// The protocol's name, or ONNX's for other types, for errors.
+pub(crate) fn display_name(dtype: DataType) -> &'static str {
     name(dtype).unwrap_or_else(|| dtype.name())
 }
 

@@ -1,7 +1,7 @@
-//! A request's map, as JSON and MessagePack have it alike, read in one go wherever the keys' order allows it.
+//! Reads a request's map, from JSON or MessagePack, in one pass if the order of keys allows it.
 //!
-//! `data` is understood only with `datatype` and `shape`. Some writers sort their keys, and then it comes before them:
-//! it is left for a second reading, which knows them from the first.
+//! Reading `data` requires `datatype` and `shape`. If a writer sorts its keys, `data` precedes them.
+//! The first pass then skips it and collects types and shapes for a second pass.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::limits::{MAX_DATA, MAX_DIMENSION, MAX_ID, MAX_NAME, MAX_RANK, MAX_TEN
 
 pub(crate) struct Document<'de> {
     pub id: Option<String>,
-    /// Outputs that say nothing of it are wanted as binary data.
+    /// Whether binary data is the default for outputs.
     pub binary_output: Option<bool>,
     pub inputs: Vec<Given<'de>>,
     pub outputs: Vec<Wanted>,
@@ -35,30 +35,30 @@ pub(crate) struct Given<'de> {
 
 pub(crate) enum Data<'de> {
     Missing,
-    /// It came before its type and shape.
+    /// Skipped, because it precedes its type and shape.
     Unread,
     Here(Cow<'de, [u8]>),
 }
 
-/// One output that is asked for.
+/// One requested output.
 #[derive(Debug)]
 pub(crate) struct Wanted {
     pub name: String,
     pub binary: Option<bool>,
 }
 
-/// What an earlier reading has found of an input.
+/// An input's facts from the first pass.
 pub(crate) struct Known {
     pub name: String,
     pub dtype: DataType,
     pub shape: Vec<u64>,
 }
 
-/// What a reading is told, and what it may still take.
+/// The state of one pass.
 pub(crate) struct Reading<'k> {
     known: &'k [Known],
     room: usize,
-    /// As many elements as the bytes could hold.
+    /// The most elements in the request's bytes.
     most: usize,
 }
 
@@ -83,7 +83,7 @@ enum Key {
     Other,
 }
 
-/// Of what any part may be told, the few that mean something here.
+/// The supported parameters of any part.
 #[derive(Default, Deserialize)]
 struct Parameters {
     binary_data_size: Option<u64>,
@@ -94,7 +94,7 @@ struct Parameters {
 }
 
 impl Parameters {
-    fn served<E: Error>(self) -> Result<Self, E> {
+    fn supported<E: Error>(self) -> Result<Self, E> {
         match &self {
             Self { shared_memory_region: Some(_), .. } => Err(E::custom(Wrong::SharedMemory)),
             Self { classification: Some(_), .. } => Err(E::custom(Wrong::Classification)),
@@ -137,7 +137,7 @@ impl<'de> Visitor<'de> for &mut Reading<'_> {
         let parameters: Parameters = parameters.flatten().unwrap_or_default();
         let inputs = inputs.ok_or_else(|| A::Error::custom(Wrong::Missing { key: "inputs", place: PLACE }))?;
         let outputs = outputs.unwrap_or_default();
-        Ok(Document { id, binary_output: parameters.served()?.binary_data_output, inputs, outputs })
+        Ok(Document { id, binary_output: parameters.supported()?.binary_data_output, inputs, outputs })
     }
 }
 
@@ -148,7 +148,7 @@ fn once<T, E: Error>(place: &mut Option<T>, key: &'static str, of: &'static str,
     }
 }
 
-/// What `inputs` and `outputs` are lists of.
+/// An entry of `inputs` or `outputs`.
 trait Part<'de>: Sized {
     const WHAT: &'static str;
 
@@ -222,7 +222,7 @@ impl<'de, P: Part<'de>> Visitor<'de> for One<'_, '_, P> {
     type Value = P;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a map that is one of the {}", P::WHAT)
+        write!(f, "a map, one of the {}", P::WHAT)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<P, A::Error> {
@@ -248,8 +248,8 @@ impl<'de> Part<'de> for Given<'de> {
                 Key::Shape => once(&mut shape, "shape", PLACE, map.next_value::<Dimensions>()?.0)?,
                 Key::Parameters => once(&mut parameters, "parameters", PLACE, map.next_value()?)?,
                 Key::Data => {
-                    let said = dtype.zip(shape.as_deref());
-                    let read = reading.data(index, name.as_deref(), said, &mut map)?;
+                    let declared = dtype.zip(shape.as_deref());
+                    let read = reading.data(index, name.as_deref(), declared, &mut map)?;
                     once(&mut data, "data", PLACE, read)?;
                 }
                 _ => drop(map.next_value::<IgnoredAny>()?),
@@ -261,7 +261,7 @@ impl<'de> Part<'de> for Given<'de> {
             dtype: dtype.ok_or_else(|| missing("datatype"))?,
             shape: shape.ok_or_else(|| missing("shape"))?,
             data: data.unwrap_or(Data::Missing),
-            binary_size: parameters.served()?.binary_data_size,
+            binary_size: parameters.supported()?.binary_data_size,
         })
     }
 }
@@ -271,11 +271,11 @@ impl Reading<'_> {
         &mut self,
         index: usize,
         name: Option<&str>,
-        said: Option<(DataType, &[u64])>,
+        declared: Option<(DataType, &[u64])>,
         map: &mut A,
     ) -> Result<Data<'de>, A::Error> {
         let known = self.known.get(index);
-        let Some((dtype, shape)) = said.or(known.map(|known| (known.dtype, known.shape.as_slice()))) else {
+        let Some((dtype, shape)) = declared.or(known.map(|known| (known.dtype, known.shape.as_slice()))) else {
             map.next_value::<IgnoredAny>()?;
             return Ok(Data::Unread);
         };
@@ -286,7 +286,7 @@ impl Reading<'_> {
                 None => format!("inputs[{index}]: {fault}"),
             })
         })?;
-        // Borrowed bytes are the request's own.
+        // Borrowed bytes do not need memory.
         if let Cow::Owned(data) = &data {
             self.room -= data.len().min(self.room);
         }
@@ -313,7 +313,7 @@ impl<'de> Part<'de> for Wanted {
         }
         let parameters: Parameters = parameters.flatten().unwrap_or_default();
         let name = name.ok_or_else(|| A::Error::custom(Wrong::Missing { key: "name", place: PLACE }))?;
-        Ok(Self { name, binary: parameters.served()?.binary_data })
+        Ok(Self { name, binary: parameters.supported()?.binary_data })
     }
 }
 

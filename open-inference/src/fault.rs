@@ -1,45 +1,45 @@
-//! Everything that can be wrong with a request, as sentences for whoever wrote it.
+//! Every fault of a request, as a sentence for its author.
 
 use crate::limits::{MAX_DATA, MAX_DIMENSION, MAX_ID, MAX_NAME, MAX_RANK, MAX_RESPONSE, MAX_TENSORS, QUOTED};
 
-/// Why a request has no tensors, or outputs no response.
+/// A request cannot be decoded, or its outputs cannot be encoded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     #[error("the request is not JSON: {0}")]
     NotJson(String),
-    #[error("the request holds NaN or infinity, which JSON does not have: send the tensor's data as binary")]
+    #[error("the request contains NaN or infinity, and JSON has neither: send the tensor's data as binary")]
     NotJsonNumber,
     #[error("the request is not MessagePack: {0}")]
     NotMessagePack(String),
     /// Well-formed, but not a request.
     #[error("{0}")]
     Request(String),
-    #[error("Inference-Header-Content-Length says {header} bytes, and the request has {len}")]
+    #[error("Inference-Header-Content-Length is {header}, but the request has {len} bytes")]
     HeaderTooLong { header: usize, len: usize },
-    #[error("the binary data has {found} bytes, and the inputs' binary_data_size add up to {stated}")]
+    #[error("the binary data has {found} bytes, but the inputs' binary_data_size add up to {stated}")]
     BinaryLength { stated: u64, found: usize },
     #[error("the model has no output {output:?}; it has {known}")]
     UnknownOutput { output: String, known: String },
     #[error(
-        "element {element} of the output {output:?} is NaN or infinite, which JSON does not have: ask for it as binary data"
+        "element {element} of the output {output:?} is NaN or infinite, and JSON has neither: request it as binary data"
     )]
     OutputNotJson { output: String, element: usize },
-    #[error("the output {output:?} is of type {dtype}, which this protocol does not have: ask by tensor frame")]
+    #[error("the output {output:?} has the type {dtype}, unknown to this protocol: request it as a tensor frame")]
     OutputType { output: String, dtype: &'static str },
-    #[error("the response would have more than {MAX_RESPONSE} bytes: ask for fewer outputs, or for binary data")]
+    #[error("the response would have more than {MAX_RESPONSE} bytes: request fewer outputs, or binary data")]
     TooLong,
     #[error("the response could not be written: {0}")]
     Unwritable(String),
 }
 
 impl Fault {
-    /// Whether the model's outputs cannot be said in the form that was asked for.
+    /// Whether the model's outputs cannot be encoded in the requested form.
     pub fn is_form(&self) -> bool {
         matches!(self, Self::OutputNotJson { .. } | Self::OutputType { .. } | Self::TooLong | Self::Unwritable(_))
     }
 }
 
-/// What is wrong with one part of a request. It becomes a [`Fault::Request`], with the place that the decoder adds.
+/// The fault of one part of a request. The decoder adds its place and makes it a [`Fault::Request`].
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Wrong {
     #[error("there are more than {MAX_TENSORS} {what}")]
@@ -66,9 +66,7 @@ pub(crate) enum Wrong {
     NoData { input: String },
     #[error("input {input:?} has both `data` and a binary_data_size")]
     TwoData { input: String },
-    #[error(
-        "input {input:?} has a binary_data_size, and no Inference-Header-Content-Length says where binary data begins"
-    )]
+    #[error("input {input:?} has a binary_data_size, but the header Inference-Header-Content-Length is missing")]
     NoBinary { input: String },
     #[error("input {input:?}: its type and shape need {expected} bytes of data, it has {found}")]
     Length { input: String, expected: u64, found: usize },
@@ -84,19 +82,19 @@ pub(crate) enum Wrong {
     MoreElements { elements: u64 },
     #[error("`data` has {found} elements, and its shape has {elements}")]
     FewerElements { found: u64, elements: u64 },
-    #[error("`data` nests deeper than its shape")]
+    #[error("`data` is nested deeper than its shape")]
     TooDeep,
     #[error("`data` mixes flat and nested lists")]
     Mixed,
     #[error("a list of `data` at depth {depth} has {found} entries, and its dimension is {expected}")]
     Ragged { depth: usize, found: u64, expected: u64 },
-    #[error("`classification` is not done here: leave it out and sort the outputs yourself")]
+    #[error("`classification` is not supported: remove it and sort the outputs yourself")]
     Classification,
-    #[error("shared memory is not used here: send the data itself")]
+    #[error("shared memory is not supported: send the data itself")]
     SharedMemory,
 }
 
-/// A stranger's text, short enough for an error.
+/// Untrusted text, shortened for an error.
 pub(crate) fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTED) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),

@@ -1,6 +1,6 @@
-//! The two floats of 16 bits, which Rust does not have.
+//! The two 16-bit float formats, both missing in Rust.
 
-/// How a float of 16 bits is divided.
+/// The layout of a 16-bit float.
 #[derive(Clone, Copy)]
 pub(crate) struct Half {
     exponent: u32,
@@ -18,7 +18,7 @@ impl Half {
         (1 << (self.exponent - 1)) - 1
     }
 
-    /// The bits of infinity; what lies above is NaN.
+    /// The bits of infinity. Larger bits are NaN.
     const fn infinity(self) -> u64 {
         ((1 << self.exponent) - 1) << self.mantissa
     }
@@ -27,7 +27,7 @@ impl Half {
         u64::from(bits & 0x7fff) < self.infinity()
     }
 
-    /// The nearest one, and of two as near the even one; infinity if it is too large.
+    /// Rounds to the nearest, ties to even; to infinity if the value is too large.
     pub(crate) fn narrow(self, value: f64) -> u16 {
         let bits = value.to_bits();
         let sign = (bits >> 63) << 15;
@@ -49,7 +49,7 @@ impl Half {
         let lost = WIDE_MANTISSA - self.mantissa;
         let below = 1 - self.bias() - exponent;
         if below <= 0 {
-            // The leading one adds itself to the exponent, and so does what rounding carries.
+            // The leading one and the carry of rounding add to the exponent.
             return ((exponent + self.bias() - 1) as u64).wrapping_shl(self.mantissa) + rounded(significand, lost);
         }
         match u32::try_from(below).map(|below| lost + below) {
@@ -58,7 +58,7 @@ impl Half {
         }
     }
 
-    /// Exactly the same number.
+    /// Converts exactly.
     pub(crate) fn widen(self, bits: u16) -> f64 {
         let sign = if bits >> 15 == 0 { 1.0 } else { -1.0 };
         let magnitude = u64::from(bits & 0x7fff);
@@ -77,7 +77,7 @@ impl Half {
     }
 }
 
-/// Without its last bits, to nearest, ties to even.
+/// Drops the last bits, rounding to nearest, ties to even.
 fn rounded(significand: u64, lost: u32) -> u64 {
     let (kept, rest, half) = (significand >> lost, significand & ((1 << lost) - 1), 1 << (lost - 1));
     let up = rest > half || rest == half && kept & 1 == 1;

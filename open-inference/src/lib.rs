@@ -1,7 +1,8 @@
-//! The Open Inference Protocol V2 as bytes: a request becomes tensors, and outputs become its response.
+//! The Open Inference Protocol V2 without I/O: decodes requests to tensors, and encodes outputs as a response.
 //!
-//! Promises: nothing here waits, talks to anybody or panics, whatever the bytes are. What a request claims is counted
-//! before memory is taken for it, and the bounds are in [`limits`].
+//! Guarantees: for any bytes, nothing here panics, blocks or performs I/O.
+//! A request's claims are checked before memory is allocated for them. The bounds are in [`limits`].
+
 #![forbid(unsafe_code)]
 
 mod data;
@@ -24,10 +25,10 @@ pub use oracle::oracle;
 pub use request::Request;
 pub use response::{Content, Response, pack};
 
-/// How a request is written.
+/// The encoding of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// With `header_len`, so many bytes are JSON, and the tensors' data follows them.
+    /// With `header_len`, the JSON has that many bytes, and the tensors' binary data follows.
     Json {
         header_len: Option<usize>,
     },

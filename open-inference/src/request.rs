@@ -1,4 +1,4 @@
-//! A request: from bytes to tensors, and what must be remembered of it for its response.
+//! Decodes a request to tensors, and keeps the facts for its response.
 
 use std::borrow::Cow;
 
@@ -11,11 +11,11 @@ use crate::fault::{Wrong, quoted};
 use crate::limits::MAX_DEPTH;
 use crate::{Fault, Form};
 
-/// A request that was understood. Data that lay there as the model reads it is borrowed.
+/// A decoded request. Data in the model's own layout is borrowed.
 pub struct Request<'a> {
     pub(crate) form: Form,
     pub(crate) id: Option<String>,
-    /// None at all asks for all outputs.
+    /// The requested outputs. Empty means all outputs.
     pub(crate) wanted: Vec<Wanted>,
     pub(crate) binary_output: bool,
     inputs: Vec<Input<'a>>,
@@ -45,7 +45,7 @@ impl<'a> Request<'a> {
         if stated != found as u64 {
             return Err(Fault::BinaryLength { stated, found });
         }
-        // In MessagePack, bytes are what there is no reason to spell out.
+        // In MessagePack, binary data is the natural form.
         let binary_output = binary_output.unwrap_or(form == Form::MessagePack);
         Ok(Self { form, id, wanted: outputs, binary_output, inputs })
     }
@@ -105,7 +105,7 @@ fn json_fault(fault: &serde_json::Error, text: &[u8]) -> Fault {
     }
 }
 
-/// Some writers of JSON write NaN and Infinity, which are no JSON.
+/// Some JSON writers write NaN and Infinity, although they are invalid.
 fn is_at_no_number(fault: &serde_json::Error, text: &[u8]) -> bool {
     let line = text.split(|&byte| byte == b'\n').nth(fault.line().saturating_sub(1)).unwrap_or_default();
     let from = fault.column().saturating_sub(2);
@@ -124,7 +124,7 @@ fn packed_fault(fault: rmp_serde::decode::Error) -> Fault {
 }
 
 impl<'a> Given<'a> {
-    /// With its data, wherever that lies, which is as long and of such content as type and shape say.
+    /// Finds the input's data and checks its length and content against type and shape.
     fn decoded(self, binary: &mut Option<&'a [u8]>) -> Result<Input<'a>, Wrong> {
         let Self { name, dtype, shape, data, binary_size } = self;
         let input = || quoted(&name);
@@ -164,7 +164,7 @@ fn check(name: &str, dtype: DataType, shape: &[u64], data: &[u8]) -> Result<(), 
     Ok(())
 }
 
-/// The protocol writes strings as a frame does.
+/// The protocol encodes strings like a frame.
 fn check_strings(name: &str, elements: u64, data: &[u8]) -> Result<(), Wrong> {
     let (count, len) =
         strings(data).fold((0, 0), |(count, len), text| (count + 1, len + size_of::<u32>() + text.len()));

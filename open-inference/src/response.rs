@@ -1,4 +1,4 @@
-//! A response: the outputs that were asked for, written as the request was.
+//! Encodes a response: the requested outputs, in the request's encoding.
 
 use std::io::{self, Write};
 
@@ -13,7 +13,7 @@ use crate::limits::MAX_RESPONSE;
 use crate::request::Request;
 use crate::{Fault, Form};
 
-/// A response's bytes, and how they are written.
+/// A response's bytes and their encoding.
 #[derive(Debug)]
 pub struct Response {
     pub bytes: Vec<u8>,
@@ -24,14 +24,14 @@ pub struct Response {
 pub enum Content {
     Json,
     MessagePack,
-    /// So many bytes of JSON, and then tensors' data.
+    /// JSON with `header_len` bytes, followed by the tensors' data.
     Binary {
         header_len: usize,
     },
 }
 
 impl Request<'_> {
-    /// Writes what this request is answered with.
+    /// Encodes the response to this request.
     pub fn respond(&self, outputs: &[Tensor<'_>], model: &str, version: &str) -> Result<Response, Fault> {
         let outputs = self.chosen(outputs)?;
         let document = Document { model, version, id: self.id.as_deref(), outputs: &outputs };
@@ -92,12 +92,12 @@ impl Request<'_> {
     }
 }
 
-/// How an output's data is written.
+/// The encoding of an output's data.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Manner {
     List,
     Bytes,
-    /// Behind the JSON.
+    /// After the JSON.
     Apart,
 }
 
@@ -182,12 +182,12 @@ impl Serialize for List<'_, '_> {
             DataType::F32 => list(serializer, data, f32::from_le_bytes),
             DataType::F64 => list(serializer, data, f64::from_le_bytes),
             DataType::String => {
-                // MessagePack states a list's length before its elements.
+                // In MessagePack, a list's length precedes its elements.
                 let mut list = serializer.serialize_seq(Some(strings(data).count()))?;
                 strings(data).try_for_each(|text| list.serialize_element(text))?;
                 list.end()
             }
-            other => Err(serde::ser::Error::custom(format_args!("{other} has no name here"))),
+            other => Err(serde::ser::Error::custom(format_args!("the protocol cannot name {other}"))),
         }
     }
 }
@@ -218,7 +218,7 @@ fn first<const SIZE: usize>(data: &[u8], fits: impl Fn([u8; SIZE]) -> bool) -> O
     data.as_chunks().0.iter().position(|bytes| fits(*bytes))
 }
 
-/// A vector that does not grow past the bound.
+/// A vector with a bounded length.
 struct Bounded(Vec<u8>);
 
 impl Write for Bounded {
@@ -235,7 +235,7 @@ impl Write for Bounded {
     }
 }
 
-/// Anything small as MessagePack, maps with their keys; nothing if it cannot be written.
+/// Encodes a small value as MessagePack, maps with their keys. Empty if it cannot be encoded.
 pub fn pack(value: &impl Serialize) -> Vec<u8> {
     rmp_serde::to_vec_named(value).unwrap_or_default()
 }

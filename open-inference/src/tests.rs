@@ -1,4 +1,4 @@
-//! Requests as clients write them, as nobody should, and at random.
+//! Valid, invalid and random requests.
 #![allow(clippy::unwrap_used)]
 
 use inferbus_abi::frame::{DataType, Tensor, encode_strings};
@@ -103,14 +103,15 @@ fn an_element_of_another_kind_is_named() {
 
 #[test]
 fn the_order_of_the_keys_means_nothing() {
-    let sorted = br#"{"id":"7","inputs":[{"data":[[1],[2]],"datatype":"INT16","name":"x","parameters":{"b":[{}]},"shape":[2,1]}]}"#;
+    let sorted =
+        br#"{"inputs":[{"data":[[1],[2]],"datatype":"INT16","name":"x","parameters":{"b":[{}]},"shape":[2,1]}]}"#;
     assert_eq!(decoded(JSON, sorted), Ok((DataType::I16, vec![2, 1], vec![1, 0, 2, 0])));
     let wrong = br#"{"inputs":[{"data":[[1],[99999]],"datatype":"INT16","name":"x","shape":[2,1]}]}"#;
     assert!(decoded(JSON, wrong).unwrap_err().contains("element 1: 99999 is out of the range of INT16"));
 }
 
 #[test]
-fn what_is_no_request_is_told_so() {
+fn an_invalid_request_is_rejected() {
     let not_json = |text: &str| Request::decode(JSON, text.as_bytes()).err().unwrap();
     assert!(matches!(not_json(""), Fault::NotJson(_)));
     assert!(matches!(not_json("{\"inputs\":["), Fault::NotJson(_)));
@@ -151,7 +152,7 @@ fn what_is_no_request_is_told_so() {
 }
 
 #[test]
-fn a_claim_takes_no_memory() {
+fn claims_do_not_allocate_memory() {
     for shape in [json!([MAX_DATA]), json!([i64::MAX, i64::MAX]), json!([1u64 << 40])] {
         assert!(data("FP64", shape, json!([1])).is_err());
     }
@@ -250,7 +251,7 @@ fn message_pack_is_the_same_map() {
 
 #[test]
 fn hostile_message_pack_is_refused() {
-    // A list that says it has four billion elements.
+    // A list with a claimed length of four billion.
     let mut bytes = packed_before_data("FP64", &[127, 127, 127, 127]);
     bytes.extend([0xdd, 0xff, 0xff, 0xff, 0xff, 0]);
     assert!(Request::decode(Form::MessagePack, &bytes).is_err());
@@ -261,7 +262,7 @@ fn hostile_message_pack_is_refused() {
         for bytes in [vec![deep; 1 << 20], [&packed_before_data("FP64", &[1])[..], &[deep; 1 << 20]].concat()] {
             assert!(Request::decode(Form::MessagePack, &bytes).is_err());
         }
-        // Where nobody looks, too.
+        // Also under an ignored key.
         let bytes = [&[0x81, 0xa1, b'x'][..], &[deep; MAX_DEPTH + 1], &[0xc0]].concat();
         assert!(matches!(Request::decode(Form::MessagePack, &bytes), Err(Fault::NotMessagePack(_))));
     }
@@ -286,7 +287,7 @@ fn respond(form: Form, asked: Value, outputs: &[Tensor<'_>]) -> Result<(Content,
 }
 
 #[test]
-fn a_response_says_what_was_asked_for() {
+fn a_response_has_the_requested_outputs() {
     let strings = encode_strings(["ä", ""]);
     let outputs = [
         tensor("a", DataType::F32, &[1, 2], &[0, 0, 0, 0x3f, 0, 0, 0x80, 0xbf]),
@@ -322,7 +323,7 @@ fn a_response_says_what_was_asked_for() {
 }
 
 #[test]
-fn what_json_does_not_have_is_said() {
+fn values_outside_json_are_rejected() {
     let nan = f32::NAN.to_le_bytes();
     let output = [tensor("a", DataType::F32, &[1], &nan)];
     let fault = respond(JSON, json!({}), &output).unwrap_err();
@@ -334,7 +335,7 @@ fn what_json_does_not_have_is_said() {
 }
 
 #[test]
-fn message_pack_gives_bytes_unless_a_list_is_wanted() {
+fn message_pack_has_bytes_unless_a_list_is_requested() {
     let output = [tensor("a", DataType::I16, &[2], &[1, 0, 2, 0])];
     let (content, bytes) = respond(Form::MessagePack, json!({}), &output).unwrap();
     assert_eq!(content, Content::MessagePack);
@@ -344,7 +345,7 @@ fn message_pack_gives_bytes_unless_a_list_is_wanted() {
     assert!(bytes.ends_with(&[0xa4, b'd', b'a', b't', b'a', 0x92, 1, 2]), "{bytes:?}");
 }
 
-/// Types whose every pattern of bits is a number that JSON has.
+/// Types with only finite bit patterns.
 const WHOLE: [DataType; 8] = [
     DataType::U8,
     DataType::I8,
@@ -385,14 +386,14 @@ fn some_tensor() -> impl Strategy<Value = (DataType, Vec<u64>, Vec<u8>)> {
     })
 }
 
-/// A response, read as the request that would ask for the same tensors.
+/// Rewrites a response as a request with the same tensors.
 fn again(content: Content, bytes: &[u8]) -> (Form, Vec<u8>) {
     let form = match content {
         Content::Json => JSON,
         Content::MessagePack => Form::MessagePack,
         Content::Binary { header_len } => Form::Json { header_len: Some(header_len) },
     };
-    // Both keys have one letter less or more; the length of what follows them is their own.
+    // The keys differ by one letter; a length prefix precedes each.
     let (from, to): (&[u8], &[u8]) = match form {
         Form::MessagePack => (b"\xa7outputs", b"\xa6inputs"),
         Form::Json { .. } => (b"\"outputs\"", b" \"inputs\""),

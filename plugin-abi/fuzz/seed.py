@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the corpus that the fuzz target starts from and that the tests replay.
+"""Writes the seed corpus of the fuzz target. The tests replay it.
 
-It writes frames from ABI.md alone, sharing no code with the crate, so that the two check each other.
+It implements ABI.md without the crate's code, so that the two check each other.
 """
 
 import pathlib

@@ -1,8 +1,9 @@
-//! The tensor frame: several named tensors of any ONNX type in one run of bytes, each tensor's data aligned for use in place.
+//! The tensor frame: several named tensors of any ONNX type in one byte string, with data aligned for use in place.
 //!
-//! `ABI.md` has the layout byte by byte. It promises one encoding per content: whatever [`Frame::decode`] accepts,
-//! [`encode`] writes back identically, and whatever [`encode`] writes, [`Frame::decode`] accepts.
-//! It must never panic or allocate while decoding.
+//! `ABI.md` specifies the layout byte by byte.
+//!
+//! Guarantees: each content has one encoding. [`encode`] reproduces every accepted frame exactly, and [`Frame::decode`]
+//! accepts every encoded frame. Decoding must never panic or allocate.
 
 mod check;
 mod data_type;
@@ -34,5 +35,5 @@ pub const MAGIC: [u8; 4] = *b"IBT1";
 const FRAME_HEADER: usize = 8;
 /// Bytes before a tensor's shape: type, rank, name length, data length.
 const TENSOR_HEADER: usize = 8;
-/// What a tensor's header is aligned to, so that its shape can be read in place.
+/// The alignment of a tensor's header, to read its shape in place.
 const HEADER_ALIGNMENT: usize = 8;

@@ -1,7 +1,7 @@
-//! The wire between a worker and its plugins, exactly as `ABI.md` describes it: the packed result and the tensor frame.
+//! The data format between a worker and its plugins, as specified in `ABI.md`: the packed result and the tensor frame.
 //!
-//! It promises that decoding is total: any bytes give a value or a fault that says what is wrong and where.
-//! It must never allocate while decoding, need `std`, or know who is on either side: it is compiled into guests too.
+//! Guarantees: decoding is total. Any bytes decode to a value or to a fault with its position.
+//! It must never allocate while decoding, need `std`, or depend on a worker or an SDK: plugins contain it, too.
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -16,10 +16,12 @@ mod returned;
 
 pub use returned::Returned;
 
-/// The version of the contract that `ABI.md` describes.
-pub const ABI_VERSION: u32 = 1;
-
-/// What `alloc` aligns its memory to, and what a frame aligns every tensor's data to, counted from the frame's start.
+/// The alignment of memory from `alloc`, and of every tensor's data relative to the frame's start.
 ///
-/// Sixteen bytes hold the widest ONNX element (`complex128`), so that a tensor can be used where it lies.
+/// Sixteen bytes hold the widest ONNX element (`complex128`), so tensors can be used in place.
 pub const ALIGNMENT: usize = 16;
+
+/// Runs the example of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,4 @@
-//! Every bound of the wire format, so that a decoder's work is bounded before it starts.
+//! Every bound of the data format. They bound a decoder's work before it starts.
 
 /// Tensors in one frame.
 pub const MAX_TENSORS: usize = 256;
@@ -18,5 +18,5 @@ pub const MAX_FRAME: usize = u32::MAX as usize;
 // A tensor's header gives the rank one byte and the name's length two.
 const _: () = assert!(MAX_RANK <= u8::MAX as usize);
 const _: () = assert!(MAX_NAME <= u16::MAX as usize);
-// Names are compared pairwise, so that decoding needs no memory; this keeps the worst case to a few milliseconds.
+// Names are compared pairwise, to decode without memory. This bounds the worst case to a few milliseconds.
 const _: () = assert!(MAX_TENSORS * MAX_TENSORS / 2 * MAX_NAME <= 64 << 20);

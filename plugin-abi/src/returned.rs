@@ -1,16 +1,16 @@
-//! What a plugin's `transform` returns: a pointer, a length and an error mark in one 64-bit number.
+//! The return value of a plugin's `transform`: a pointer, a length and an error mark in one 64-bit number.
 
 const ERROR: u64 = 1 << 63;
 const POINTER: u64 = 0x7fff_ffff;
 
-/// A plugin's answer to one message. Where the bytes lie is the guest's word, not yet checked against its memory.
+/// A plugin's answer to one message. The pointer and length are not yet checked against the plugin's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Returned {
     /// No result: the message is done and nothing is published.
     Nothing,
     /// The result's bytes.
     Output { ptr: u32, len: u32 },
-    /// The message is refused, with a UTF-8 explanation.
+    /// The message is rejected, with a UTF-8 explanation.
     Error { ptr: u32, len: u32 },
 }
 
@@ -30,8 +30,8 @@ impl Returned {
 
     /// The inverse of [`Returned::from_packed`].
     ///
-    /// The error mark takes the pointer's top bit, so bytes at or above 2 GiB cannot be named; and an empty output must
-    /// lie at a pointer other than zero, or it reads as [`Returned::Nothing`].
+    /// The error mark takes the pointer's top bit, so bytes at or above 2 GiB cannot be addressed.
+    /// An empty output needs a nonzero pointer, or it reads as [`Returned::Nothing`].
     #[must_use]
     pub const fn to_packed(self) -> i64 {
         let bits = match self {
@@ -53,7 +53,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn the_corners_mean_what_the_contract_says() {
+    fn edge_cases_follow_the_contract() {
         assert_eq!(Returned::from_packed(0), Returned::Nothing);
         assert_eq!(Returned::from_packed(i64::MIN), Returned::Error { ptr: 0, len: 0 });
         assert_eq!(Returned::from_packed(-1), Returned::Error { ptr: 0x7fff_ffff, len: u32::MAX });

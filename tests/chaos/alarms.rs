@@ -14,7 +14,7 @@ use inferbus_tests::{SECOND, Worker, WorkerOptions, inferbus, say, until_async};
 use tokio::task::block_in_place;
 use tokio::time::sleep;
 
-const FLAGS: [&str; 4] = ["--ack-wait", "1s", "--deliveries", "1000"];
+const FLAGS: [&str; 4] = ["--ack-wait", "1s", "--max-deliveries", "1000"];
 
 /// How long a fault lasts once it has been noticed, and how many requests a worker may make of the server meanwhile.
 const OUTAGE: Duration = Duration::from_secs(8);
@@ -97,11 +97,11 @@ async fn the_consumer_is_deleted_and_the_route_mended() {
 
     let consumer = format!("inferbus-{ROUTE}");
     site.publisher.context().delete_consumer_from_stream(consumer, INPUT).await.expect("deleted");
-    alarmed(&worker, "inferbus route mend").await;
+    alarmed(&worker, "inferbus route repair").await;
     is_patient(&mut site).await;
     site.publisher.publish(SOME).await;
     let from = (SOME + 1).to_string();
-    block_in_place(|| inferbus(&site.url(), &["route", "mend", ROUTE, "--from", &from])).ok();
+    block_in_place(|| inferbus(&site.url(), &["route", "repair", ROUTE, "--start-at", &from])).ok();
     ready(&worker).await;
 
     let audit = site.publisher.audit().await.is_sound();
@@ -119,7 +119,7 @@ async fn the_result_stream_is_deleted_and_the_route_mended() {
     site.publisher.publish(SOME).await;
     alarmed(&worker, "").await;
     is_patient(&mut site).await;
-    block_in_place(|| inferbus(&site.url(), &["route", "mend", ROUTE])).ok();
+    block_in_place(|| inferbus(&site.url(), &["route", "repair", ROUTE])).ok();
     ready(&worker).await;
 
     site.publisher.settle().await;

@@ -28,7 +28,7 @@ const LONG_LOAD: Duration = Duration::from_secs(600);
 /// Enough versions to keep each one from returning during a worker's last turn.
 const VERSIONS: usize = 40;
 
-const ROUTE: [&str; 4] = ["--ack-wait", "1s", "--deliveries", "1000"];
+const ROUTE: [&str; 4] = ["--ack-wait", "1s", "--max-deliveries", "1000"];
 
 /// The time in which one worker may have answered with a version: from its put until the worker's log line of the
 /// next version. Nanoseconds since 1970.

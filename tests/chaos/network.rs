@@ -15,7 +15,7 @@ use tokio::task::block_in_place;
 use tokio::time::sleep;
 
 const PER_SECOND: u32 = 100;
-const ROUTE: [&str; 4] = ["--ack-wait", "2s", "--deliveries", "1000"];
+const ROUTE: [&str; 4] = ["--ack-wait", "2s", "--max-deliveries", "1000"];
 
 const CUT: Duration = Duration::from_secs(5);
 const PARTITION: Duration = Duration::from_secs(30);

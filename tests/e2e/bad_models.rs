@@ -140,7 +140,7 @@ async fn push_refuses_what_would_end_a_worker() {
     let path = folder.path().to_str().expect("UTF-8");
     let ran = block_in_place(|| site.inferbus(&["push", path, "--activate"]));
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("a worker would refuse the model"), "{ran:?}");
+    assert!(ran.stderr.contains("a worker would reject the model"), "{ran:?}");
     assert!(ran.stderr.contains("ended the process that tried it (signal 8"), "{ran:?}");
     assert_eq!(site.inferbus(&["ls", "--output", "json"]).json(), json!([]));
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_nats::{HeaderMap, Request};
 use bytes::Bytes;
 use futures_util::future::join_all;
-use inferbus::requests::admission::TIMEOUT;
+use inferbus::nats::headers::TIMEOUT;
 use inferbus_abi::frame::{DataType, Frame};
 
 use inferbus_tests::plugin::frame;

@@ -194,6 +194,8 @@ fn a_server_that_is_not_there_is_code_3() {
         &["show", "digits"],
         &["status"],
         &["infer", "digits", &file],
+        &["route", "show"],
+        &["route", "repair"],
         &["route", "ls"],
     ] {
         let ran = inferbus(NOBODY, command);
@@ -246,7 +248,7 @@ fn parts_that_do_not_fit_one_another_are_found_at_check_and_at_push() {
         assert!(said.contains(words), "{words} is missing: {said}");
     }
     let without = BundleFolder::new("echo", FIRST);
-    assert!(alone(&["check", text(without.path())]).ok().contains("whether the parts fit one another was not tried"));
+    assert!(alone(&["check", text(without.path())]).ok().contains("the fit of plugins and model was not checked"));
 }
 
 #[test]
@@ -257,7 +259,7 @@ fn a_batch_that_the_model_cannot_keep_is_found_at_check_and_at_push() {
         fails(&alone(&[command, text(bundle.path())]), REFUSED, "engine.batch cannot be kept: ");
     }
     let open = BundleFolder::new("echo", FIRST).table("[engine]\nbatch = { max = 8 }");
-    assert!(alone(&["check", text(open.path())]).ok().contains("up to 8 messages share a run"));
+    assert!(alone(&["check", text(open.path())]).ok().contains("up to 8 messages per run"));
 }
 
 #[test]
@@ -456,6 +458,8 @@ fn the_help_of_every_command_has_an_example() {
         &["infer"],
         &["route"],
         &["route", "add"],
+        &["route", "show"],
+        &["route", "repair"],
         &["route", "ls"],
         &["route", "rm"],
         &["dlq"],

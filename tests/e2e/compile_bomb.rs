@@ -33,7 +33,7 @@ async fn push_refuses_a_compile_bomb() {
     let path = folder.path().to_str().expect("UTF-8");
     let ran = block_in_place(|| site.inferbus(&["push", path, "--activate"]));
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.stderr.contains("a worker would refuse the pre plugin: took more than 2 GiB of memory"), "{ran:?}");
+    assert!(ran.stderr.contains("a worker would reject the pre plugin: took more than 2 GiB of memory"), "{ran:?}");
     assert!(ran.stderr.contains(SENTENCE), "{ran:?}");
     assert_eq!(site.inferbus(&["ls", "--output", "json"]).json(), json!([]));
 }

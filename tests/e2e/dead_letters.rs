@@ -254,14 +254,14 @@ async fn a_payload_that_was_left_in_its_stream_is_read_there() {
     fails(
         &after.dlq(&["replay", &id, "--version", SECOND]),
         REFUSED,
-        "its payload was left in SENSORS/1, and is no longer there",
+        "its payload was left in SENSORS/1, and that message is deleted",
     );
-    fails(&after.dlq(&["show", &id, "--payload"]), REFUSED, "is no longer there");
+    fails(&after.dlq(&["show", &id, "--payload"]), REFUSED, "that message is deleted");
     // Another message with the same number must not pass for it.
     after.site.jetstream().delete_stream("SENSORS").await.expect("deleted");
     after.site.keep("SENSORS", &["sensors.cam.*"]).await;
     after.site.store("sensors.cam.1", HeaderMap::new(), GOOD).await;
-    fails(&after.dlq(&["replay", &id, "--version", SECOND]), REFUSED, "that stream was made anew");
+    fails(&after.dlq(&["replay", &id, "--version", SECOND]), REFUSED, "that stream was recreated");
     assert_eq!(after.listed(&[]).len(), 1);
 }
 
@@ -285,7 +285,7 @@ async fn letters_of_a_route_that_is_gone_keep_no_others_from_their_turn() {
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_are_dropped_only_when_that_is_meant() {
     let after = Aftermath::usual().await;
-    fails(&after.dlq(&["drop", "--all"]), REFUSED, "3 dead letters would be deleted for good: say --yes");
+    fails(&after.dlq(&["drop", "--all"]), REFUSED, "3 dead letters would be deleted for good: confirm with --yes");
     fails(&after.dlq(&["drop", "--all", "--reason", "trapped"]), REFUSED, "2 dead letters would be deleted");
     fails(&after.dlq(&["drop", &after.id(1), "99", "--yes"]), NOT_FOUND, "no dead letter 99");
     assert_eq!(after.listed(&[]).len(), 3);

@@ -25,9 +25,9 @@ fn found(ran: Ran, code: i32) -> Vec<String> {
     let findings: Vec<Value> = serde_json::from_str(&ran.stdout).expect("JSON");
     let mut found = Vec::new();
     for finding in findings.iter().filter(|finding| finding["level"] != "ok") {
-        assert!(finding["todo"].as_str().is_some_and(|todo| !todo.is_empty()), "{finding}");
+        assert!(finding["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{finding}");
         let text = |key: &str| finding[key].as_str().expect("text");
-        found.push(format!("{} {} {}", text("check"), text("level"), text("what")));
+        found.push(format!("{} {} {}", text("check"), text("level"), text("message")));
     }
     found
 }
@@ -97,7 +97,7 @@ async fn streams_that_break_the_promises_are_found() {
     streams.delete_stream("INFERBUS_RESULTS_cams").await.expect("deleted");
     let found = block_in_place(|| doctor(&site, &[], 1));
     finds(&found, "dead-letters warning", "1 dead letters");
-    finds(&found, "routes danger", "no stream INFERBUS_RESULTS_cams");
+    finds(&found, "routes danger", "misses its stream INFERBUS_RESULTS_cams");
     block_in_place(|| site.inferbus(&["route", "rm", "cams"])).ok();
     let found = block_in_place(|| doctor(&site, &[], 1));
     finds(&found, "leftovers warning", "inferbus-cams of the stream SENSORS");

@@ -43,7 +43,7 @@ async fn predicts_what_python_predicts(version: &str) {
 
 /// Runs the same file through Python's onnxruntime.
 fn python_predicts() -> Vec<u64> {
-    let folder = root().join("plugins/digits/model");
+    let folder = root().join("plugins/examples/digits/model");
     let mut reference = python("reference.py");
     reference.arg("--model").arg(folder.join("digits.onnx")).arg("--records").arg(folder.join("heldout.bin"));
     serde_json::from_value(run(&mut reference).json()).expect("a list of labels")

@@ -173,7 +173,7 @@ fn add_route(site: &Site, worker: &Worker, subject: &str, output: &str) {
 }
 
 fn with_records(mut client: Command, mode: &str) -> Command {
-    let folder: PathBuf = root().join("plugins/digits/model");
+    let folder: PathBuf = root().join("plugins/examples/digits/model");
     client.args(Some(mode).filter(|mode| !mode.is_empty()));
     client.arg("--records").arg(folder.join("heldout.bin")).arg("--expect").arg(folder.join("heldout.json"));
     client

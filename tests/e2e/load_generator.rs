@@ -173,7 +173,7 @@ async fn answers_that_differ_come_twice_or_never_are_told_apart() {
     let both = ["--requests", "128", "--in-flight", "1"];
     by_hand(&site.client, "hand.again", |number, message| reply(message, number.min(67))).await;
     accounted(&run("hand.again", REFUSED, &both), 128, &[("right", 64), ("differs", 64)]);
-    accounted(&run("hand.again", GOOD, &[&both[..], &["--may-differ"]].concat()), 128, &[("unchecked", 128)]);
+    accounted(&run("hand.again", GOOD, &[&both[..], &["--allow-different"]].concat()), 128, &[("unchecked", 128)]);
 
     let twice = |number, message: &Message| {
         let times = if number == 7 { 2 } else { 1 };
@@ -193,7 +193,7 @@ async fn answers_that_differ_come_twice_or_never_are_told_apart() {
 async fn what_an_overloaded_deployment_leaves_no_room_for_is_not_sent() {
     let site = Site::start().await;
     by_hand(&site.client, "hand.silent", |_, _| Vec::new()).await;
-    let bounds = ["--rate", "10000", "--requests", "50", "--outstanding", "10", "--wait", "3s"];
+    let bounds = ["--rate", "10000", "--requests", "50", "--max-outstanding", "10", "--wait", "3s"];
     let run = measured(&site, REFUSED, &[&["--subject", "hand.silent", "--random", "1"], &bounds[..]].concat());
     let count = |name: &str| run["total"][name].as_u64().expect(name);
     assert_eq!(count("asked"), 50);

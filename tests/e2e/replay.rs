@@ -146,12 +146,12 @@ async fn a_range_is_chosen_by_sequence_time_and_subject() {
         assert_eq!(chosen(nothing), (Some(0), None, None), "{nothing:?}");
     }
     fails(
-        &ground.replay(&["--route", "cams", "--from", "3", "--most", "4"]),
+        &ground.replay(&["--route", "cams", "--from", "3", "--max-messages", "4"]),
         REFUSED,
         "23 messages are more than the 4",
     );
-    fails(&ground.replay(&["--route", "cams", "--from", "3", "--most", "4"]), REFUSED, "--to 6");
-    assert_eq!(ground.route(&["--from", "3", "--to", "6", "--most", "4"])["counts"], counts(4, 0, 0, 0));
+    fails(&ground.replay(&["--route", "cams", "--from", "3", "--max-messages", "4"]), REFUSED, "--to 6");
+    assert_eq!(ground.route(&["--from", "3", "--to", "6", "--max-messages", "4"])["counts"], counts(4, 0, 0, 0));
 
     // Without a route there are no results to compare.
     let bare = ground.replay(&["--stream", "CAMERAS", "--model", "digits", "--format", "json"]).json();
@@ -215,7 +215,7 @@ async fn what_would_mix_with_what_is_live_is_refused() {
     block_in_place(|| ground.site.inferbus(&["route", "add", "--subject", "doors.>", "--model", "digits"]).ok());
     fails(&to("doors.again.$1"), REFUSED, "route doors-all takes `doors.>`");
     fails(&ground.replay(&["--route", "nobody"]), NOT_FOUND, "no route `nobody`");
-    fails(&ground.replay(&["--route", "doors-all"]), REFUSED, "has no stream: name one with --stream");
+    fails(&ground.replay(&["--route", "doors-all"]), REFUSED, "serves requests, not a stream: set one with --stream");
     fails(&ground.replay(&["--stream", "NOBODY", "--model", "digits"]), NOT_FOUND, "there is no stream `NOBODY`");
     fails(&ground.replay(&["--route", "cams", "--version", "9.9.9"]), NOT_FOUND, "no version 9.9.9");
     for wrong in [

@@ -297,10 +297,10 @@ async fn a_lost_consumer_is_made_again_only_on_purpose() {
     let stream = jetstream::new(site.client.clone()).get_stream("SENSORS").await.expect("the stream");
     stream.delete_consumer("inferbus-cams").await.expect("deleted");
     block_in_place(|| {
-        until("the alarm", || worker.get("/readyz").1.contains("inferbus route mend cams --from <sequence>"));
-        let ran = site.inferbus(&["route", "mend", "cams"]);
-        assert!(ran.code == Some(1) && ran.stderr.contains("--from"), "{ran:?}");
-        site.inferbus(&["route", "mend", "cams", "--from", "2"]).ok();
+        until("the alarm", || worker.get("/readyz").1.contains("inferbus route repair cams --start-at <sequence>"));
+        let ran = site.inferbus(&["route", "repair", "cams"]);
+        assert!(ran.code == Some(1) && ran.stderr.contains("--start-at"), "{ran:?}");
+        site.inferbus(&["route", "repair", "cams", "--start-at", "2"]).ok();
         until("the worker is ready", || worker.get("/readyz").0 == 200);
     });
     publish(&site, "sensors.cam.a", numbered(2)).await;

@@ -1,4 +1,4 @@
-"""Reads a file of the digit camera's records and the expected answers. The format: plugins/digits/README.md."""
+"""Reads a file of the digit camera's records and the expected answers. The format: plugins/examples/digits/README.md."""
 
 import json
 import struct

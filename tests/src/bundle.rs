@@ -13,7 +13,7 @@ pub const IDENTITY_MODEL: &[u8] = include_bytes!("../models/identity.onnx");
 
 /// The folder of a shipped version of the digit classifier.
 pub fn digits(version: &str) -> PathBuf {
-    let folder = root().join(format!("plugins/digits/bundle-{version}"));
+    let folder = root().join(format!("plugins/examples/digits/bundle-{version}"));
     assert!(root().join("plugins/dist").is_dir(), "the plugins are not built: run `make plugins`");
     folder
 }

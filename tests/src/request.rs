@@ -2,7 +2,7 @@
 
 use async_nats::{Client, HeaderMap};
 use bytes::Bytes;
-use inferbus::requests::reply::{ERROR, ERROR_CODE};
+use inferbus::nats::headers::{ERROR, ERROR_CODE};
 
 use crate::root;
 
@@ -13,11 +13,11 @@ pub struct Heldout {
     pub predictions: Vec<u64>,
 }
 
-/// The sensor's header before the pixels; plugins/digits/README.md describes it.
+/// The sensor's header before the pixels; plugins/examples/digits/README.md describes it.
 const HEADER: usize = 16;
 
 pub fn heldout() -> Heldout {
-    let folder = root().join("plugins/digits/model");
+    let folder = root().join("plugins/examples/digits/model");
     let records = std::fs::read(folder.join("heldout.bin")).expect("the held-out records");
     let answers = std::fs::read(folder.join("heldout.json")).expect("the held-out answers");
     let answers: serde_json::Value = serde_json::from_slice(&answers).expect("JSON");

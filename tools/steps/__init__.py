@@ -1,1 +1,1 @@
-"""The steps of tools/setup, one module each. They use the Python standard library alone."""
+"""The steps of tools/setup, one module each. They use only the Python standard library."""

@@ -1,6 +1,6 @@
-"""What every step shares: where things live, how a step speaks, fails, runs a command and remembers that it is done.
+"""Shared by all steps: folders, messages, failures, commands, and stamps of finished work.
 
-A step raises `Problem` with one sentence that says what is missing and what to do; only `main` in tools/setup prints it.
+A step raises `Problem` with one sentence: the missing thing and the remedy. Only `main` in tools/setup prints it.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ TOOLS = ROOT / ".tools"
 PINS = ROOT / "tools" / "pins"
 
 MEBIBYTE = 1 << 20
-# A step that hangs must end with a sentence; the slowest one builds a large Go program on a small machine.
+# A hanging step must end with a message. The slowest step builds a large Go program on a small machine.
 COMMAND_SECONDS = 1800
 
 
 class Problem(Exception):
-    """One clear sentence: what is wrong, and the remedy."""
+    """One clear sentence: the problem and the remedy."""
 
 
 def say(text: str) -> None:
@@ -30,7 +30,7 @@ def say(text: str) -> None:
 
 
 def run(command: list, failure: str, env: dict | None = None, cwd: Path | None = None) -> str:
-    """Runs a command quietly; on failure raises `failure` with the command's own last words."""
+    """Runs a command quietly. On failure, raises `failure` with the last error in the command's output."""
     words = [str(word) for word in command]
     try:
         done = subprocess.run(
@@ -42,31 +42,35 @@ def run(command: list, failure: str, env: dict | None = None, cwd: Path | None =
     except OSError as fault:
         raise Problem(f"{failure} ({fault})")
     if done.returncode != 0:
-        raise Problem(f"{failure} ({last_words(done.stdout)})")
+        killed = f"{words[0]} was killed by signal {-done.returncode}"
+        raise Problem(f"{failure} ({killed if done.returncode < 0 else last_error(done.stdout)})")
     return done.stdout
 
 
-def last_words(output: str) -> str:
-    """The line of a failed command's output that says most: its last error, else its last line."""
+def last_error(output: str) -> str:
+    """The most useful line of a failed command's output: its last error, else its last line."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.lower().startswith("error")]
-    return (errors or lines or ["it printed nothing"])[-1]
+    return (errors or lines or ["no output"])[-1]
 
 
-def need_room(mebibytes: int, what: str) -> None:
+def need_room(mebibytes: int, purpose: str) -> None:
     free = shutil.disk_usage(TOOLS).free // MEBIBYTE
     if free < mebibytes:
-        raise Problem(f"{what} needs {mebibytes} MiB in {TOOLS}, but the disk has {free} MiB left: free some room and run this again.")
+        raise Problem(
+            f"{purpose} needs {mebibytes} MiB in {TOOLS}, but the disk has {free} MiB left: "
+            "free some space and run this again."
+        )
 
 
 def explain(fault: OSError) -> str:
     if fault.errno == errno.ENOSPC:
-        return f"the disk is full (while writing {fault.filename or TOOLS}): free some room and run this again."
+        return f"the disk is full (while writing {fault.filename or TOOLS}): free some space and run this again."
     return f"{fault.strerror} ({fault.filename}): check the permissions of {TOOLS} and run this again."
 
 
 class Stamp:
-    """Remembers that a step was done with exactly these inputs, so that a second run does nothing."""
+    """Records the inputs of a finished step, so a second run with the same inputs does nothing."""
 
     def __init__(self, name: str, inputs: list[Path], *words: str) -> None:
         self.file = TOOLS / "stamps" / name
@@ -85,11 +89,11 @@ class Stamp:
 
 
 def is_ours(path: str | Path) -> bool:
-    """Whether a path that the environment names is our own earlier work rather than the user's."""
+    """Whether a path of the environment is in .tools/, not the user's."""
     return Path(os.path.abspath(path)).is_relative_to(TOOLS)
 
 
 def find_program(name: str) -> str | None:
-    """The user's own program of that name: .tools/bin may be on PATH too, because .tools/env puts it there."""
+    """The user's program of that name. .tools/env adds .tools/bin to PATH, so that folder is excluded."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     return shutil.which(name, path=os.pathsep.join(folder for folder in folders if not is_ours(folder)))

@@ -1,7 +1,7 @@
-"""cargo-fuzz, compiled from crates.io at one version into .tools/bin; the targets themselves need no special Rust.
+"""cargo-fuzz, compiled from crates.io at one version into .tools/bin. The targets compile with the stable compiler.
 
-Without sanitizers, which need a nightly compiler: what is fuzzed has next to no unsafe code (the protection of pages, of which
-a sanitizer knows nothing), and Wasmtime has fuzzers of its own.
+Sanitizers are off, because they need a nightly compiler. The fuzzed code is nearly free of unsafe blocks: only the
+protection of pages, invisible to a sanitizer. Wasmtime is fuzzed by its project.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def prepare() -> None:
     if stamp.holds(PROGRAM):
         return
     if not shutil.which("c++"):
-        raise Problem("libFuzzer is C++, and there is no c++ on the PATH: install g++ or clang and run this again.")
+        raise Problem("libFuzzer is C++, but PATH is without c++: install g++ or clang and run this again.")
     need_room(ROOM_MEBIBYTES, "fuzzing")
     say(f"building cargo-fuzz {VERSION} (about two minutes)")
     run(["cargo", "install", "--quiet", "--locked", "--root", TOOLS, "--version", VERSION, "cargo-fuzz"],

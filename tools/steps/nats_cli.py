@@ -1,6 +1,6 @@
-"""The real `nats` command, built with Go at the version that tools/pins/nats-cli/go.mod names and go.sum verifies.
+"""The real `nats` command, built with Go. tools/pins/nats-cli/go.mod fixes the version, and go.sum verifies it.
 
-It is the one optional step: without a suitable Go the tests that need it use nats-py instead, and say so.
+The step is optional. Without a suitable Go the tests use nats-py instead, and print a line about it.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ def prepare() -> None:
     if stamp.holds(PROGRAM):
         return
     go = find_program("go")
-    lack = "Go is not installed" if not go else too_old(go)
-    if lack:
-        say(f"skipping the nats command: {lack}; the tests use nats-py instead")
+    reason = "Go is not installed" if not go else too_old(go)
+    if reason:
+        say(f"skipping the nats command: {reason}; the tests use nats-py instead")
         return
     need_room(ROOM_MEBIBYTES, "building the nats command")
     say("building the nats command with Go (about a minute)")
@@ -33,14 +33,14 @@ def prepare() -> None:
 
 
 def environment() -> dict:
-    # A pinned build must not fetch another Go by itself.
+    # A pinned build must not fetch another Go.
     return {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off"}
 
 
 def too_old(go: str) -> str:
-    """Why this Go will not do, or nothing."""
+    """The reason against this Go; empty if it is suitable."""
     needed = re.search(r"(?m)^go (\d+)\.(\d+)", (MODULE / "go.mod").read_text())
-    printed = run([go, "version"], f"{go} does not run: repair it or take it off PATH", env=environment())
+    printed = run([go, "version"], f"{go} does not run: repair it or remove it from PATH", env=environment())
     found = re.search(r"go(\d+)\.(\d+)", printed)
     if needed and found and tuple(map(int, found.groups())) >= tuple(map(int, needed.groups())):
         return ""

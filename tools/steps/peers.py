@@ -1,6 +1,7 @@
-"""What the benchmark compares with, at the versions that bench/peers names: a Python environment for each peer, and hosts of WebAssembly.
+"""The peers of the benchmark, at the versions in bench/peers: a Python environment for each, and hosts of WebAssembly.
 
-Peers are strangers: one that cannot be had here is left out with its reason in .tools/peers/NAME/error, and the others go on.
+Peers are third-party software. A peer without an installation here is skipped, with the reason in
+.tools/peers/NAME/error. The others continue.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from steps import wasm
 from steps.base import ROOT, TOOLS, Problem, Stamp, find_program, need_room, run, say
-from steps.python import interpreter, prepare_tests
+from steps.python import interpreter, make_environment, prepare_tests
 
 SOURCES = ROOT / "bench" / "peers"
 FOLDER = TOOLS / "peers"
@@ -29,17 +30,17 @@ def prepare() -> None:
     attempt("extism-host", [SOURCES / "extism" / "host.c", SOURCES / "extism" / "requirements.txt"], extism_host)
 
 
-def attempt(name: str, inputs: list[Path], bring) -> None:
-    """Brings one peer into a folder of its own, or leaves there why it could not."""
+def attempt(name: str, inputs: list[Path], install) -> None:
+    """Installs one peer into a separate folder, or writes the reason for its absence there."""
     folder = FOLDER / name
     stamp = Stamp(f"peer-{name}", inputs)
     if stamp.holds(folder):
         return
     shutil.rmtree(folder, ignore_errors=True)
-    say(f"bringing {name} for the benchmark")
+    say(f"installing {name} for the benchmark")
     try:
         need_room(ROOM_MEBIBYTES, name)
-        bring(name, folder)
+        install(name, folder)
     except (Problem, OSError) as problem:
         say(f"{name} is left out of the benchmark: {problem}")
         shutil.rmtree(folder, ignore_errors=True)
@@ -50,7 +51,7 @@ def attempt(name: str, inputs: list[Path], bring) -> None:
 
 
 def environment(name: str, folder: Path) -> None:
-    run([interpreter(), "-m", "venv", folder], "a virtual environment cannot be made: install it (on Debian: apt install python3-venv)")
+    make_environment(interpreter(), folder)
     run(
         [folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1",
          "--only-binary=:all:", "--requirement", SOURCES / name / "requirements.txt"],
@@ -59,11 +60,11 @@ def environment(name: str, folder: Path) -> None:
 
 
 def guests(_: str, folder: Path) -> None:
-    arguments, told = wasm.cargo_for_guests()
+    arguments, settings = wasm.cargo_for_guests()
     built = folder / "target"
-    told["CARGO_TARGET_DIR"] = str(built)
+    settings["CARGO_TARGET_DIR"] = str(built)
     run(["cargo", "build", "--release", "--locked", "--target", wasm.TARGET, *arguments],
-        "the guests of other hosts could not be compiled", env=told, cwd=SOURCES / "guests")
+        "the guests of other hosts could not be compiled", env=settings, cwd=SOURCES / "guests")
     for guest in ("extism", "kept"):
         shutil.copy(built / wasm.TARGET / "release" / f"guest_{guest}.wasm", folder / f"{guest}.wasm")
     shutil.rmtree(built)
@@ -73,10 +74,10 @@ def wazero(_: str, folder: Path) -> None:
     go = find_program("go")
     if not go:
         raise Problem("Go is not installed")
-    # A pinned build must not fetch another Go by itself.
-    told = {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off"}
+    # A pinned build must not fetch another Go.
+    settings = {**os.environ, "GOTOOLCHAIN": "local", "GOWORK": "off"}
     run([go, "build", "-mod=readonly", "-trimpath", "-o", folder / "wazero", "."],
-        "the host on wazero could not be built", env=told, cwd=SOURCES / "wazero")
+        "the host of wazero could not be built", env=settings, cwd=SOURCES / "wazero")
 
 
 def extism_host(_: str, folder: Path) -> None:
@@ -85,5 +86,5 @@ def extism_host(_: str, folder: Path) -> None:
     if not compiler or not library:
         raise Problem("a C compiler is missing" if library else "the package extism is missing")
     folder.mkdir()
-    run([compiler, "-O2", "-o", folder / "host", SOURCES / "extism" / "host.c", f"-L{library}", "-lextism_sys", f"-Wl,-rpath,{library}"],
-        "the host on Extism's library could not be compiled")
+    source, linked = SOURCES / "extism" / "host.c", [f"-L{library}", "-lextism_sys", f"-Wl,-rpath,{library}"]
+    run([compiler, "-O2", "-o", folder / "host", source, *linked], "the host of Extism's library could not be compiled")

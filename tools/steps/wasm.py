@@ -1,11 +1,11 @@
-"""A Rust compiler for wasm32-unknown-unknown, by the first way that works.
+"""A Rust compiler for wasm32-unknown-unknown, from the first source in this order:
 
 1. The installed compiler already has the target.
 2. rustup adds it.
-3. Where rustup cannot, Debian's own web compiler is unpacked into .tools/wasm (nothing is installed), and cargo builds the
+3. If rustup fails, Debian's web compiler is unpacked into .tools/wasm, without an installation. cargo then builds the
    standard library for the target from Debian's sources.
 
-`cargo_for_guests` tells tools/build-plugins which of the two kinds of compiler to use, and how.
+`cargo_for_guests` returns the settings of the chosen compiler for tools/build-plugins.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TARGET = "wasm32-unknown-unknown"
 DEBIAN = TOOLS / "wasm"
 DEBIAN_RUSTC = DEBIAN / "usr" / "bin" / "rustc"
 DEBIAN_SOURCES = DEBIAN / "usr" / "lib" / "rustlib" / "src" / "rust" / "library"
-# Where the recipe starts; the other packages are the ones of these families that these depend on.
+# The first packages. Their dependencies of these families follow.
 DEBIAN_PACKAGES = ["rustc-web", "rust-web-src"]
 DEBIAN_FAMILIES = re.compile(r"\b(libstd-rust-web[\w.-]*|libllvm\d+)\b")
 ROOM_MEBIBYTES = 1500
@@ -32,15 +32,16 @@ REMEDY = f"run `rustup target add {TARGET}` (rustup is Rust's own installer)"
 
 
 def require_rust() -> None:
-    """Refuses a missing or too old Rust before anything long starts."""
+    """Rejects a missing or outdated Rust before any long step."""
     for program in ("cargo", "rustc"):
         if not shutil.which(program):
-            raise Problem(f"{program} is missing: install Rust with rustup, or put its bin folder on PATH.")
+            raise Problem(f"{program} is missing: install Rust with rustup, or add its bin folder to PATH.")
     oldest = re.search(r'(?m)^rust-version = "(\d+)\.(\d+)"', (ROOT / "Cargo.toml").read_text())
     printed = run(["rustc", "--version"], "rustc does not run: repair the Rust installation")
     found = re.search(r"rustc (\d+)\.(\d+)", printed)
     if oldest and found and tuple(map(int, found.groups())) < tuple(map(int, oldest.groups())):
-        raise Problem(f"{printed.strip()} is older than the {'.'.join(oldest.groups())} that Inferbus needs: run `rustup update stable`.")
+        needed = ".".join(oldest.groups())
+        raise Problem(f"{printed.strip()} is too old: Inferbus needs {needed} or newer: install it with rustup.")
 
 
 def prepare() -> None:
@@ -53,12 +54,13 @@ def prepare() -> None:
 
 @functools.lru_cache(maxsize=None)
 def target_installed() -> bool:
-    folder = subprocess.run(["rustc", "--print", "target-libdir", "--target", TARGET], cwd=ROOT, capture_output=True, text=True)
+    command = ["rustc", "--print", "target-libdir", "--target", TARGET]
+    folder = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     return folder.returncode == 0 and any(Path(folder.stdout.strip()).glob("libcore-*.rlib"))
 
 
 def debian_ready() -> bool:
-    # The compiler is put in place last, so that its presence says that all of it is there.
+    # The compiler is moved into place last, so its presence proves a complete copy.
     return DEBIAN_RUSTC.exists()
 
 
@@ -95,10 +97,13 @@ def unpack_debian() -> None:
 
 
 def download_debian(folder: Path) -> list[Path]:
-    """Downloads the starting packages and, of what they depend on, the compiler's own families. apt checks the signatures."""
-    failure = f"Debian's WebAssembly compiler could not be downloaded: check the network, run `apt-get update` as root, or {REMEDY}"
+    """Downloads the first packages and their dependencies of the compiler's families. apt checks the signatures."""
+    failure = (
+        "Debian's WebAssembly compiler could not be downloaded: "
+        f"check the network, run `apt-get update` as root, or {REMEDY}"
+    )
     say("updating Debian's package lists")
-    # Fails without root, and then the lists that are there may still do.
+    # This fails without root. The present lists may still suffice.
     subprocess.run(["apt-get", "update"], stdin=subprocess.DEVNULL, capture_output=True, check=False)
     waiting, seen = list(DEBIAN_PACKAGES), set()
     while waiting:
@@ -115,7 +120,7 @@ def download_debian(folder: Path) -> list[Path]:
 
 
 def drop_compiler_sources(tree: Path) -> None:
-    """Of the sources only the standard library's are needed; the compiler's own are 400 MB."""
+    """Only the sources of the standard library are needed. Those of the compiler take 400 MB."""
     for entry in tree.glob("usr/src/rustc-*/*"):
         if entry.is_dir() and entry.name != "library":
             shutil.rmtree(entry)
@@ -123,14 +128,16 @@ def drop_compiler_sources(tree: Path) -> None:
 
 def verify_debian() -> None:
     arguments, environment = debian_cargo()
-    run([DEBIAN_RUSTC, "--version"], "Debian's WebAssembly compiler does not run: install the libraries that it names", env=environment)
-    say("fetching what Rust's standard library itself depends on")
+    failure = "Debian's WebAssembly compiler does not run: install the libraries in this message"
+    run([DEBIAN_RUSTC, "--version"], failure, env=environment)
+    say("fetching the dependencies of Rust's standard library")
     run(["cargo", "fetch", "--locked", "--manifest-path", DEBIAN_SOURCES / "Cargo.toml"],
-        "the standard library's dependencies could not be fetched: check the network and run this again", env=environment)
+        "the dependencies of the standard library could not be fetched: check the network and run this again",
+        env=environment)
 
 
 def cargo_for_guests() -> tuple[list[str], dict]:
-    """The arguments and the environment with which cargo compiles a guest."""
+    """The arguments and the environment for compiling a guest with cargo."""
     if target_installed():
         return [], dict(os.environ)
     if debian_ready():
@@ -143,16 +150,16 @@ def debian_cargo() -> tuple[list[str], dict]:
     environment = dict(os.environ)
     environment["RUSTC"] = str(DEBIAN_RUSTC)
     environment["LD_LIBRARY_PATH"] = os.pathsep.join(map(str, libraries))
-    # cargo lets only a nightly compiler build the standard library unless it is told otherwise.
+    # Without this variable, only a nightly compiler may build the standard library.
     environment["RUSTC_BOOTSTRAP"] = "1"
     environment["PATH"] = f"{linker_folder()}{os.pathsep}{environment['PATH']}"
     return ["-Zbuild-std=std,panic_abort"], environment
 
 
 def linker_folder() -> Path:
-    """Debian's compiler brings no WebAssembly linker; the installed Rust does."""
+    """The linker of the installed Rust: Debian's compiler comes without one for WebAssembly."""
     sysroot = Path(run(["rustc", "--print", "sysroot"], "rustc does not run: repair the Rust installation").strip())
     linker = next(sysroot.glob("lib/rustlib/*/bin/rust-lld"), None)
     if not linker:
-        raise Problem(f"the Rust in {sysroot} has no rust-lld: {REMEDY}.")
+        raise Problem(f"the Rust in {sysroot} lacks rust-lld: {REMEDY}.")
     return linker.parent

@@ -1,355 +1,283 @@
-//! The composition root: every part of a worker is made, joined and taken down here.
+//! The composition root: creates, connects and stops every part of a worker.
 //!
-//! Promises: [`run`] returns only when every message that was taken has been answered, or when the bound
-//! on that has passed, which it says.
+//! Guarantees: [`run`] returns when every accepted message has its answer, or when the bound on that wait has passed,
+//! which it logs.
+
+mod background;
+mod connection;
+mod folders;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use async_nats::{Client, Event};
-use inferbus_catalog::{Catalog, FollowOptions, ModelName};
+use async_nats::Client;
+use inferbus_catalog::{Catalog, FollowOptions, ModelName, Route, RouteName};
 use inferbus_engine::TrialProcess;
-use inferbus_sandbox::folder::Folder as PrivateFolder;
-use inferbus_sandbox::{Cache, Compiler, Sandbox};
-use tokio::runtime::{Handle, Runtime};
+use inferbus_sandbox::{Compiler, Sandbox};
+use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{CacheSetting, CacheSize, Compute, Folder, StateSetting, WorkerConfig};
+use self::background::Background;
+use crate::config::{Compute, WorkerConfig};
 use crate::crashes::journal::Journal;
+use crate::lanes::dispatch::Dispatch;
 use crate::lanes::lane::Lanes;
 use crate::limits;
-use crate::models::artifact_cache::ArtifactCache;
 use crate::models::budget::Budget;
-use crate::models::bundle::{Loader, sandboxed};
+use crate::models::loader::{Loader, sandboxed};
 use crate::models::registry::Registry;
 use crate::models::resolver::{self, Following};
 use crate::models::trials::Trials;
-use crate::nats::connect;
 use crate::observe::metrics::Metrics;
 use crate::open_inference::http::{Door, OpenInference};
-use crate::open_inference::model_queries::Questions;
-use crate::requests::admission::{Bus, Given};
-use crate::requests::reply;
-use crate::requests::subscriptions;
-use crate::requests::waiting_room;
+use crate::open_inference::model_queries::ModelQueries;
+use crate::requests::admission::Admission;
+use crate::requests::{reply, resume, subscriptions};
 use crate::status::admin::{self, Admin};
 use crate::status::service::Service;
-use crate::stream::store::Promises;
+use crate::stream::context::{Confirmations, StreamContext};
+use crate::stream::credits::Credits;
 
-/// One thread for all that waits: messages need no other, and handing them between threads costs more than it gains.
+/// One thread for everything asynchronous. Passing messages between threads costs more than it gains.
 pub fn runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// The processes that a loader has work done in.
+/// The child processes of a loader.
 #[derive(Default)]
 pub struct Children {
     pub compiler: Compiler,
-    /// Where models are tried; without it they are not.
+    /// The trial process of new models; without it models load untried.
     pub models: Option<TrialProcess>,
 }
 
-/// What a bundle runs on: the native library, the sandbox with its compiler, the lanes.
+/// The loader of bundles: the native library, the sandbox with its compiler, the lanes.
 pub fn loader(compute: &Compute, children: Children) -> anyhow::Result<Loader> {
     let Children { compiler, models } = children;
     let backend = compute.engine.backend()?;
     let mut sandbox = Sandbox::new(compute.ceilings.ceilings())?.compiling_with(compiler);
-    if let Some(cache) = cache(&compute.cache) {
+    if let Some(cache) = folders::plugin_cache(&compute.cache) {
         sandbox = sandbox.caching_in(cache);
     }
     Ok(Loader {
         backend,
         sandbox,
         trials: models
-            .map(|process| Trials::with(compute.models.bounded(process), trial_notes(compute)))
+            .map(|process| Trials::with(compute.models.bounded(process), folders::trial_notes(compute)))
             .unwrap_or_default(),
         models: compute.models.ceilings(),
         lanes: compute.lane_count(),
         transform: sandboxed,
-        promises: Promises::default(),
     })
 }
 
-/// Nothing that is wrong with the cache keeps a worker from working.
-fn cache(setting: &CacheSetting) -> Option<Cache> {
-    let folder = match setting.folder() {
-        Folder::Off => return None,
-        Folder::Unknown => {
-            tracing::warn!("compiled plugins are not cached: there is no home folder, so name one with --cache");
-            return None;
-        }
-        Folder::At(folder) => folder,
-    };
-    let opened = Cache::open(&folder);
-    opened.inspect_err(|fault| tracing::warn!("compiled plugins are not cached: {fault}")).ok()
-}
-
-/// Nothing that is wrong with the cache keeps a worker from working.
-fn trial_notes(compute: &Compute) -> Option<PrivateFolder> {
-    let Folder::At(folder) = compute.cache.folder() else { return None };
-    let opened = PrivateFolder::open(&folder.join("trials"));
-    opened.inspect_err(|fault| tracing::warn!("models are tried at each start: {fault}")).ok()
-}
-
-/// Nothing that is wrong with the cache keeps a worker from working.
-fn artifact_cache(config: &WorkerConfig) -> Option<Arc<ArtifactCache>> {
-    let (CacheSize(Some(most)), Folder::At(folder)) = (config.loads.cache_size, config.compute.cache.folder()) else {
-        return None;
-    };
-    let opened = ArtifactCache::open(&folder.join("artifacts"), most);
-    opened.inspect_err(|fault| tracing::warn!("artifacts are not cached: {fault}")).ok().map(Arc::new)
-}
-
-/// Nothing that is wrong with the journal keeps a worker from working.
-fn journal(setting: &StateSetting, lanes: usize) -> Option<Arc<Journal>> {
-    let folder = match setting.folder() {
-        Folder::Off => return None,
-        Folder::Unknown => {
-            tracing::warn!("crashes are not noted: there is no home folder, so name one with --state");
-            return None;
-        }
-        Folder::At(folder) => folder,
-    };
-    let opened = Journal::open(&folder, lanes);
-    let said = opened.inspect_err(|fault| tracing::warn!(folder = %folder.display(), "crashes are not noted: {fault}"));
-    said.ok().map(Arc::new)
-}
-
-/// Runs a worker until `stop`, then finishes what is in hand and leaves.
+/// Runs a worker until `stop`, then finishes the messages in flight.
 pub async fn run(config: WorkerConfig, children: Children, stop: CancellationToken) -> anyhow::Result<()> {
     let loader = loader(&config.compute, children)?;
-    run_with(config, loader, stop).await
+    run_with(config, loader, Confirmations::default(), stop).await
 }
 
-/// [`run`] with a loader of the caller's own.
-pub async fn run_with(config: WorkerConfig, loader: Loader, stop: CancellationToken) -> anyhow::Result<()> {
+/// [`run`] with a loader and confirmations chosen by the caller.
+pub async fn run_with(
+    config: WorkerConfig,
+    loader: Loader,
+    confirmations: Confirmations,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let loader = Arc::new(loader);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         worker = config.name,
         lanes = loader.lanes,
         engine = %loader.backend,
-        "worker starts"
+        "worker starting"
     );
-    let metrics = Metrics::new();
-    let registry = Arc::new(Registry::default());
+    let (metrics, registry) = (Metrics::new(), Arc::new(Registry::default()));
     let (listener, admin_address) = admin::listen(config.admin).await?;
-    tracing::info!(address = %admin_address, "health, readiness and metrics are served");
-    // What watches over the worker stays until the last message is out.
+    tracing::info!(address = %admin_address, "serving health, readiness and metrics");
+    // The admin server runs until the last message has left.
     let watching = CancellationToken::new();
     let (worker, door) = (config.name.clone(), Arc::new(Door::default()));
+    let infer = !config.no_http_infer;
     let open_inference =
-        OpenInference::new(worker.clone(), registry.clone(), metrics.clone(), door.clone(), !config.no_http_infer);
-    let open_inference = Arc::new(open_inference);
+        Arc::new(OpenInference::new(worker.clone(), registry.clone(), metrics.clone(), door.clone(), infer));
     let admin = Admin { worker, registry: registry.clone(), metrics: metrics.clone(), open_inference };
-    let beside = Beside::start()?;
-    let admin = beside.tasks.spawn(admin::run(listener, admin, watching.clone()));
+    let background = Background::start()?;
+    let admin = background.tasks.spawn(admin::run(listener, admin, watching.clone()));
 
-    let client = config.connection.worker(&config.name, connection_events(metrics.clone())).await?;
-    if let Some(catalog) = open_catalog(&client, &stop).await {
+    let client = config.connection.worker(&config.name, connection::events(metrics.clone())).await?;
+    if let Some(catalog) = connection::open_catalog(&client, &stop).await {
         let admin = admin_address.to_string();
-        let shared = Shared { client, loader, registry, metrics, admin, door, beside: &beside };
-        serve(&config, shared, catalog, &stop).await?;
+        let worker = Worker { config, client, loader, registry, metrics, confirmations, admin, door, background };
+        worker.serve(catalog, &stop).await?;
     }
     watching.cancel();
-    // A client that never finishes its request must not keep the worker.
+    // A client that never finishes its request must not keep the worker alive.
     match tokio::time::timeout(limits::FAREWELL, admin).await {
         Ok(ended) => ended.context("the admin server panicked")?.context("the admin server failed"),
         Err(_) => Ok(()),
     }
 }
 
-/// What the parts of a connected worker have in common.
-struct Shared<'a> {
+/// A connected worker.
+struct Worker {
+    config: WorkerConfig,
     client: Client,
     loader: Arc<Loader>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
+    confirmations: Confirmations,
     admin: String,
     door: Arc<Door>,
-    beside: &'a Beside,
+    background: Background,
 }
 
-/// A thread for what goes on beside the message path: the catalog, the service, health and metrics. Hashing a large
-/// artifact or writing out many metrics never holds up a message.
-struct Beside {
-    tasks: Handle,
-    runtime: Option<Runtime>,
+/// The tasks that end after the last message.
+struct Tasks {
+    resolver: JoinHandle<()>,
+    service: JoinHandle<anyhow::Result<()>>,
+    queries: JoinHandle<()>,
+    publisher: JoinHandle<()>,
 }
 
-impl Beside {
-    fn start() -> anyhow::Result<Self> {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime = builder.worker_threads(1).thread_name("beside").enable_all().build();
-        let runtime = runtime.context("the thread beside the message path cannot be started")?;
-        Ok(Self { tasks: runtime.handle().clone(), runtime: Some(runtime) })
+impl Worker {
+    async fn serve(self, catalog: Catalog, stop: &CancellationToken) -> anyhow::Result<()> {
+        let max_in_flight = self.config.bus.in_flight as usize;
+        let places = max_in_flight + limits::STREAM_PLACES;
+        let lane_count = self.loader.lanes;
+        let (finished, outgoing) = mpsc::channel(places);
+        let journal = folders::crash_journal(&self.config.state, lane_count);
+        let lanes = Lanes::start(lane_count, places, &finished, journal.as_ref())
+            .context("the compute threads cannot be started")?;
+        drop(finished);
+        let publisher = tokio::spawn(reply::run(self.client.clone(), self.metrics.clone(), outgoing));
+
+        let end = CancellationToken::new();
+        let (routes_found, routes) = watch::channel(BTreeMap::new());
+        let resolver = self.resolver(catalog, routes_found, journal.clone(), end.clone());
+        let service = self.background.tasks.spawn(self.service().run(end.clone()));
+        tokio::select! {
+            () = self.registry.completed() => {}
+            () = stop.cancelled() => {}
+        }
+        let (client, registry, metrics) = (self.client.clone(), self.registry.clone(), self.metrics.clone());
+        let queries = ModelQueries::subscribe(client, registry, metrics, &self.config.bus).await?;
+        let queries = self.background.tasks.spawn(queries.run(stop.clone()));
+        let tasks = Tasks { resolver, service, queries, publisher };
+
+        let dispatch = Arc::new(Dispatch { registry: self.registry.clone(), lanes, lane_count });
+        let admission = Admission::new(self.client.clone(), dispatch.clone(), self.metrics.clone(), max_in_flight);
+        let admission = Arc::new(admission);
+        let streams = Arc::new(self.streams(dispatch.clone(), journal.clone()));
+        self.door.open(&admission, stop.clone());
+        let resumed = tokio::spawn(resume::run(admission.clone(), stop.clone()));
+        let settings = self.config.bus.clone();
+        subscriptions::run(admission.clone(), streams.clone(), settings, routes, stop.clone()).await;
+
+        tracing::info!("worker stopping: finishing the messages in flight");
+        resumed.await.context("the waiting room panicked")?;
+        dispatch.lanes.stop_batching_delay();
+        drain(&admission, &streams).await;
+        if let Some(journal) = journal {
+            journal.close();
+        }
+        end.cancel();
+        connection::flush(&self.client).await;
+        // The lanes end when their last handle is dropped, and the publisher when the lanes have ended.
+        drop((dispatch, admission, streams));
+        tasks.finish().await
     }
-}
 
-impl Drop for Beside {
-    fn drop(&mut self) {
-        // A load that is still at work must not keep the process, and is not waited for.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
+    fn resolver(
+        &self,
+        catalog: Catalog,
+        routes: watch::Sender<BTreeMap<RouteName, Route>>,
+        journal: Option<Arc<Journal>>,
+        end: CancellationToken,
+    ) -> JoinHandle<()> {
+        let follower = catalog.follow(FollowOptions::default());
+        let following = Following {
+            catalog,
+            loader: self.loader.clone(),
+            registry: self.registry.clone(),
+            metrics: self.metrics.clone(),
+            routes,
+            journal,
+            budget: budget(&self.config),
+            load: self.config.loads.load,
+            artifacts: folders::artifact_cache(&self.config),
+        };
+        self.background.tasks.spawn(resolver::run(following, follower, end))
+    }
+
+    fn streams(&self, dispatch: Arc<Dispatch>, journal: Option<Arc<Journal>>) -> StreamContext {
+        StreamContext {
+            client: self.client.clone(),
+            dispatch,
+            metrics: self.metrics.clone(),
+            journal,
+            credits: Credits::default(),
+            confirmations: self.confirmations,
+        }
+    }
+
+    fn service(&self) -> Service {
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started = i128::try_from(started.as_nanos()).unwrap_or_default();
+        let (config, client) = (&self.config, &self.client);
+        let metadata = [("worker", config.name.clone()), ("admin", self.admin.clone())];
+        Service {
+            client: client.clone(),
+            id: client.new_inbox().rsplit('.').next().unwrap_or_default().to_owned(),
+            worker: config.name.clone(),
+            subject: format!("{}.*", config.bus.prefix),
+            group: config.bus.group.clone(),
+            metadata: HashMap::from(metadata.map(|(name, value)| (name.to_owned(), value))),
+            started: async_nats::datetime::from_nanos(started).unwrap_or(async_nats::datetime::DateTime::UNIX_EPOCH),
+            registry: self.registry.clone(),
+            metrics: self.metrics.clone(),
         }
     }
 }
 
-async fn serve(
-    config: &WorkerConfig,
-    shared: Shared<'_>,
-    catalog: Catalog,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
-    let Shared { client, loader, registry, metrics, admin, door, beside } = shared;
-    let in_flight = config.bus.in_flight as usize;
-    let places = in_flight + limits::STREAM_PLACES;
-    let (lane_count, promises) = (loader.lanes, loader.promises);
-    let (finished, outgoing) = mpsc::channel(places);
-    let journal = journal(&config.state, lane_count);
-    let lanes = Lanes::start(lane_count, places, &finished, journal.as_ref())
-        .context("the compute threads cannot be started")?;
-    drop(finished);
-    let publisher = tokio::spawn(reply::run(client.clone(), metrics.clone(), outgoing));
+impl Tasks {
+    async fn finish(self) -> anyhow::Result<()> {
+        let Self { resolver, service, queries, publisher } = self;
+        let ended = async {
+            resolver.await.context("the resolver panicked")?;
+            service.await.context("the service panicked")??;
+            queries.await.context("the model queries panicked")?;
+            publisher.await.context("the publisher panicked")
+        };
+        tokio::time::timeout(limits::FAREWELL, ended).await.unwrap_or_else(|_| {
+            tracing::warn!("a lane is still running and is abandoned");
+            Ok(())
+        })
+    }
+}
 
-    let behind = CancellationToken::new();
-    let (routes_found, routes) = watch::channel(BTreeMap::new());
-    let follower = catalog.follow(FollowOptions::default());
-    let following = Following {
-        catalog,
-        loader,
-        registry: registry.clone(),
-        metrics: metrics.clone(),
-        routes: routes_found,
-        journal: journal.clone(),
-        budget: budget(config),
-        load: config.loads.load,
-        artifacts: artifact_cache(config),
+/// Waits for the end of every message in flight.
+async fn drain(admission: &Admission, streams: &StreamContext) {
+    let drained = async {
+        admission.drained().await;
+        streams.credits.drained().await;
     };
-    let resolver = beside.tasks.spawn(resolver::run(following, follower, behind.clone()));
-    let service = beside.tasks.spawn(service(config, &client, &registry, &metrics, admin).run(behind.clone()));
-
-    tokio::select! {
-        () = registry.completed() => {}
-        () = stop.cancelled() => {}
+    if tokio::time::timeout(limits::DRAIN, drained).await.is_err() {
+        tracing::error!(
+            seconds = limits::DRAIN.as_secs(),
+            "messages in flight did not finish in time and are abandoned"
+        );
     }
-    let given = Given { lane_count, in_flight, journal: journal.clone(), promises };
-    let questions = Questions::subscribe(client.clone(), registry.clone(), metrics.clone(), &config.bus).await?;
-    let questions = beside.tasks.spawn(questions.run(stop.clone()));
-    let bus = Arc::new(Bus::new(client.clone(), registry, lanes, metrics, given));
-    door.open(&bus, stop.clone());
-    let waiting_room = tokio::spawn(waiting_room::run(bus.clone(), stop.clone()));
-    subscriptions::run(bus.clone(), config.bus.clone(), routes, stop.clone()).await;
-
-    tracing::info!("worker stops: finishing what is in hand");
-    waiting_room.await.context("the waiting room panicked")?;
-    bus.lanes.hurry();
-    if tokio::time::timeout(limits::DRAIN, bus.emptied()).await.is_err() {
-        tracing::error!(seconds = limits::DRAIN.as_secs(), "messages in hand did not finish in time and are given up");
-    }
-    if let Some(journal) = journal {
-        journal.close();
-    }
-    behind.cancel();
-    farewell(&client).await;
-    // The lanes end when the bus lets go of their queue, and the publisher when the lanes have ended.
-    drop(bus);
-    let ends = async {
-        resolver.await.context("the resolver panicked")?;
-        service.await.context("the service panicked")??;
-        questions.await.context("the answers about models panicked")?;
-        publisher.await.context("the publisher panicked")
-    };
-    tokio::time::timeout(limits::FAREWELL, ends).await.unwrap_or_else(|_| {
-        tracing::warn!("a lane is still at work and is left behind");
-        Ok(())
-    })
 }
 
 fn budget(config: &WorkerConfig) -> Arc<Budget> {
     let most = config.compute.most_models();
     let budget = config.loads.budget(most);
     let pinned: Vec<&str> = budget.pinned().iter().map(ModelName::as_str).collect();
-    tracing::info!(memory = %budget.limit(), most, load = ?config.loads.load, ?pinned, "models are loaded within a budget");
+    tracing::info!(memory = %budget.limit(), most, load = ?config.loads.load, ?pinned, "model budget");
     Arc::new(budget)
-}
-
-fn service(
-    config: &WorkerConfig,
-    client: &Client,
-    registry: &Arc<Registry>,
-    metrics: &Arc<Metrics>,
-    admin: String,
-) -> Service {
-    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let started = i128::try_from(started.as_nanos()).unwrap_or_default();
-    Service {
-        client: client.clone(),
-        id: client.new_inbox().rsplit('.').next().unwrap_or_default().to_owned(),
-        worker: config.name.clone(),
-        subject: format!("{}.*", config.bus.prefix),
-        group: config.bus.group.clone(),
-        metadata: HashMap::from([("worker".to_owned(), config.name.clone()), ("admin".to_owned(), admin)]),
-        started: async_nats::datetime::from_nanos(started).unwrap_or(async_nats::datetime::DateTime::UNIX_EPOCH),
-        registry: registry.clone(),
-        metrics: metrics.clone(),
-    }
-}
-
-fn connection_events(metrics: Arc<Metrics>) -> impl Fn(Event) + Send + Sync + Clone + 'static {
-    move |event| match event {
-        Event::Connected => {
-            // The first connection is no reconnect.
-            if metrics.connections.inc() > 0 {
-                tracing::info!("connected to NATS again");
-            }
-            metrics.connected.set(1);
-        }
-        Event::Disconnected => {
-            metrics.connected.set(0);
-            tracing::warn!("the connection is lost: trying to reach NATS again");
-        }
-        Event::Closed => {
-            metrics.connected.set(0);
-            tracing::info!("the connection to NATS is closed");
-        }
-        Event::SlowConsumer(_) => {
-            metrics.slow_consumers.inc();
-            tracing::error!("messages were dropped because they came faster than they could be taken: add a worker");
-        }
-        Event::ServerError(fault) => tracing::error!("the NATS server says: {fault}"),
-        Event::ClientError(fault) => tracing::warn!("NATS: {fault}"),
-        Event::LameDuckMode | Event::Draining => tracing::info!("{event}"),
-    }
-}
-
-/// Waits for the server and for the catalog's buckets; `None` if told to stop before they came.
-async fn open_catalog(client: &Client, stop: &CancellationToken) -> Option<Catalog> {
-    let mut pause = limits::RETRY_FIRST;
-    loop {
-        let fault = tokio::select! {
-            opened = Catalog::open(client.clone()) => match opened {
-                Ok(catalog) => return Some(catalog),
-                Err(fault) => fault,
-            },
-            () = stop.cancelled() => return None,
-        };
-        tracing::warn!("waiting for the catalog: {fault}");
-        tokio::select! {
-            () = tokio::time::sleep(pause) => pause = (pause * 2).min(limits::RETRY_LONGEST),
-            () = stop.cancelled() => return None,
-        }
-    }
-}
-
-/// When the round trip is back, the server has everything that was published before.
-async fn farewell(client: &Client) {
-    if connect::round_trip(client, limits::FAREWELL).await {
-        tracing::info!("worker leaves: everything was published");
-    } else {
-        tracing::warn!("worker leaves, but the server did not confirm the last messages");
-    }
 }

@@ -1,15 +1,31 @@
-//! The commands, their arguments and their help.
+//! The command line: arguments, exit codes and the choice of the command to run.
 
-use clap::{Parser, Subcommand, ValueEnum};
+pub mod commands;
+pub mod exit;
+
+mod activation;
+mod child_process;
+mod local_bundle;
+mod open;
+mod plugin_strategy;
+mod print;
+mod progress;
+mod stop;
+mod upload;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
 use inferbus::config::WorkerConfig;
 
-use crate::commands::{
+use self::commands::{
     activate, bench, check, compile_plugin, completions, dev, dlq, doctor, infer, list, load_model, push, replay,
-    rollback, route, show, status,
+    rollback, route, show, status, worker,
 };
-use crate::exit;
 
-/// Inference on NATS: raw bytes in, application results out, each model version with its own sandboxed pre- and postprocessing.
+/// Inference on NATS: raw bytes in, application results out.
+///
+/// Each model version brings its own sandboxed pre- and postprocessing.
 #[derive(Debug, Parser)]
 #[command(name = "inferbus", version, after_help = exit::HELP, max_term_width = 110)]
 pub struct Cli {
@@ -19,53 +35,76 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Serve every active model from NATS until stopped
-    #[command(
-        after_help = "Examples:\n  inferbus worker\n  inferbus worker -s nats://bus:4222 --lanes 4 --admin 0.0.0.0:9464\n\nSIGTERM and Ctrl-C stop it: it finishes what is in hand first."
-    )]
+    /// Serve all active models until stopped
+    #[command(after_help = WORKER_EXAMPLES)]
     Worker(Box<WorkerConfig>),
     /// Check a bundle and store it in the catalog
     Push(push::Arguments),
-    /// Make a version the one that answers, on every worker, with no restart
+    /// Switch a model to a version on every worker, without a restart
     Activate(activate::Arguments),
-    /// Activate the version that was active before
+    /// Switch a model back to the previously active version
     Rollback(rollback::Arguments),
     /// List models and their versions
     Ls(list::Arguments),
     /// Show a model, or one version of it
     Show(show::Arguments),
-    /// Show every worker and what it runs
+    /// Show all workers and their models
     Status(status::Arguments),
-    /// Look at a deployment, and say what endangers its promises
+    /// Check a deployment for risks to its guarantees
     Doctor(doctor::Arguments),
-    /// Check a bundle without a bus: entry, plugins, model, and one payload if given
+    /// Check a bundle offline: entry, plugins, model and a sample
     Check(check::Arguments),
-    /// Run a payload through a bundle on disk, or through the workers
+    /// Run one payload through a local bundle or through the workers
     Infer(infer::Arguments),
-    /// Put load on a deployment, check every answer, and say how long they took
+    /// Load a deployment, verify every answer and report latencies
     Bench(Box<bench::Arguments>),
-    /// Map subjects of your own to models
+    /// Manage routes from subjects to models
     Route(route::Arguments),
-    /// Look at dead letters, try them again, or drop them
+    /// Inspect, replay or drop dead letters
     Dlq(Box<dlq::Arguments>),
-    /// Run stored messages of a stream through any version again, and compare the results
+    /// Run stored messages through any version and compare the results
     Replay(Box<replay::Arguments>),
-    /// Try things out: a private nats-server and a worker, until Ctrl-C
+    /// Start a private nats-server and a worker, until Ctrl-C
     Dev(Box<dev::Arguments>),
-    /// Compile one plugin, for another command of this program
-    #[command(name = compile_plugin::NAME, hide = true)]
+    /// Internal: compile one plugin
+    #[command(name = child_process::COMPILE_PLUGIN, hide = true)]
     CompilePlugin,
-    /// Load one model, for another command of this program
-    #[command(name = load_model::NAME, hide = true)]
+    /// Internal: load one model
+    #[command(name = child_process::LOAD_MODEL, hide = true)]
     LoadModel(load_model::Arguments),
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     Completions(completions::Arguments),
 }
 
-/// How a list is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    #[default]
-    Text,
-    Json,
+const WORKER_EXAMPLES: &str = "\
+Examples:
+  inferbus worker
+  inferbus worker -s nats://bus:4222 --lanes 4 --admin 0.0.0.0:9464
+
+SIGTERM or Ctrl-C stops the worker after it has finished all messages in flight.";
+
+impl Command {
+    pub async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Worker(config) => worker::run(*config).await?,
+            Self::Push(arguments) => push::run(arguments).await?,
+            Self::Activate(arguments) => activate::run(arguments).await?,
+            Self::Rollback(arguments) => rollback::run(arguments).await?,
+            Self::Ls(arguments) => list::run(arguments).await?,
+            Self::Show(arguments) => show::run(arguments).await?,
+            Self::Status(arguments) => return status::run(arguments).await,
+            Self::Doctor(arguments) => return doctor::run(arguments).await,
+            Self::Check(arguments) => check::run(&arguments)?,
+            Self::Infer(arguments) => infer::run(arguments).await?,
+            Self::Bench(arguments) => return bench::run(*arguments).await,
+            Self::Route(arguments) => route::run(arguments).await?,
+            Self::Dlq(arguments) => return dlq::run(*arguments).await,
+            Self::Replay(arguments) => replay::run(*arguments).await?,
+            Self::Dev(arguments) => dev::run(*arguments).await?,
+            Self::Completions(arguments) => completions::run(&arguments, Cli::command()),
+            Self::CompilePlugin => return Ok(compile_plugin::run()),
+            Self::LoadModel(arguments) => return Ok(load_model::run(arguments)),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }

@@ -1,4 +1,5 @@
-//! Crash evidence: which messages and versions were on a lane when a worker crashed.
+//! Crash evidence: the messages and versions on a lane when a worker crashed.
 
-pub mod history;
+mod file;
+mod history;
 pub mod journal;

@@ -1,6 +1,6 @@
 //! A private nats-server as a child process: for `inferbus dev`, the demo and the tests.
 //!
-//! Promises: it listens on loopback only, and it ends with its owner, also when that panics.
+//! Guarantees: the server listens on loopback only, and stops with its owner, even after a panic.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -12,31 +12,31 @@ use tokio::process::{Child, Command};
 
 use crate::limits;
 
-/// Where the server's program is, if it is not on the PATH.
+/// The environment variable with the path of nats-server. The default is `nats-server` on the PATH.
 pub const SERVER_PROGRAM: &str = "INFERBUS_NATS_SERVER";
 
-/// What a server may be told; the defaults are a free port and a store of its own.
+/// The settings of a server. By default it takes a free port and a temporary store.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Settings<'a> {
-    /// 0 takes a free one.
+    /// The port, or 0 for any free one.
     pub port: u16,
-    /// Where JetStream keeps its files [default: a temporary folder that goes with the server].
+    /// The folder of JetStream's files [default: a temporary folder].
     pub store: Option<&'a Path>,
-    /// A configuration file of the server's own.
+    /// A configuration file.
     pub config: Option<&'a Path>,
-    /// Names that the configuration reads from the environment, with their values.
+    /// Environment variables used by the configuration file.
     pub environment: &'a [(String, String)],
-    /// Keep Ctrl-C in the owner's terminal from the server, which is then ended when its owner is done with it.
+    /// Protect the server from Ctrl-C in the owner's terminal: the owner stops it.
     pub shielded: bool,
 }
 
 pub struct DevServer {
     url: String,
-    /// Where it can be monitored, if its configuration says so.
+    /// The monitoring address, if configured.
     monitor: Option<String>,
     child: Child,
     folder: PathBuf,
-    /// Removed when dropped, after the child has been told to end.
+    /// Dropped after the child is killed.
     _temporary: Option<TempDir>,
 }
 
@@ -45,11 +45,11 @@ impl DevServer {
     pub async fn start(settings: Settings<'_>) -> anyhow::Result<Self> {
         let temporary = match settings.store {
             Some(_) => None,
-            None => Some(tempfile::tempdir().context("a temporary folder cannot be made: is the disk full?")?),
+            None => Some(tempfile::tempdir().context("cannot create a temporary folder: is the disk full?")?),
         };
         let own = temporary.as_ref().map(TempDir::path);
         let folder = settings.store.or(own).unwrap_or(Path::new(".")).to_path_buf();
-        std::fs::create_dir_all(&folder).with_context(|| format!("the folder {} cannot be made", folder.display()))?;
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot create the folder {}", folder.display()))?;
         let program = std::env::var_os(SERVER_PROGRAM).unwrap_or_else(|| "nats-server".into());
         let port = if settings.port == 0 { "-1".to_owned() } else { settings.port.to_string() };
         let mut command = Command::new(&program);
@@ -74,14 +74,14 @@ impl DevServer {
             .spawn()
             .with_context(|| {
                 format!(
-                    "{} cannot be started: run `make setup`, install nats-server, or name it in {SERVER_PROGRAM}",
+                    "cannot start {}: run `make setup`, install nats-server, or set {SERVER_PROGRAM}",
                     Path::new(&program).display()
                 )
             })?;
         let mut server = Self { url: String::new(), monitor: None, child, folder, _temporary: temporary };
         (server.url, server.monitor) = tokio::time::timeout(limits::SERVER_START, server.ready(&program))
             .await
-            .context("nats-server did not come up in time")??;
+            .context("nats-server did not start in time")??;
         Ok(server)
     }
 
@@ -93,12 +93,12 @@ impl DevServer {
         self.monitor.as_deref()
     }
 
-    /// The server's process, while it runs.
+    /// The process id of the running server.
     pub fn process(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// The server writes its ports to a file named after its program and process once it listens.
+    /// Waits for the ports file: the server writes it once it listens.
     async fn ready(&mut self, program: &std::ffi::OsStr) -> anyhow::Result<(String, Option<String>)> {
         let name = Path::new(program).file_name().unwrap_or(program).to_string_lossy().into_owned();
         let ports = self.folder.join(format!("{name}_{}.ports", self.child.id().unwrap_or_default()));
@@ -106,7 +106,7 @@ impl DevServer {
         loop {
             tick.tick().await;
             if let Some(status) = self.child.try_wait()? {
-                bail!("nats-server ended at once ({status}): {}", self.last_words().await);
+                bail!("nats-server exited at once ({status}): {}", self.error_text().await);
             }
             let Ok(text) = std::fs::read_to_string(&ports) else { continue };
             let Ok(ports) = serde_json::from_str::<serde_json::Value>(&text) else { continue };
@@ -116,21 +116,21 @@ impl DevServer {
         }
     }
 
-    /// A server that cannot begin says why in its log, or on standard error while it has no log yet.
-    async fn last_words(&mut self) -> String {
+    /// The reason of a failed start, from the log or from standard error.
+    async fn error_text(&mut self) -> String {
         let log = std::fs::read_to_string(self.folder.join("nats-server.log")).unwrap_or_default();
         let mut errors = String::new();
         if let Some(mut stderr) = self.child.stderr.take() {
-            // What cannot be read is not said.
+            // Without readable output the text stays empty.
             let _ = stderr.read_to_string(&mut errors).await;
         }
         let logged = log.lines().rev().find(|line| line.contains("[FTL]") || line.contains("[ERR]"));
-        let said = logged.or_else(|| errors.lines().rev().find(|line| !line.trim().is_empty()));
-        said.unwrap_or("no reason given").to_owned()
+        let text = logged.or_else(|| errors.lines().rev().find(|line| !line.trim().is_empty()));
+        text.unwrap_or("no reason given").to_owned()
     }
 
     pub async fn stop(mut self) {
-        // A server that has already ended is what was wanted.
+        // An error means: already stopped.
         let _ = self.child.kill().await;
     }
 }

@@ -1,4 +1,6 @@
-//! Lanes: the compute threads and the queue in front of them.
+//! Lanes: the compute threads, the queue in front of them, and the tickets of their messages.
 
+pub mod dispatch;
 pub mod lane;
 pub mod queue;
+pub mod ticket;

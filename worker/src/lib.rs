@@ -1,18 +1,19 @@
 //! The worker: everything between a NATS subject and a model.
 //!
-//! Rooms, from the bottom to the top; each uses only those above it in this list.
+//! One request: `requests/admission.rs` accepts it, `lanes/lane.rs` computes it by the crate `inferbus-pipeline`,
+//! `requests/reply.rs` answers it. One stored message: `stream.rs` lists its files. Beside the path, `models/resolver.rs`
+//! follows the catalog.
+//!
+//! The rooms below are in order: each uses only rooms above it.
 #![forbid(unsafe_code)]
 
+pub mod excerpt;
 pub mod failpoint;
 pub mod limits;
 
 pub mod nats;
 
 pub mod config;
-pub mod job;
-pub mod outcome;
-pub mod together;
-pub mod wire;
 
 pub mod observe;
 
@@ -32,7 +33,6 @@ pub mod open_inference;
 
 pub mod app;
 
-pub mod bench;
 pub mod dev_server;
 pub mod doctor;
 pub mod offline;

@@ -62,14 +62,14 @@ pub const FEED_TICK: Duration = Duration::from_millis(250);
 
 /// A route has in hand at least so many messages for each lane, and at most what it settled lately.
 pub const LEAST_PER_LANE: usize = 2;
-pub const APPETITE: usize = 512;
-pub const APPETITE_SPAN: Duration = Duration::from_millis(100);
+pub const PULL_WINDOW: usize = 512;
+pub const PULL_WINDOW_SPAN: Duration = Duration::from_millis(100);
 
 /// Signs of life for a message in hand, in one ack wait.
-pub const SIGNS_PER_ACK_WAIT: u32 = 4;
+pub const IN_PROGRESS_PER_ACK_WAIT: u32 = 4;
 
 /// How often the server is asked how much waits in a consumer.
-pub const LOOK_AT_CONSUMER: Duration = Duration::from_secs(5);
+pub const CONSUMER_POLL: Duration = Duration::from_secs(5);
 
 /// How long the server may take to confirm a result or an acknowledgement.
 pub const CONFIRM: Duration = Duration::from_secs(5);
@@ -112,9 +112,7 @@ pub const JOURNAL_BYTES: usize = 32 << 20;
 /// Compute threads of one worker.
 pub const LANES: usize = 256;
 
-/// Messages that share one run of a model, whatever its entry allows, and bytes of theirs: of payloads, and of tensors in one run.
-pub const BATCH: usize = 128;
-pub const BATCH_BYTES: usize = 32 << 20;
+pub use inferbus_pipeline::limits::{BATCH, BATCH_BYTES, ERROR_TEXT};
 
 /// Bundles that are fetched, compiled and warmed up at the same time.
 pub const LOADS: usize = 2;
@@ -239,55 +237,14 @@ pub const EXAMPLES: usize = 5;
 /// Characters of a result, or of an error in a table.
 pub const EXCERPT: usize = 100;
 
-/// Characters of an error message in a reply header: some clients refuse longer header lines.
-pub const ERROR_TEXT: usize = 1024;
-
 /// The time a child process (`inferbus dev`'s server) gets to start.
 pub const SERVER_START: Duration = Duration::from_secs(10);
 
-/// What `inferbus bench` may have outstanding, unless `--outstanding` says otherwise, and the most that it may say. What is
-/// beyond is not sent, and counted.
-pub const BENCH_OUTSTANDING: usize = 16_384;
-pub const BENCH_MOST_OUTSTANDING: usize = 262_144;
-
-/// Connections of a bench, requests per second and in all, and how long a run may be.
-pub const BENCH_CONNECTIONS: usize = 64;
-pub const BENCH_RATE: f64 = 10_000_000.0;
-pub const BENCH_REQUESTS: u64 = 1_000_000_000;
-pub const BENCH_LENGTH: Duration = Duration::from_secs(24 * 3600);
-
-/// How long an answer is waited for, unless `--wait` says otherwise, and the most that it may say.
-pub const BENCH_WAIT: Duration = Duration::from_secs(10);
-pub const BENCH_MOST_WAIT: Duration = Duration::from_secs(600);
-
-/// How often a bench looks for answers that did not come, and how long after a stream's last result it listens for more.
-pub const BENCH_LOOK: Duration = Duration::from_millis(50);
-pub const BENCH_LINGER: Duration = Duration::from_millis(500);
-
-/// Payloads that a bench sends in turn, their bytes, how many it makes up, and bytes of first answers that it remembers.
-pub const BENCH_PAYLOADS: usize = 100_000;
-pub const BENCH_PAYLOAD_BYTES: usize = 1 << 30;
-pub const BENCH_RANDOM: usize = 64;
-pub const BENCH_ANSWER_BYTES: usize = 256 << 20;
-
-/// Stored messages that one run accounts for, results of one message, and results that are kept until it is known whose they are.
-pub const BENCH_STORED: usize = 4_000_000;
-pub const BENCH_RESULTS: u32 = 64;
-pub const BENCH_EARLY: usize = 65_536;
-
-/// Kinds of errors that a bench tells apart, and examples that it shows of anything.
-pub const BENCH_CODES: usize = 64;
-pub const BENCH_EXAMPLES: usize = 5;
-
-/// Rates that one sweep tries.
-pub const BENCH_STEPS: usize = 64;
-
 const _: () = {
-    assert!(BENCH_OUTSTANDING <= BENCH_MOST_OUTSTANDING, "the default must be one that can be asked for");
     assert!(IN_FLIGHT + STREAM_PLACES <= CLIENT_COMMANDS, "every message in hand must be able to hand over its result");
     assert!(PAYLOAD + HEADER_ROOM <= STREAM_BYTES, "the largest payload must fit into an idle worker");
     assert!(STREAM_BYTES / BYTES_PER_PERMIT <= u32::MAX as usize, "permits are counted in u32");
-    assert!(PULL <= APPETITE && APPETITE <= STREAM_PLACES, "a route must be able to have what it asks for");
+    assert!(PULL <= PULL_WINDOW && PULL_WINDOW <= STREAM_PLACES, "a route must be able to have what it asks for");
     assert!(PULL_HEARTBEAT.as_nanos() * 2 < PULL_EXPIRES.as_nanos(), "the server refuses other heartbeats");
     assert!(PULL_EXPIRES.as_nanos() < PIN.as_nanos(), "a waiting worker must not lose its turn");
     assert!(PING.as_nanos() * 3 <= CLOCK_SKEW.as_nanos(), "what is sent must arrive before the server has forgotten");

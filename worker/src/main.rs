@@ -1,33 +1,27 @@
-//! The command `inferbus`: reads the arguments, runs one command, turns its end into an exit code.
+//! The command `inferbus`: parses the arguments, runs one command, returns its exit code.
 #![forbid(unsafe_code)]
 
 mod cli;
-mod commands;
-mod exit;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use inferbus::app;
 
+use crate::cli::{Cli, Command, commands, exit};
+
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
-    match cli.command {
-        cli::Command::CompilePlugin => return commands::compile_plugin::run(),
-        cli::Command::LoadModel(arguments) => return commands::load_model::run(arguments),
-        _ => {}
-    }
+    let command = match Cli::parse().command {
+        Command::CompilePlugin => return commands::compile_plugin::run(),
+        Command::LoadModel(arguments) => return commands::load_model::run(arguments),
+        command => command,
+    };
     let runtime = match app::runtime() {
         Ok(runtime) => runtime,
-        Err(fault) => {
-            return exit::report(&anyhow::anyhow!("the async runtime cannot be started: {fault}"));
-        }
+        Err(fault) => return exit::report(&anyhow::anyhow!("cannot start the async runtime: {fault}")),
     };
-    let ended = runtime.block_on(commands::run(cli.command));
-    // A lane that is stuck in native code must not keep the process.
+    let result = runtime.block_on(command.run());
+    // A lane stuck in native code must not keep the process alive.
     runtime.shutdown_background();
-    match ended {
-        Ok(code) => code,
-        Err(fault) => exit::report(&fault),
-    }
+    result.unwrap_or_else(|fault| exit::report(&fault))
 }

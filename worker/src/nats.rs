@@ -1,4 +1,5 @@
-//! The connection to NATS: settings, reconnects, pauses between attempts.
+//! The connection to NATS: settings, reconnects, retry pauses, headers.
 
 pub mod backoff;
 pub mod connect;
+pub mod headers;

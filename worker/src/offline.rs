@@ -1,18 +1,17 @@
-//! Stored messages run again inside a command: any version of a model, no worker and no live consumer involved.
+//! Runs stored messages through any version of a model, inside a command: without a worker or a live consumer.
 //!
-//! Follow a message: `read.rs` takes it from its stream, `run.rs` gives it to a lane, `deliver.rs` publishes what came of
-//! it. `again.rs` does so for a range of a stream and `compare.rs` holds its results against the stored ones;
-//! `redo.rs` does so for dead letters, which `letter.rs` reads. Nothing here prints.
+//! One message: `source_stream.rs` reads it, `run.rs` runs it on a lane, `publisher.rs` publishes its result.
+//! `replay.rs` does this for a range of a stream, and `compare.rs` compares the results with the stored ones.
+//! `dead_letter_replay.rs` does it for dead letters, read by `dead_letter_stream.rs`. Nothing here prints.
 
-pub mod again;
 pub mod compare;
-pub mod dead_letters;
-pub mod deliver;
-pub mod excerpt;
+pub mod dead_letter;
+pub mod dead_letter_replay;
+pub mod dead_letter_stream;
 pub mod fault;
-pub mod letter;
+pub mod load;
 pub mod position;
-pub mod read;
-pub mod redo;
+pub mod publisher;
+pub mod replay;
 pub mod run;
-pub mod version;
+pub mod source_stream;

@@ -1,17 +1,21 @@
-//! Routes of mode `stream`: every stored message ends in one result, "no result", or one dead letter.
+//! Stream routes: every stored message ends in one result, "no result", or one dead letter.
 //!
-//! Follow one message: `feed.rs` asks for it, `intake.rs` has it in hand, a lane runs it, `settle.rs` stores what came of
-//! it and then acknowledges it. `setup.rs` finds or makes what the route needs on the server, beside the path.
+//! One message: `puller.rs` requests it, `in_flight.rs` registers it and hands it to a lane, `settle.rs` stores its result
+//! and then acknowledges it. Beside the path, `setup.rs` finds or creates the route's streams and consumer.
 
-pub mod acks;
-pub mod dead_letter;
-pub mod delivery;
-pub mod feed;
-pub mod intake;
+mod ack_subject;
+mod acks;
+pub mod consumer;
+pub mod context;
+pub mod credits;
+mod dead_letter;
+pub mod fault;
+mod in_flight;
 pub mod names;
 pub mod objects;
-pub mod places;
-pub mod results;
-pub mod settle;
+mod pull_window;
+mod puller;
+mod settle;
 pub mod setup;
-pub mod store;
+mod store;
+mod stored_results;

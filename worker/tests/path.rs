@@ -5,14 +5,14 @@
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, Instant};
 
-use inferbus::job::{self, Done, Failure, Parts, Payload, Stage, StageTimes, Surroundings, Transform};
-use inferbus::models::bundle::Identity;
-use inferbus::together::{self, Message};
-use inferbus::wire::{Wire, Written};
 use inferbus_abi::frame::{self, DataType, Shape, Tensor};
 use inferbus_catalog::{Digest, parse_version};
 use inferbus_engine::{Dim, FakeNetwork, ModelFault, Network as _, Port, Signature};
 use inferbus_open_inference::{Content, Form};
+use inferbus_pipeline::Identity;
+use inferbus_pipeline::batch::{self, Message};
+use inferbus_pipeline::encoding::{Wire, Written};
+use inferbus_pipeline::{self, Context, Done, Failure, MessageTimes, Parts, Payload, Stage, Transform};
 use inferbus_sandbox::{Bounds, Ceilings, Emit, Grants, LogLine, Plugin, Sandbox};
 
 /// A world with a clock of one millisecond per look.
@@ -27,7 +27,7 @@ fn world() -> World {
     World { began: Instant::now(), looks: Cell::default(), log: RefCell::default(), runs: RefCell::default() }
 }
 
-impl Surroundings for World {
+impl Context for World {
     fn now(&self) -> Instant {
         self.looks.set(self.looks.get() + 1);
         self.began + Duration::from_millis(1) * self.looks.get()
@@ -71,11 +71,11 @@ fn identity() -> Identity {
     Identity { model: "adder".parse().unwrap(), version: parse_version("1.0.0").unwrap(), digest: Digest::of(b"") }
 }
 
-fn run(parts: Parts, payload: &[u8]) -> (Result<Done, Failure>, StageTimes, Vec<String>) {
-    run_on(parts, payload, Wire::Frame)
+fn run(parts: Parts, payload: &[u8]) -> (Result<Done, Failure>, MessageTimes, Vec<String>) {
+    run_on(parts, payload, Encoding::Frame)
 }
 
-fn run_on(mut parts: Parts, payload: &[u8], wire: Wire) -> (Result<Done, Failure>, StageTimes, Vec<String>) {
+fn run_on(mut parts: Parts, payload: &[u8], wire: Wire) -> (Result<Done, Failure>, MessageTimes, Vec<String>) {
     let world = world();
     let (result, times) = job::run(&mut parts, Payload { bytes: payload, wire, identity: &identity() }, &world);
     (result, times, world.log.into_inner())
@@ -110,7 +110,7 @@ fn run_together(
     let messages: Vec<_> = payloads
         .iter()
         .map(|(bytes, is_late)| Message {
-            payload: Payload { bytes, wire: Wire::Frame, identity: &identity },
+            payload: Payload { bytes, wire: Encoding::Frame, identity: &identity },
             deadline: late(*is_late),
             span: &span,
         })
@@ -208,7 +208,7 @@ fn a_payload_goes_through_all_stages_and_emits_come_in_order() {
     assert_eq!(done.emits.iter().map(|emit: &Emit| emit.topic.as_str()).collect::<Vec<_>>(), ["one", "two"]);
     assert_eq!(log, ["pre Info one", "post Info two"]);
     let one = Duration::from_millis(1);
-    assert_eq!(times, StageTimes { pre: one, infer: one, post: one, ..StageTimes::default() });
+    assert_eq!(times, MessageTimes { pre: one, infer: one, post: one, ..MessageTimes::default() });
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_failed_message_leaves_the_parts_as_they_were() {
     let mut parts = parts(None, None);
     let world = world();
     let (bad, good, identity) = (frame_of(b"fail"), frame_of(b"abcd"), identity());
-    let mut ran = |bytes| job::run(&mut parts, Payload { bytes, wire: Wire::Frame, identity: &identity }, &world).0;
+    let mut ran = |bytes| job::run(&mut parts, Payload { bytes, wire: Encoding::Frame, identity: &identity }, &world).0;
     assert!(ran(&bad).is_err());
     assert!(ran(&good).is_ok());
 }

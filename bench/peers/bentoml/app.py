@@ -1,7 +1,8 @@
-"""BentoML, run by its own command: `bentoml serve app:Job`, told by environment.
+"""BentoML, started as `bentoml serve app:Job` and configured by environment variables.
 
-One worker for each processor, access log, metrics and traces off. The method is `async`, so that a job of microseconds runs on the event
-loop and not in its pool of threads. Bytes in and bytes out, by their content types. uvloop and httptools are there for uvicorn.
+One worker per processor, without access log, metrics and traces. The method is `async`: a job of microseconds runs on
+the event loop instead of the thread pool. Input and output are bytes, by content type. uvloop and httptools serve
+uvicorn.
 """
 
 import os

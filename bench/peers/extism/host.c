@@ -1,9 +1,10 @@
-// Calls one function of a plugin with Extism's own library: `host MODULE FUNCTION INPUT`. For each line with a number it makes as many
-// calls and says on one line the processor time and the time of one call, in microseconds, and the checksum of the last output.
+// Calls one function of a plugin with Extism's library: `host MODULE FUNCTION INPUT`.
+// The program reads numbers of calls, one per line. For each it prints microseconds of processor time and elapsed time
+// per call, and the checksum of the last output.
 //
-// The library is the one inside the Python package, called without Python, which would cost more than it. WASI is off, and so is HTTP, because no manifest
-// allows a host; there is no time limit and no fuel. The plugin's instance lives on between calls, as Extism advises; Extism itself puts its
-// own memory back between them.
+// The library is taken from the Python package, and called without Python's overhead. WASI is off. HTTP is off, because
+// the manifest does not allow a host. Time limit and fuel are off. The plugin's instance is reused, as Extism advises.
+// Extism resets its memory between calls.
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -11,7 +12,8 @@
 #include <time.h>
 
 typedef struct ExtismPlugin ExtismPlugin;
-ExtismPlugin *extism_plugin_new(const uint8_t *wasm, uint64_t size, const void **functions, uint64_t count, bool wasi, char **error);
+ExtismPlugin *extism_plugin_new(const uint8_t *wasm, uint64_t size, const void **functions, uint64_t count, bool wasi,
+                                char **error);
 int32_t extism_plugin_call(ExtismPlugin *plugin, const char *function, const uint8_t *input, uint64_t size);
 uint64_t extism_plugin_output_length(ExtismPlugin *plugin);
 const uint8_t *extism_plugin_output_data(ExtismPlugin *plugin);
@@ -47,7 +49,7 @@ int main(int count, char **arguments) {
     uint64_t module_size, input_size;
     uint8_t *module = count == 4 ? whole(arguments[1], &module_size) : NULL;
     uint8_t *input = count == 4 ? whole(arguments[3], &input_size) : NULL;
-    if (!module || !input) return fprintf(stderr, "extism: wants MODULE FUNCTION INPUT, and files that can be read\n"), 1;
+    if (!module || !input) return fprintf(stderr, "usage: host MODULE FUNCTION INPUT, with readable files\n"), 1;
     char *error = NULL;
     ExtismPlugin *plugin = extism_plugin_new(module, module_size, NULL, 0, false, &error);
     if (!plugin) return fprintf(stderr, "extism: %s\n", error), 1;

@@ -1,6 +1,6 @@
-"""FastStream with its NATS broker, run by its own command: `faststream run app:app`, on uvloop, told by environment.
+"""FastStream with its NATS broker, started as `faststream run app:app` on uvloop and configured by environment.
 
-Validation by annotations is off and the decoder hands the message on, because a handler of raw bytes needs neither. Its log is off.
+A handler of raw bytes needs neither validation nor decoding, so both are off. The log is off, too.
 """
 
 import os

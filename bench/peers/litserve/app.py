@@ -1,7 +1,7 @@
 """LitServe: `app.py PORT WORKLOAD FOLDER WORKERS`.
 
-As its documents advise for more than a hundred requests a second: ZeroMQ between its HTTP servers and its workers (`fast_queue`), as
-many HTTP servers as workers, one worker for each processor. The body is taken as bytes, so that nothing is parsed. Its log is off.
+Configured by its documentation for more than a hundred requests per second: ZeroMQ between HTTP servers and workers
+(`fast_queue`), and one HTTP server and one worker per processor. Bodies are bytes and are not parsed. The log is off.
 """
 
 import sys
@@ -30,7 +30,8 @@ class Job(litserve.LitAPI):
 if __name__ == "__main__":
     workers = int(sys.argv[4])
     server = litserve.LitServer(
-        Job(api_path="/infer"), accelerator="cpu", devices=1, workers_per_device=workers, fast_queue=True, disable_openapi_url=True,
+        Job(api_path="/infer"), accelerator="cpu", devices=1, workers_per_device=workers, fast_queue=True,
+        disable_openapi_url=True,
     )
     server.run(
         host="127.0.0.1", port=int(sys.argv[1]), num_api_servers=workers, log_level="error", access_log=False,

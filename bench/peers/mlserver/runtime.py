@@ -1,8 +1,8 @@
-"""MLServer, run by its own command: `mlserver start FOLDER` with the two JSON files beside this one, told by environment.
+"""MLServer, started as `mlserver start FOLDER` with the two JSON files of this folder and environment variables.
 
-A custom handler takes the body as bytes, which spares the JSON of its own protocol. Its documents advise one parallel worker for each
-processor; without any, the job runs in the process of the server, which spares a queue. Both are measured. Debugging, with its access
-log, compression and metrics are off.
+A custom handler takes the body as bytes, without the JSON of MLServer's protocol. The documentation advises one
+parallel worker per processor. Without parallel workers, the job runs in the server's process and saves a queue.
+Both are measured. Debugging, access log, compression and metrics are off.
 """
 
 import os

@@ -1,7 +1,7 @@
-"""Triton's own server with a model in Python, through PyTriton, the only Triton that a package index has: `app.py PORT WORKLOAD FOLDER`.
+"""Triton's server with a Python model, through PyTriton: `app.py PORT WORKLOAD FOLDER`.
 
-The package has no backend for ONNX, so the same function as in all the peers is the model. Batching is off. The body is the tensor itself
-(Triton's raw binary request), and the result comes as its protocol's JSON. Its log is off.
+PyTriton is the only Triton in a package index. It lacks a backend for ONNX, so the model is the function of all peers.
+The body is a tensor (Triton's raw binary request), and the result is the protocol's JSON. Batching and log are off.
 """
 
 import os
@@ -21,7 +21,7 @@ def answer(requests):
     return [{"result": np.array([infer(request["payload"].tobytes())], dtype=object)} for request in requests]
 
 
-# The server's child for Python models looks for the library of Python, and must find the one of this Python.
+# The server's child for Python models must load the library of this Python.
 os.environ["LD_LIBRARY_PATH"] = sysconfig.get_config_var("LIBDIR")
 config = TritonConfig(
     http_address="127.0.0.1", http_port=int(sys.argv[1]), allow_grpc=False, allow_metrics=False, log_verbose=0,

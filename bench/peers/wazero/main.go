@@ -1,9 +1,10 @@
-// Calls one function of a module on wazero: `wazero MODULE FUNCTION INPUT fresh|reused`. For each line with a number it makes as many calls
-// and says on one line the processor time and the time of one call, in microseconds, and the checksum of the last output.
+// Calls one function of a module on wazero: `wazero MODULE FUNCTION INPUT fresh|reused`.
+// The program reads numbers of calls, one per line. For each it prints microseconds of processor time and elapsed time
+// per call, and the checksum of the last output.
 //
-// Chosen for speed, as its documents advise: the compiler (wazero's default where there is one), the module compiled once, anonymous
-// instances, no cancelling by context, no start functions. `fresh` makes and closes an instance for each call, `reused` keeps one. Processor time is the
-// whole process's, so that the collector of what instances leave behind counts.
+// Configured by its documentation for speed: the compiler (wazero's default where available), one compilation of the
+// module, anonymous instances, no cancellation by context, no start functions. `fresh` creates and closes an instance
+// per call; `reused` keeps one. Processor time includes the garbage collector.
 package main
 
 import (
@@ -74,7 +75,8 @@ func newHost(file, function string, reused bool) (*host, error) {
 	ctx := context.Background()
 	runtime := wazero.NewRuntime(ctx)
 	log := func(context.Context, uint32, uint32, uint32) {}
-	if _, err := runtime.NewHostModuleBuilder("inferbus").NewFunctionBuilder().WithFunc(log).Export("log").Instantiate(ctx); err != nil {
+	host := runtime.NewHostModuleBuilder("inferbus").NewFunctionBuilder().WithFunc(log).Export("log")
+	if _, err := host.Instantiate(ctx); err != nil {
 		return nil, err
 	}
 	compiled, err := runtime.CompileModule(ctx, wasm)
@@ -89,7 +91,8 @@ func newHost(file, function string, reused bool) (*host, error) {
 }
 
 func (h *host) instance() (*instance, error) {
-	module, err := h.runtime.InstantiateModule(h.context, h.compiled, wazero.NewModuleConfig().WithName("").WithStartFunctions())
+	config := wazero.NewModuleConfig().WithName("").WithStartFunctions()
+	module, err := h.runtime.InstantiateModule(h.context, h.compiled, config)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +115,7 @@ func (h *host) round(calls int, input []byte) error {
 	return nil
 }
 
-// The output is read where it lies; only the last one of a round is summed.
+// The output is read in place. Only the last one of a round is summed.
 func (h *host) call(input []byte, sum bool) (uint32, error) {
 	used := h.kept
 	if used == nil {

@@ -1,1 +1,1 @@
-"""The benchmark's workloads in Python: each module has `load(folder)`, from a workload's folder to a function from payload to results."""
+"""The workloads in Python. `load(folder)` of each module returns a function from payload to results."""

@@ -1,4 +1,4 @@
-"""One second of sound becomes the word that was said: log-mel energies of 98 frames, then a small network."""
+"""From one second of sound to a spoken word: log-mel energies of 98 frames, then a small network."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ RATE, FRAME, HOP, POINTS, BANDS = 16000, 400, 160, 512, 40
 LOWEST, HIGHEST = 20.0, 8000.0
 SILENCE = np.float32(1e-6)
 WORDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "silence", "unknown"]
-# Samples come as whole numbers; their scale is in the window.
+# Samples are integers. The window includes their scale.
 WINDOW = ((0.5 - 0.5 * np.cos(2 * np.pi * np.arange(FRAME) / FRAME)) / 32768).astype(np.float32)
 
 
@@ -20,7 +20,7 @@ def mel(hertz):
 
 
 def filters() -> np.ndarray:
-    """Triangles of equal width on the mel scale, each over two of its neighbours' steps."""
+    """Triangles of equal width on the mel scale, each over two steps."""
     edges = np.linspace(mel(LOWEST), mel(HIGHEST), BANDS + 2)
     bins = mel(np.arange(POINTS // 2 + 1) * RATE / POINTS)[:, None]
     rising = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
@@ -36,7 +36,7 @@ def features(payload: bytes) -> np.ndarray:
     if len(samples) != RATE:
         raise ValueError(f"one second has {RATE} samples, this has {len(samples)}")
     frames = np.lib.stride_tricks.sliding_window_view(samples, FRAME)[::HOP] * WINDOW
-    # Before its second release numpy transforms in twice the precision whatever it is given.
+    # numpy 1 always transforms in double precision.
     spectrum = np.fft.rfft(frames, POINTS).astype(np.complex64, copy=False)
     power = spectrum.real**2 + spectrum.imag**2
     return np.log(power @ FILTERS + SILENCE)[None, None]

@@ -1,4 +1,4 @@
-"""What the workloads share: a session with one thread, odds from logits, and the digit camera's pictures."""
+"""Shared by the workloads: a session with one thread, odds from logits, and the digit camera's pictures."""
 
 import functools
 import struct

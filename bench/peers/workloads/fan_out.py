@@ -1,4 +1,4 @@
-"""The digits, with a result for each of the eight likeliest."""
+"""The digits, with one result for each of the eight likeliest classes."""
 
 import json
 from collections.abc import Callable

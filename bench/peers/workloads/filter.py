@@ -1,11 +1,11 @@
-"""The digits, of which only the doubtful ones, about one in twenty, give a result."""
+"""The digits, with results for doubtful ones only, about one in twenty."""
 
 import json
 from collections.abc import Callable
 
 from workloads.common import digit_odds, session
 
-# Of DOUBTFUL in plugins/bench/shared/src/doubt.rs.
+# Equal to DOUBTFUL in plugins/fixtures/bench/shared/src/doubt.rs.
 DOUBTFUL = 0.97
 
 

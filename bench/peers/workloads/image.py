@@ -1,4 +1,4 @@
-"""A raw picture of 224 by 224 pixels becomes the five likeliest of a thousand classes."""
+"""From a raw picture of 224 by 224 pixels to the five likeliest of a thousand classes."""
 
 import json
 from collections.abc import Callable
@@ -14,7 +14,7 @@ OFFSET = (-MEAN / DEVIATION).astype(np.float32)[:, None, None]
 
 
 def planes(picture: np.ndarray) -> np.ndarray:
-    """Colour by colour instead of pixel by pixel, and normalised."""
+    """Planes of colours instead of pixels, normalised."""
     numbers = np.empty((1, 3, SIDE, SIDE), np.float32)
     np.multiply(picture.transpose(2, 0, 1), SCALE, out=numbers[0])
     numbers += OFFSET

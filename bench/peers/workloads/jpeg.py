@@ -1,4 +1,4 @@
-"""The same as `image`, from a JPEG."""
+"""Like `image`, from a JPEG."""
 
 import io
 from collections.abc import Callable

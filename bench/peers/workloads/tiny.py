@@ -1,4 +1,4 @@
-"""The digits: 784 bytes of a camera in, label and confidence out. It is the job of the one-file worker, and its very code."""
+"""The digits: from 784 bytes of a camera to label and confidence, with the code of the one-file worker."""
 
 from collections.abc import Callable
 

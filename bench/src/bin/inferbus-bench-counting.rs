@@ -1,8 +1,7 @@
-//! The worker and the echo with an allocator that counts. They are a program of their own, because counting costs time, and
-//! what the other programs take of it is measured.
+//! The worker and the echo with a counting allocator. Counting costs time, so this is a separate program.
 //!
-//! For each line on its input it writes one with how often memory was asked for so far, by all of its threads. What ONNX
-//! Runtime's own C++ code asks for is not counted: it does not go through Rust's allocator.
+//! For each input line, the program prints the number of allocations of all threads so far. Allocations of ONNX
+//! Runtime's C++ code are not counted: they bypass Rust's allocator.
 #![forbid(unsafe_code)]
 
 use std::alloc::System;
@@ -12,14 +11,14 @@ use std::process::ExitCode;
 use clap::Parser;
 use inferbus::app;
 use inferbus::config::WorkerConfig;
-use inferbus_bench::{echo, serve};
+use inferbus_bench::helpers::{echo, worker};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
 static COUNTING: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 #[derive(Debug, Parser)]
-#[expect(clippy::large_enum_variant, reason = "there is one, once")]
+#[expect(clippy::large_enum_variant, reason = "only one value exists")]
 enum Command {
     Worker(WorkerConfig),
     Echo { server: String, subject: String },
@@ -30,7 +29,7 @@ fn main() -> ExitCode {
     let ended = app::runtime().map_err(Into::into).and_then(|runtime| {
         runtime.block_on(async {
             match Command::parse() {
-                Command::Worker(config) => serve::run(config, |_| ()).await,
+                Command::Worker(config) => worker::run(config, |_| ()).await,
                 Command::Echo { server, subject } => echo::run(&server, &subject).await,
             }
         })

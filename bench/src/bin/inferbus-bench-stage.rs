@@ -1,6 +1,6 @@
-//! A stage as a process: `inferbus-bench-stage turned|planes once|warm`. Small, because a process for each call pays for its start.
+//! A stage as a process: `inferbus-bench-stage turned|planes once|warm`. It is small, because each start costs time.
 //!
-//! `once` takes the input until its end; `warm` takes one after the other, each behind its length, and answers in the same way.
+//! `once` reads its input to the end. `warm` reads a sequence of inputs, each after its length, and answers likewise.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -8,20 +8,20 @@ use std::io::{self, Read, Write};
 
 use bench_kernels::{image, tiny};
 
-/// No input is longer.
+/// The largest input.
 const MAX_INPUT: u32 = 64 << 20;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let told: Vec<String> = std::env::args().skip(1).collect();
-    let told: Vec<&str> = told.iter().map(String::as_str).collect();
-    match told[..] {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
         [function, "once"] => {
             let mut input = Vec::new();
             io::stdin().lock().read_to_end(&mut input)?;
             Ok(io::stdout().lock().write_all(Stage::default().run(function, &input)?)?)
         }
         [function, "warm"] => warm(function),
-        _ => Err("wants turned|planes once|warm".into()),
+        _ => Err("usage: inferbus-bench-stage turned|planes once|warm".into()),
     }
 }
 
@@ -31,7 +31,7 @@ fn warm(function: &str) -> Result<(), Box<dyn Error>> {
     while input.read_exact(&mut len).is_ok() {
         let len = u32::from_le_bytes(len);
         if len > MAX_INPUT {
-            return Err("an input that is too long".into());
+            return Err("the input is too long".into());
         }
         room.resize(len as usize, 0);
         input.read_exact(&mut room)?;
@@ -42,7 +42,7 @@ fn warm(function: &str) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What calls use again.
+/// Buffers shared by calls.
 #[derive(Default)]
 struct Stage {
     planes: Vec<f32>,

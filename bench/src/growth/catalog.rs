@@ -1,31 +1,32 @@
-//! Over the models in the catalog, which are loaded when they are asked for: start, memory, and processor time of one of them.
+//! Over the number of lazily loaded models: start, memory, and processor time of one model.
 
 use anyhow::Context as _;
 
-use super::{MODEL, Points, ROUNDS, round, site};
-use crate::curve::Kind;
-use crate::figures::Figures;
-use crate::launch::Launched;
+use super::points::{Points, ROUNDS};
+use super::site::{MODEL, round, site};
 use crate::load::Load;
-use crate::variants;
+use crate::paper::curve::Kind;
+use crate::paper::figures::Figures;
+use crate::subjects::launched_worker::LaunchedWorker;
+use crate::workloads::variants;
 
 const MODELS: [usize; 5] = [1, 10, 100, 1000, 10_000];
 const REQUESTS: usize = 20_000;
 const IN_FLIGHT: usize = 64;
 
-/// A catalog only grows, so its sizes cannot take turns.
+/// A catalog only grows, so its sizes do not alternate.
 pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
     let (server, client, _catalog) = site().await?;
     let store = async_nats::jetstream::new(client.clone()).get_key_value("models").await?;
     let (load, subject) = (Load::new(client, 0, 0)?, format!("infer.{MODEL}"));
     let cache = tempfile::tempdir()?;
-    let folder = cache.path().to_str().context("a folder's name that is not UTF-8")?;
-    let (mut points, mut there) = (Points::default(), 1);
+    let folder = cache.path().to_str().context("the folder's name is not UTF-8")?;
+    let (mut points, mut present) = (Points::default(), 1);
     for models in MODELS {
-        variants::copy(&store, MODEL, there..models).await?;
-        there = models;
+        variants::copy(&store, MODEL, present..models).await?;
+        present = models;
         for _ in 0..ROUNDS {
-            let worker = Launched::start(server.url(), &["--load", "lazy", "--cache", folder]).await?;
+            let worker = LaunchedWorker::start(server.url(), &["--load", "lazy", "--cache", folder]).await?;
             let resident = worker.resident().await? as f64 / 1e6;
             round(&load, worker.process()?, &subject, IN_FLIGHT, IN_FLIGHT).await?;
             let round = round(&load, worker.process()?, &subject, REQUESTS, IN_FLIGHT).await?;

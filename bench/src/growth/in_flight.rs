@@ -1,13 +1,14 @@
 //! Over the requests in flight: throughput, tail latency and processor time.
 
-use super::{MODEL, Points, ROUNDS, round, site};
-use crate::contestant::Contestant;
-use crate::curve::Kind;
-use crate::figures::Figures;
+use super::points::{Points, ROUNDS};
+use super::site::{MODEL, round, site};
 use crate::load::Load;
+use crate::opponents::contestant::Contestant;
+use crate::paper::curve::Kind;
+use crate::paper::figures::Figures;
 
 const IN_FLIGHT: [usize; 10] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512];
-/// Of a round with few in flight, and with many.
+/// Requests of a round with few in flight, and with many.
 const FEW: usize = 5_000;
 const MANY: usize = 30_000;
 
@@ -21,7 +22,7 @@ pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
             let requests = if in_flight < 8 { FEW } else { MANY };
             let round = round(&load, worker.process()?, &subject, requests, in_flight).await?;
             eprintln!("{in_flight:4} in flight: {round}");
-            // The first is to warm up.
+            // The first round is a warm-up.
             if number > 0 {
                 points.add(in_flight as f64, &[round.rate(), round.latency(0.99), round.cpu_micros()]);
             }

@@ -1,28 +1,29 @@
 //! Over the size of a message: processor time and latency, with one in flight.
 //!
-//! The model gives back the last number of its input, so that it reads next to nothing and yet shows that all of it came.
+//! The model returns the last number of its input: little work, but proof of a complete input.
 
 use anyhow::ensure;
 use bytes::Bytes;
 use inferbus::dev_server::{DevServer, Settings};
 use inferbus_catalog::Catalog;
 
-use super::{Points, ROUNDS, timed};
+use super::points::{Points, ROUNDS};
+use super::site::timed;
 use crate::author::{F32, Graph, Size, int, integers, node, port};
-use crate::contestant::Contestant;
-use crate::curve::Kind;
-use crate::figures::Figures;
 use crate::load::Round;
-use crate::models;
+use crate::opponents::contestant::Contestant;
+use crate::paper::curve::Kind;
+use crate::paper::figures::Figures;
+use crate::workloads::models;
 
 const SIZES: [usize; 9] = [64, 512, 4 << 10, 32 << 10, 128 << 10, 512 << 10, 2 << 20, 4 << 20, 8 << 20];
 /// Bytes of a frame before its numbers.
 const FRAME: usize = 48;
-/// A round takes so many bytes, and so many requests: /proc tells processor time in steps of 10 ms.
+/// Bytes and requests of a round. /proc counts processor time in steps of 10 ms, so rounds must be long.
 const BYTES: usize = 1 << 30;
 const MOST: usize = 10_000;
 const LEAST: usize = 100;
-/// Of what the server takes; the largest message and its headers fit.
+/// The server's limit, for the largest message with its headers.
 const SERVER: &str = "max_payload: 16MB\n";
 const MODEL: &str = "last";
 
@@ -48,7 +49,7 @@ pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
             let requests = (BYTES / payload.len()).clamp(LEAST, MOST);
             let round = Round::run(process, requests, 1, ask).await?;
             eprintln!("{:9} bytes: {round}", payload.len());
-            // The first is to warm up.
+            // The first round is a warm-up.
             if number > 0 {
                 points.add(payload.len() as f64, &[round.cpu_micros(), round.latency(0.5)]);
             }
@@ -61,7 +62,7 @@ pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A message of so many bytes, and what must come back.
+/// A message of this size, and the correct answer.
 fn payload(size: usize) -> anyhow::Result<(Bytes, f32)> {
     let row: Vec<f32> = models::numbers(size as u64).take((size - FRAME) / size_of::<f32>()).collect();
     let payload = models::payload(&row)?;

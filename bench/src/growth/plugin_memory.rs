@@ -1,16 +1,16 @@
-//! Over the memory of a plugin: what a call costs that touches next to none of it, and one that writes to every page.
+//! Over the memory of a plugin: a call without writes, and a call with writes to every page.
 //!
-//! Memory is rewound after each call, and what is rewound should be what was touched.
+//! Memory is rewound after each call. Only touched pages should be rewound.
 
 use std::hint::black_box;
 
 use anyhow::{Context as _, ensure};
 use inferbus_sandbox::{Bounds, Ceilings, Grants, Instance, Plugin, Sandbox};
 
-use super::{Points, ROUNDS};
-use crate::clock::micros;
-use crate::curve::Kind;
-use crate::figures::Figures;
+use super::points::{Points, ROUNDS};
+use crate::machine::clock::micros;
+use crate::paper::curve::Kind;
+use crate::paper::figures::Figures;
 
 /// Of 64 KiB each.
 const PAGES: [usize; 6] = [1, 4, 16, 64, 256, 1024];
@@ -19,7 +19,7 @@ const PAGE: usize = 64 << 10;
 const IDLE_CALLS: usize = 20_000;
 const BUSY_PAGES: usize = 20_000;
 const LEAST_CALLS: usize = 50;
-/// What comes back, from where the input lies.
+/// The input and its address. The plugin returns it in place.
 const INPUT: &[u8] = b"sixteen bytes...";
 const AT: usize = 1024;
 
@@ -41,15 +41,15 @@ pub fn measure(figures: &mut Figures) -> anyhow::Result<()> {
             let bare = bare(&mut memory[..*pages * PAGE], calls)?;
             eprintln!("{pages:5} pages: {idle:.2} µs, all touched {busy:.1} µs, bare {bare:.1} µs");
             let values = [idle, busy, bare, busy / bare];
-            // The first is to warm up.
+            // The first round is a warm-up.
             if number > 0 {
                 points.add((*pages * PAGE) as f64, &values);
             }
         }
     }
     let curves = [
-        ("plugin_memory.call", Kind::Cost, "µs CPU per call that touches one page"),
-        ("plugin_memory.touching_call", Kind::Cost, "µs CPU per call that touches every page"),
+        ("plugin_memory.call", Kind::Cost, "µs CPU per call, one page touched"),
+        ("plugin_memory.touching_call", Kind::Cost, "µs CPU per call, every page touched"),
         ("plugin_memory.bare", Kind::Cost, "µs CPU to touch and clear as much natively"),
         ("plugin_memory.touching_vs_bare", Kind::Cost, "× touching and clearing natively"),
     ];
@@ -57,7 +57,7 @@ pub fn measure(figures: &mut Figures) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the machine takes to write to every 4 KiB and then clear all of it.
+/// Native writes to every 4 KiB, then a clear of all memory.
 fn bare(memory: &mut [u8], calls: usize) -> anyhow::Result<f64> {
     micros(calls, || {
         memory.iter_mut().step_by(4096).for_each(|byte| *byte = black_box(1));
@@ -66,7 +66,7 @@ fn bare(memory: &mut [u8], calls: usize) -> anyhow::Result<f64> {
     })
 }
 
-/// Gives its input back; before that it may write to every 4 KiB of its memory, but for the first.
+/// A plugin that returns its input. With `touches`, it first writes to every 4 KiB of its memory except the first.
 fn load(sandbox: &Sandbox, pages: usize, touches: bool) -> anyhow::Result<Plugin> {
     let touch = if touches {
         format!(
@@ -84,7 +84,9 @@ fn load(sandbox: &Sandbox, pages: usize, touches: bool) -> anyhow::Result<Plugin
             (func (export "alloc") (param i32) (result i32) (i32.const {AT}))
             (func (export "transform") (param $ptr i32) (param $len i32) (result i64) (local $at i32)
                 {touch}
-                (i64.or (i64.shl (i64.extend_i32_u (local.get $ptr)) (i64.const 32)) (i64.extend_i32_u (local.get $len)))))"#
+                (i64.or
+                    (i64.shl (i64.extend_i32_u (local.get $ptr)) (i64.const 32))
+                    (i64.extend_i32_u (local.get $len)))))"#
     );
     let bounds = Bounds { memory: pages * PAGE, ..Bounds::default() };
     let grants = Grants { log: false, emit: false };
@@ -93,6 +95,6 @@ fn load(sandbox: &Sandbox, pages: usize, touches: bool) -> anyhow::Result<Plugin
 
 fn call(lane: &mut Instance) -> anyhow::Result<()> {
     let reply = lane.call(INPUT.len(), &mut |room| room.copy_from_slice(black_box(INPUT)), &mut |_| {})?;
-    ensure!(reply.output == Some(INPUT), "the plugin did not give its input back");
+    ensure!(reply.output == Some(INPUT), "the plugin did not return its input");
     Ok(())
 }

@@ -1,20 +1,21 @@
-//! Over the workers of one group: throughput, and the processor time of all of them. With more workers than cores, what is
-//! seen is what they cost one another.
+//! Over the workers of one group: throughput, and their total processor time. With more workers than cores, the curves
+//! show their mutual costs.
 
 use futures_util::future::try_join_all;
 
-use super::{MODEL, Points, ROUNDS, ask, site};
-use crate::contestant::Contestant;
-use crate::curve::Kind;
-use crate::figures::Figures;
+use super::points::{Points, ROUNDS};
+use super::site::{MODEL, ask, site};
 use crate::load::{Load, Round};
-use crate::process;
+use crate::machine::process;
+use crate::opponents::contestant::Contestant;
+use crate::paper::curve::Kind;
+use crate::paper::figures::Figures;
 
 const WORKERS: [usize; 4] = [1, 2, 4, 8];
 const REQUESTS: usize = 30_000;
 const IN_FLIGHT: usize = 128;
 
-/// Each round starts its workers anew: those of another point would take its messages.
+/// Each round starts new workers: those of another point would take its messages.
 pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
     let (server, client, _catalog) = site().await?;
     let (load, subject) = (&Load::new(client, 0, 0)?, &format!("infer.{MODEL}"));
@@ -41,7 +42,7 @@ pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Seconds of all of them.
+/// Seconds of all workers.
 fn cpu(workers: &[Contestant]) -> anyhow::Result<f64> {
     workers.iter().map(|worker| Ok(process::cpu(worker.process()?)?.as_secs_f64())).sum()
 }

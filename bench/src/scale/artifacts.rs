@@ -1,4 +1,4 @@
-//! What it takes to bring one model to many workers at once, from the Object Store.
+//! The fetch of one model by many workers at once, from the Object Store.
 
 use std::time::Instant;
 
@@ -9,7 +9,7 @@ use inferbus_catalog::{Artifact, Bundle, PushOptions, Version};
 use super::fleet::{Fleet, Times};
 use super::monitor::Spent;
 use super::site::Site;
-use crate::models;
+use crate::workloads::models;
 
 const BIG: &str = "big";
 /// Four layers of 256 KiB.
@@ -22,7 +22,7 @@ pub struct Fetch {
     pub spent: Spent,
 }
 
-/// Stores a network that nobody serves.
+/// Stores a network without serving it.
 pub async fn store(site: &Site) -> anyhow::Result<Artifact> {
     let folder = tempfile::tempdir()?;
     std::fs::write(folder.path().join("model.onnx"), models::mlp(&WIDTHS, 1))?;
@@ -34,7 +34,7 @@ pub async fn store(site: &Site) -> anyhow::Result<Artifact> {
     Ok(entry.model)
 }
 
-/// Every plane reads all of it, as a worker does that has not cached it. What is read has the digest of the entry.
+/// Every plane reads the artifact like a worker with an empty cache. Digests are verified.
 pub async fn measure(site: &Site, fleet: &Fleet, artifact: Artifact) -> anyhow::Result<Fetch> {
     let before = site.reading().await?;
     let began = Instant::now();
@@ -42,7 +42,7 @@ pub async fn measure(site: &Site, fleet: &Fleet, artifact: Artifact) -> anyhow::
         let catalog = plane.catalog.clone();
         tokio::spawn(async move {
             let bytes = catalog.artifact(&artifact).await?;
-            ensure!(bytes.len() as u64 == artifact.size, "an artifact of another size");
+            ensure!(bytes.len() as u64 == artifact.size, "the size of the artifact differs");
             anyhow::Ok(Instant::now())
         })
     });
@@ -51,7 +51,7 @@ pub async fn measure(site: &Site, fleet: &Fleet, artifact: Artifact) -> anyhow::
     let spent = site.reading().await? - before;
     let fetch = Fetch { planes: fleet.planes.len(), bytes: artifact.size as f64, times, spent };
     eprintln!(
-        "{} planes fetch {:.2} MB: the last after {:.2} s, the server sent {:.1} MB",
+        "{} planes fetch {:.2} MB: the last after {:.2} s, {:.1} MB sent by the server",
         fetch.planes,
         fetch.bytes / 1e6,
         fetch.times.last(),

@@ -1,4 +1,4 @@
-//! How long it takes until a change is everywhere: a version of a model that every plane serves, and a route.
+//! The time until a change has reached all planes: a version of a served model, and a route.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ pub struct Change {
     pub spent: Spent,
 }
 
-/// Puts the versions in turn. The first bump is not counted: it fills the caches.
+/// Puts the versions in turn. The first bump fills the caches and is not counted.
 pub async fn versions(site: &Site, fleet: &Fleet, rounds: usize) -> anyhow::Result<Vec<Change>> {
     fleet.load().await?;
     let mut changes = Vec::new();
@@ -23,7 +23,7 @@ pub async fn versions(site: &Site, fleet: &Fleet, rounds: usize) -> anyhow::Resu
             changes.push(change);
         }
     }
-    // The next fleet begins with the first one.
+    // The next fleet starts with the first version.
     if !(rounds + 1).is_multiple_of(VERSIONS.len()) {
         version(site, fleet, VERSIONS[0]).await?;
     }
@@ -41,16 +41,16 @@ async fn version(site: &Site, fleet: &Fleet, version: &str) -> anyhow::Result<Ch
     change(site, fleet, "version", Times::since(began, served), before).await
 }
 
-/// Changes the subject of one route again and again, of so many that there are.
-pub async fn routes(site: &Site, fleet: &Fleet, there: usize, rounds: usize) -> anyhow::Result<Vec<Change>> {
+/// Changes the subject of one route repeatedly. `present` is the number of all routes.
+pub async fn routes(site: &Site, fleet: &Fleet, present: usize, rounds: usize) -> anyhow::Result<Vec<Change>> {
     let mut changes = Vec::new();
     for round in 0..rounds {
         let before = site.reading().await?;
         let began = Instant::now();
-        let put = site.put_route("r0000", &format!("changed.{there}.{}.{round}.*", fleet.planes.len())).await?;
-        let heard = fleet.until_routed(&put).await?;
-        changes.push(change(site, fleet, "route", Times::since(began, heard), before).await?);
-        fleet.check_routes(there)?;
+        let put = site.put_route("r0000", &format!("changed.{present}.{}.{round}.*", fleet.planes.len())).await?;
+        let received = fleet.until_routed(&put).await?;
+        changes.push(change(site, fleet, "route", Times::since(began, received), before).await?);
+        fleet.check_routes(present)?;
     }
     Ok(changes)
 }
@@ -58,13 +58,13 @@ pub async fn routes(site: &Site, fleet: &Fleet, there: usize, rounds: usize) -> 
 async fn change(
     site: &Site,
     fleet: &Fleet,
-    what: &str,
+    kind: &str,
     times: Times,
     before: super::monitor::Reading,
 ) -> anyhow::Result<Change> {
     let (planes, spent) = (fleet.planes.len(), site.reading().await? - before);
     eprintln!(
-        "{planes} planes, a {what}: first {:.0} ms, median {:.0} ms, last {:.0} ms, {:.1} requests of each",
+        "{planes} planes, a {kind}: first {:.0} ms, median {:.0} ms, last {:.0} ms, {:.1} requests per plane",
         times.first() * 1e3,
         times.median() * 1e3,
         times.last() * 1e3,

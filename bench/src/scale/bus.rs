@@ -1,4 +1,4 @@
-//! What a request costs the server, by how many workers share it, and what a connection costs it that does nothing.
+//! The server's cost of a request, by the size of the queue group, and of an idle connection.
 
 use std::time::Instant;
 
@@ -16,10 +16,10 @@ const GROUP: &str = "inferbus";
 const PAYLOAD: usize = 784;
 const REQUESTS: usize = 20_000;
 const IN_FLIGHT: usize = 64;
-/// Connections are opened so many at a time.
+/// Connections opened at the same time.
 const AT_ONCE: usize = 32;
 
-/// Microseconds of the server's processor time for one request and its answer, with so many members in the group.
+/// The server's microseconds for one request and its answer, by members of the group.
 pub async fn request(site: &Site, members: usize) -> anyhow::Result<f64> {
     let url = site.url()?.to_owned();
     let members = try_join_all((0..members).map(|_| member(&url))).await?;
@@ -31,11 +31,11 @@ pub async fn request(site: &Site, members: usize) -> anyhow::Result<f64> {
         member.abort();
     }
     let cost = spent.server_cpu * 1e6 / REQUESTS as f64;
-    eprintln!("{} members of a group: {cost:.1} µs of the server for a request", members.len());
+    eprintln!("{} members of a group: {cost:.1} µs of the server per request", members.len());
     Ok(cost)
 }
 
-/// A worker that answers with what it gets.
+/// A worker that echoes requests.
 async fn member(url: &str) -> anyhow::Result<JoinHandle<()>> {
     let client = async_nats::connect(url).await?;
     let mut requests = client.queue_subscribe(SUBJECT, GROUP.into()).await?;
@@ -60,7 +60,7 @@ async fn ask(client: &Client, requests: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Bytes of the server's memory for each connection with one subscription, and seconds until so many were there.
+/// The server's bytes per connection with one subscription, and seconds until all are open.
 pub async fn connections(site: &Site, count: usize) -> anyhow::Result<(f64, f64)> {
     let (url, before) = (site.url()?.to_owned(), site.server_memory()?);
     let began = Instant::now();
@@ -77,6 +77,6 @@ pub async fn connections(site: &Site, count: usize) -> anyhow::Result<(f64, f64)
     let open: anyhow::Result<Vec<_>> = open.into_iter().collect();
     let (open, took) = (open?, began.elapsed().as_secs_f64());
     let each = (site.server_memory()? - before).max(0.0) / open.len() as f64;
-    eprintln!("{count} connections after {took:.2} s: {:.1} KB of the server for each", each / 1e3);
+    eprintln!("{count} connections after {took:.2} s: {:.1} KB of the server per connection", each / 1e3);
     Ok((each, took))
 }

@@ -1,4 +1,4 @@
-//! Many planes: started together, asked together, and stopped together.
+//! Many planes: started, checked and stopped together.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ pub struct Fleet {
     pub planes: Vec<Plane>,
 }
 
-/// When each plane had something, in seconds after one moment.
+/// The times of all planes, in seconds after one moment.
 #[derive(Clone, Debug)]
 pub struct Times(Vec<f64>);
 
@@ -42,7 +42,7 @@ impl Times {
 }
 
 impl Fleet {
-    /// Starts so many planes at the same moment. They are complete, and each knows all models.
+    /// Starts planes at the same time, and waits until each knows all models.
     pub async fn start(site: &Site, count: usize) -> anyhow::Result<(Self, Times)> {
         let (parts, began) = (Parts::of(site)?, Instant::now());
         let starts = (0..count).map(|_| {
@@ -56,7 +56,7 @@ impl Fleet {
         Ok((fleet, Times::since(began, times)))
     }
 
-    /// An error if one of them does not know all models.
+    /// Fails if a plane misses a model.
     pub fn check(&self, site: &Site) -> anyhow::Result<()> {
         self.planes.iter().try_for_each(|plane| plane.check(site.active()))
     }
@@ -66,21 +66,21 @@ impl Fleet {
         Ok(())
     }
 
-    /// Waits until a version serves on all of them.
+    /// Waits until all planes serve a version.
     pub async fn until_serving(&self, version: &str) -> anyhow::Result<Vec<Instant>> {
         let model: ModelName = MODEL.parse()?;
         try_join_all(self.planes.iter().map(|plane| plane.until_serving(&model, version))).await
     }
 
-    /// Waits until all of them have a route.
+    /// Waits until all planes have a route.
     pub async fn until_routed(&self, (name, route): &(RouteName, Route)) -> anyhow::Result<Vec<Instant>> {
         try_join_all(self.planes.iter().map(|plane| plane.until_routed(name, route))).await
     }
 
-    /// An error if one of them has another number of routes.
+    /// Fails if a plane has another number of routes.
     pub fn check_routes(&self, routes: usize) -> anyhow::Result<()> {
-        let other = self.planes.iter().map(Plane::routes).find(|found| *found != routes);
-        ensure!(other.is_none(), "a plane has {other:?} routes instead of {routes}");
+        let wrong = self.planes.iter().map(Plane::routes).find(|found| *found != routes);
+        ensure!(wrong.is_none(), "a plane has {wrong:?} routes instead of {routes}");
         Ok(())
     }
 

@@ -1,31 +1,32 @@
-//! What a deployment asks of its parts, from what was measured of small ones. docs/scale.md says what each formula means.
+//! The needs of a deployment, from measurements of small ones. docs/scale.md explains the formulas.
 
 use inferbus_catalog::limits::RECONCILE;
 
-/// Measured on two cores of a shared x86-64 virtual machine, by `inferbus-bench scale` where nothing else is said.
+/// Measured on two cores of a shared x86-64 virtual machine, by `inferbus-bench scale` unless stated.
 pub mod measured {
-    /// Processor time of a worker for a message of a tiny model (`make bench`).
+    /// Processor time of a worker per message of a tiny model (`make bench`).
     pub const WORKER_MICROS: f64 = 27.5;
-    /// Processor time of the server for a request of 784 bytes and its answer, with 200 workers in the group; with fewer it is less.
+    /// Processor time of the server per request of 784 bytes and its answer. With 200 workers in the group; fewer cost
+    /// less.
     pub const SERVER_MICROS: f64 = 35.5;
-    /// Bytes that the server sends to a worker that starts, for each key of the catalog.
+    /// Bytes sent by the server at the start of a worker, per key of the catalog.
     pub const START_BYTES: f64 = 53.0;
-    /// Processor time of the server for a worker that starts: for each key, and beside.
+    /// Processor time of the server at the start of a worker: per key, and the fixed part.
     pub const START_KEY_MICROS: f64 = 6.8;
     pub const START_MICROS: f64 = 1800.0;
-    /// Processor time of the server for a worker that connects again after the server came back, and follows.
+    /// Processor time of the server per worker that reconnects and follows after a restart of the server.
     pub const STORM_MICROS: f64 = 5400.0;
-    /// How long it took until all had heard of a change, of which most is pauses between tries.
+    /// The time until all workers have a change after a restart; mostly pauses between retries.
     pub const STORM_SECONDS: f64 = 4.3;
-    /// Requests of a worker to JetStream when a version of a model that it serves changes.
+    /// Requests of a worker to JetStream for a bump of a served model.
     pub const BUMP_REQUESTS: f64 = 2.0;
-    /// What the server sends for an artifact, as a multiple of its bytes.
+    /// Bytes sent for an artifact, as a multiple of its size.
     pub const FETCH_RATIO: f64 = 1.34;
-    /// Memory of the server for a connection with one subscription that does nothing.
+    /// Memory of the server per idle connection with one subscription.
     pub const CONNECTION_BYTES: f64 = 15_000.0;
 }
 
-/// What is assumed of the machines, and of how busy they may be.
+/// Assumed machines, and their acceptable load.
 pub mod assumed {
     pub const WORKER_CORES: f64 = 2.0;
     pub const SERVER_CORES: f64 = 8.0;
@@ -33,9 +34,9 @@ pub mod assumed {
     pub const BUSY: f64 = 0.7;
 }
 
-/// Requests to JetStream of each worker in each reconcile interval: one for each bucket that it follows.
+/// Requests of a worker to JetStream per reconcile interval: one per followed bucket.
 const COMPARISONS: f64 = 2.0;
-/// A request goes in and out of the server, and so does its answer.
+/// A request enters and leaves the server, and so does its answer.
 const HOPS: f64 = 4.0;
 
 #[derive(Clone, Copy, Debug)]
@@ -44,11 +45,11 @@ pub struct Deployment {
     pub devices: f64,
     /// Seconds between two messages of one device.
     pub period: f64,
-    /// Keys of the bucket `models`: for each model its pointer, and an entry for each of its versions.
+    /// Keys of the bucket `models`: a pointer per model, and an entry per version.
     pub keys: f64,
 }
 
-/// What may be too little, with how much of it is asked for: 1 is all there may be.
+/// A resource with its used share; 1 is all of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limit {
     pub name: &'static str,
@@ -60,18 +61,18 @@ impl Deployment {
         self.devices / self.period
     }
 
-    /// Workers of [`assumed::WORKER_CORES`] cores that the messages keep busy.
+    /// Workers of [`assumed::WORKER_CORES`] cores required for the messages.
     pub fn workers_needed(&self) -> f64 {
         let one = assumed::WORKER_CORES * assumed::BUSY * 1e6 / measured::WORKER_MICROS;
         (self.messages() / one).ceil().max(1.0)
     }
 
-    /// Messages in and out of the servers in a second.
+    /// Messages in and out of the servers, per second.
     pub fn server_messages(&self) -> f64 {
         self.messages() * HOPS
     }
 
-    /// Cores that the messages take of the servers.
+    /// Cores of the servers used by the messages.
     pub fn server_cores(&self) -> f64 {
         self.messages() * measured::SERVER_MICROS / 1e6
     }
@@ -82,43 +83,43 @@ impl Deployment {
         cores.max(memory).ceil().max(1.0)
     }
 
-    /// If every device has a connection of its own.
+    /// With one connection per device.
     pub fn connections_bytes(&self) -> f64 {
         (self.devices + self.workers) * measured::CONNECTION_BYTES
     }
 
-    /// What is sent if all workers start at once.
+    /// Bytes sent if all workers start at once.
     pub fn start_bytes(&self) -> f64 {
         self.workers * self.keys * measured::START_BYTES
     }
 
-    /// How long that keeps the server busy whose streams the catalog's are.
+    /// The busy time of the catalog's server for that.
     pub fn start_seconds(&self) -> f64 {
         let each = measured::START_MICROS + self.keys * measured::START_KEY_MICROS;
         self.workers * each / 1e6 / assumed::SERVER_CORES
     }
 
-    /// Requests to JetStream in a second while nothing changes.
+    /// Requests to JetStream per second without changes.
     pub fn requests_at_rest(&self) -> f64 {
         self.workers * COMPARISONS / RECONCILE.as_secs_f64()
     }
 
-    /// Until all workers follow again after a server's restart, if they need not read the catalog anew.
+    /// The time until all workers follow after a server's restart, if they need not read the catalog again.
     pub fn reconnect_seconds(&self) -> f64 {
         measured::STORM_SECONDS + self.workers * measured::STORM_MICROS / 1e6 / assumed::SERVER_CORES
     }
 
-    /// Requests to JetStream for one bump, of all workers.
+    /// Requests of all workers to JetStream for one bump.
     pub fn bump_requests(&self) -> f64 {
         self.workers * measured::BUMP_REQUESTS
     }
 
-    /// What is sent if all workers fetch a model of so many bytes.
+    /// Bytes sent if all workers fetch a model of this size.
     pub fn fetch_bytes(&self, model: f64) -> f64 {
         self.workers * model * measured::FETCH_RATIO
     }
 
-    /// What is asked for most, of what there is.
+    /// The most used resource.
     pub fn first_limit(&self) -> Limit {
         let limits = [
             Limit { name: "workers", share: self.workers_needed() / self.workers },
@@ -137,10 +138,10 @@ mod tests {
     const SMALL: Deployment = Deployment { workers: 10.0, devices: 1e4, period: 1.0, keys: 1000.0 };
 
     #[test]
-    fn messages_decide_how_many_workers_and_servers_there_must_be() {
+    fn messages_determine_the_number_of_workers_and_servers() {
         assert_eq!(SMALL.messages(), 1e4);
         assert_eq!(Deployment { period: 10.0, ..SMALL }.messages(), 1e3);
-        // Each has two cores, 70 % of which are 50,900 messages of 27.5 µs.
+        // Each worker has two cores. 70 % of them is 50,900 messages of 27.5 µs.
         assert_eq!(SMALL.workers_needed(), 1.0);
         assert_eq!(Deployment { devices: 1e6, ..SMALL }.workers_needed(), 20.0);
         assert_eq!(SMALL.server_messages(), 4e4);
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_limit_is_what_is_asked_for_most() {
+    fn the_first_limit_is_the_most_used_resource() {
         let limit = Deployment { devices: 1e6, ..SMALL }.first_limit();
         assert!(limit.share > 1.0, "{limit:?}");
         let idle = Deployment { devices: 1e6, period: 3600.0, ..SMALL }.first_limit();

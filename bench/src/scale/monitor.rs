@@ -1,4 +1,4 @@
-//! What a server and this process have done so far: messages, bytes, processor time and memory.
+//! Counters of a server and of this process: messages, bytes and processor time.
 
 use std::ops::Sub;
 use std::time::{Duration, Instant};
@@ -8,27 +8,27 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::process;
+use crate::machine::process;
 
-/// How long the server's monitoring may take for one answer, and how much it may say.
+/// Bounds of an answer of the server's monitoring.
 const ANSWER: Duration = Duration::from_secs(20);
 const ANSWER_BYTES: u64 = 1 << 20;
 
-/// Numbers that only grow, as of one moment.
+/// Monotonic counters at one moment.
 #[derive(Clone, Copy, Debug)]
 pub struct Reading {
     at: Instant,
-    /// Messages and bytes of payloads that the server sent to clients, and messages that it took from them.
+    /// Messages and payload bytes to clients, and messages from clients.
     pub sent: f64,
     pub sent_bytes: f64,
     pub taken: f64,
-    /// Requests that JetStream refused.
+    /// Requests rejected by JetStream.
     pub refused: f64,
     server_cpu: Duration,
     own_cpu: Duration,
 }
 
-/// What happened between two readings.
+/// The difference of two readings.
 #[derive(Clone, Copy, Debug)]
 pub struct Spent {
     pub seconds: f64,
@@ -36,7 +36,7 @@ pub struct Spent {
     pub sent_bytes: f64,
     pub taken: f64,
     pub refused: f64,
-    /// Seconds of processor time, of the server and of all planes.
+    /// Processor seconds of the server and of all planes.
     pub server_cpu: f64,
     pub own_cpu: f64,
 }
@@ -58,7 +58,7 @@ impl Sub for Reading {
 }
 
 impl Reading {
-    /// Asks the server whose monitoring is at this address, and the operating system.
+    /// Reads the server's monitoring at this address, and /proc.
     pub async fn take(monitor: &str, server: u32) -> anyhow::Result<Self> {
         let (all, jetstream) = (get(monitor, "/varz").await?, get(monitor, "/jsz").await?);
         Ok(Self {
@@ -72,7 +72,7 @@ impl Reading {
         })
     }
 
-    /// What this process had used when a server began that has done nothing yet.
+    /// The counters of a new server, and this process's processor time.
     pub fn of_a_new_server() -> anyhow::Result<Self> {
         Ok(Self {
             at: Instant::now(),
@@ -86,33 +86,33 @@ impl Reading {
     }
 }
 
-/// Only the messages that the server took, which costs less. JetStream's own count leaves out reads of single messages.
+/// Only the messages from clients, at a lower cost. JetStream's count excludes reads of single messages.
 pub async fn taken(monitor: &str) -> anyhow::Result<f64> {
     number(&get(monitor, "/varz").await?["in_msgs"], "in_msgs")
 }
 
 fn number(value: &Value, name: &str) -> anyhow::Result<f64> {
-    // A server leaves out what is zero.
+    // A server omits zeros.
     if value.is_null() {
         return Ok(0.0);
     }
-    value.as_f64().with_context(|| format!("the server's {name} is no number"))
+    value.as_f64().with_context(|| format!("the server's {name} is not a number"))
 }
 
 async fn get(monitor: &str, path: &str) -> anyhow::Result<Value> {
-    let asked = tokio::time::timeout(ANSWER, exchange(monitor, path)).await;
-    asked.with_context(|| format!("{monitor}{path} did not answer in time"))?
+    let exchanged = tokio::time::timeout(ANSWER, exchange(monitor, path)).await;
+    exchanged.with_context(|| format!("{monitor}{path} did not answer in time"))?
 }
 
-/// HTTP/1.0 has the server end its answer by closing.
+/// With HTTP/1.0, the server closes after its answer.
 async fn exchange(monitor: &str, path: &str) -> anyhow::Result<Value> {
-    let host = monitor.strip_prefix("http://").with_context(|| format!("{monitor} is no address of HTTP"))?;
+    let host = monitor.strip_prefix("http://").with_context(|| format!("{monitor} is not an HTTP address"))?;
     let mut stream = TcpStream::connect(host).await.with_context(|| format!("{monitor} cannot be reached"))?;
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n\r\n").as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(ANSWER_BYTES).read_to_end(&mut answer).await?;
     let answer = String::from_utf8(answer)?;
-    ensure!(answer.split_whitespace().nth(1) == Some("200"), "{monitor}{path} is refused");
+    ensure!(answer.split_whitespace().nth(1) == Some("200"), "{monitor}{path} was rejected");
     let (_, body) = answer.split_once("\r\n\r\n").context("an answer without a body")?;
     Ok(serde_json::from_str(body)?)
 }

@@ -1,5 +1,5 @@
-//! One control plane: the connection, the follower, the resolver and the registry of a worker, as `worker/src/app.rs` joins them,
-//! without lanes and without messages.
+//! One control plane: connection, follower, resolver and registry of a worker, joined as in `worker/src/app.rs`,
+//! without lanes and messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use async_nats::connection::State;
 use async_nats::{Client, Event};
-use inferbus::config::Load;
-use inferbus::limits;
 use inferbus::models::artifact_cache::ArtifactCache;
 use inferbus::models::budget::Budget;
-use inferbus::models::bundle::Loader;
+use inferbus::models::loader::Loader;
+use inferbus::config::Load;
+use inferbus::nats::connect::Connection;
+use inferbus::limits;
+use inferbus::observe::metrics::Metrics;
 use inferbus::models::registry::Registry;
 use inferbus::models::resolver::{self, Following};
-use inferbus::nats::connect::Connection;
-use inferbus::observe::metrics::Metrics;
 use inferbus_catalog::{ByteSize, Catalog, FollowOptions, ModelName, Route, RouteName};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -25,12 +25,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::site::Site;
 
-/// No wait for a plane is longer.
+/// The bound of every wait.
 pub const PATIENCE: Duration = Duration::from_secs(180);
-/// More than all models together take.
+/// More than the memory of all models.
 const MEMORY: u64 = 16 << 30;
 
-/// What a plane is made of.
+/// The shared parts of planes.
 #[derive(Clone)]
 pub struct Parts {
     server: String,
@@ -54,7 +54,7 @@ pub struct Plane {
     resolver: JoinHandle<()>,
 }
 
-/// What happened to the connection.
+/// Counts of connection events.
 #[derive(Default)]
 struct Events {
     connected: AtomicUsize,
@@ -74,7 +74,7 @@ impl Events {
 }
 
 impl Plane {
-    /// Connects, follows, and waits until every model of the catalog has been looked at. Nothing is loaded unasked.
+    /// Connects, follows, and waits until every model of the catalog is resolved. Models are loaded lazily.
     pub async fn start(parts: Parts) -> anyhow::Result<Self> {
         let events = Arc::new(Events::default());
         let connection = Connection { server: Some(parts.server), no_context: true, ..Connection::default() };
@@ -103,7 +103,7 @@ impl Plane {
         Ok(plane)
     }
 
-    /// Whether it knows as many models as there are.
+    /// Fails unless the plane knows this number of models.
     pub fn check(&self, models: usize) -> anyhow::Result<()> {
         let counts = self.registry.counts();
         let known = counts.cold + counts.loaded;
@@ -111,7 +111,7 @@ impl Plane {
         Ok(())
     }
 
-    /// Has a model loaded, as its first message does.
+    /// Loads a model like its first message.
     pub async fn load(&self, model: &str) -> anyhow::Result<()> {
         let loaded = tokio::time::timeout(PATIENCE, self.registry.loaded(model)).await;
         match loaded.with_context(|| format!("{model} was not loaded in time"))? {
@@ -120,17 +120,17 @@ impl Plane {
         }
     }
 
-    /// Waits until a version of a model serves.
+    /// Waits until the plane serves a version of a model.
     pub async fn until_serving(&self, model: &ModelName, version: &str) -> anyhow::Result<Instant> {
         let served = async {
             while !self.serves(model, version) {
-                // What is taken here, a worker's waiting room would take.
+                // In a worker, the waiting room takes these notifications.
                 self.registry.settled.take().await;
             }
             Instant::now()
         };
         let waited = tokio::time::timeout(PATIENCE, served).await;
-        waited.with_context(|| format!("{model} {version} did not come into service in time"))
+        waited.with_context(|| format!("{model} {version} was not served in time"))
     }
 
     fn serves(&self, model: &ModelName, version: &str) -> bool {
@@ -138,11 +138,11 @@ impl Plane {
         bundle.is_some_and(|bundle| bundle.identity.version.to_string() == version)
     }
 
-    /// Waits until it has handed this route to its bus.
+    /// Waits until the plane has published this route.
     pub async fn until_routed(&self, name: &RouteName, route: &Route) -> anyhow::Result<Instant> {
         let mut routes = self.routes.clone();
         let waited = tokio::time::timeout(PATIENCE, routes.wait_for(|routes| routes.get(name) == Some(route))).await;
-        waited.with_context(|| format!("the route {name} was not heard of in time"))??;
+        waited.with_context(|| format!("the route {name} did not arrive in time"))??;
         Ok(Instant::now())
     }
 
@@ -154,7 +154,7 @@ impl Plane {
         self.client.connection_state() == State::Connected
     }
 
-    /// How often it has been connected, and how many faults its client told of.
+    /// The numbers of connects and of client errors.
     pub fn history(&self) -> (usize, usize) {
         (self.events.connected.load(Ordering::Relaxed), self.events.faults.load(Ordering::Relaxed))
     }

@@ -1,4 +1,4 @@
-//! The place that is measured: a server that can be killed and started again, its catalog, and what planes load with.
+//! The measured site: a restartable server, its catalog, and the loader and cache of all planes.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,25 +10,25 @@ use async_nats::Client;
 use async_nats::jetstream::kv::Store;
 use clap::Parser;
 use inferbus::app::{self, Children};
+use inferbus::models::artifact_cache::ArtifactCache;
+use inferbus::models::loader::Loader;
 use inferbus::config::Compute;
 use inferbus::dev_server::{DevServer, Settings};
-use inferbus::models::artifact_cache::ArtifactCache;
-use inferbus::models::bundle::Loader;
 use inferbus_catalog::{ByteSize, Catalog, Route, RouteName};
 use tempfile::TempDir;
 
 use super::monitor::{self, Reading};
-use crate::process;
-use crate::variants;
+use crate::machine::process;
+use crate::workloads::variants;
 
-/// The model that every plane serves, and its two versions.
+/// The model of every plane, and its two versions.
 pub const MODEL: &str = "m00000";
 pub const VERSIONS: [&str; 2] = ["1.0.0", "1.1.0"];
 /// Keys of one model: its pointer, and the entry of its version.
 pub const KEYS_OF_A_MODEL: usize = 2;
-/// Of all fetched artifacts together.
+/// The size of the artifact cache.
 const CACHE: u64 = 1 << 30;
-/// How long the client of the measurement itself waits for one answer.
+/// The request timeout of the measurement's client.
 const ANSWER: Duration = Duration::from_secs(30);
 
 pub struct Site {
@@ -44,7 +44,7 @@ pub struct Site {
 }
 
 impl Site {
-    /// A server whose catalog has one model in two versions, the first one active.
+    /// A server with one model in two versions. The first one is active.
     pub async fn open() -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let server = start(&folder, 0).await?;
@@ -70,7 +70,7 @@ impl Site {
     }
 
     fn monitor(&self) -> anyhow::Result<&str> {
-        self.server()?.monitor().context("the server has no monitoring")
+        self.server()?.monitor().context("the server's monitoring address")
     }
 
     pub async fn reading(&self) -> anyhow::Result<Reading> {
@@ -91,7 +91,7 @@ impl Site {
         self.stored
     }
 
-    /// Adds models until the catalog has so many keys.
+    /// Adds models up to this number of keys.
     pub async fn grow(&mut self, keys: usize) -> anyhow::Result<()> {
         let models = keys / KEYS_OF_A_MODEL;
         if models > self.stored {
@@ -101,7 +101,7 @@ impl Site {
         Ok(())
     }
 
-    /// Puts so many routes, which lead to the same model.
+    /// Puts routes to the same model.
     pub async fn routes(&self, numbers: Range<usize>) -> anyhow::Result<()> {
         for number in numbers {
             self.put_route(&format!("r{number:04}"), &format!("sensors.{number}.*")).await?;
@@ -117,15 +117,15 @@ impl Site {
         Ok((name, route))
     }
 
-    /// As `kill -9` does.
+    /// Like `kill -9`.
     pub async fn kill(&mut self) {
         if let Some(server) = self.server.take() {
             server.stop().await;
         }
     }
 
-    /// Starts the server again, at the same port and with what it had stored.
-    pub async fn start_again(&mut self) -> anyhow::Result<()> {
+    /// Restarts the server with its port and its stored data.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.server = Some(start(&self.folder, self.port).await?);
         Ok(())
     }
@@ -141,7 +141,7 @@ async fn start(folder: &TempDir, port: u16) -> anyhow::Result<DevServer> {
     DevServer::start(Settings { port, store: Some(&store), config: Some(&config), ..Settings::default() }).await
 }
 
-/// With the settings of a worker of one lane, and a cache that begins empty.
+/// A worker's loader with one lane and an empty cache.
 fn loader(folder: &TempDir) -> anyhow::Result<Loader> {
     #[derive(Parser)]
     struct Arguments {
@@ -149,7 +149,7 @@ fn loader(folder: &TempDir) -> anyhow::Result<Loader> {
         compute: Compute,
     }
     let cache = folder.path().join("plugins");
-    let cache = cache.to_str().context("a folder's name that is not UTF-8")?;
+    let cache = cache.to_str().context("the folder's name is not UTF-8")?;
     let arguments = Arguments::try_parse_from(["scale", "--lanes", "1", "--cache", cache])?;
     app::loader(&arguments.compute, Children::default())
 }

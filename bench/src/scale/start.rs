@@ -1,22 +1,22 @@
-//! What the start of many planes takes: time, what the server sends for it, processor time and memory.
+//! The start of many planes: time, sent bytes, processor time and memory.
 
 use super::fleet::{Fleet, Times};
 use super::monitor::Spent;
 use super::site::Site;
-use crate::process;
+use crate::machine::process;
 
-/// One start of so many planes with so many keys.
+/// One start of a fleet.
 pub struct Start {
     pub planes: usize,
     pub keys: usize,
     pub times: Times,
     pub spent: Spent,
-    /// Resident bytes of the server, and how many more of this process there are for each plane.
+    /// Resident bytes of the server, and of this process per plane.
     pub server_memory: f64,
     pub plane_memory: f64,
 }
 
-/// Starts a fleet and says what it took.
+/// Starts a fleet, and returns its cost.
 pub async fn measure(site: &mut Site, planes: usize, keys: usize) -> anyhow::Result<(Fleet, Start)> {
     site.grow(keys).await?;
     let own = process::resident(std::process::id())? as f64;
@@ -26,7 +26,8 @@ pub async fn measure(site: &mut Site, planes: usize, keys: usize) -> anyhow::Res
     let plane_memory = (process::resident(std::process::id())? as f64 - own).max(0.0) / planes as f64;
     let start = Start { planes, keys, times, spent, server_memory: site.server_memory()?, plane_memory };
     eprintln!(
-        "{planes} planes, {keys} keys: complete after {:.2} s (first {:.2}, median {:.2}), the server sent {:.1} MB in {:.0} messages",
+        "{planes} planes, {keys} keys: complete after {:.2} s (first {:.2}, median {:.2}), {:.1} MB sent by the server \
+         in {:.0} messages",
         start.times.last(),
         start.times.first(),
         start.times.median(),
@@ -37,7 +38,7 @@ pub async fn measure(site: &mut Site, planes: usize, keys: usize) -> anyhow::Res
 }
 
 impl Start {
-    /// What each plane took of something.
+    /// A total divided by the number of planes.
     pub fn each(&self, all: f64) -> f64 {
         all / self.planes as f64
     }

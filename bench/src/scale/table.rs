@@ -1,4 +1,4 @@
-//! The table of docs/scale.md, made by the formulas of `model.rs`.
+//! The tables of docs/scale.md, from the formulas in `model.rs`.
 
 use std::fmt::Write as _;
 
@@ -29,7 +29,7 @@ const CONTROL_HEAD: [&str; 6] = [
     "following again",
 ];
 
-/// Two tables in Markdown: what the messages ask for, and what the workers ask for whatever the messages are.
+/// Two tables in Markdown: the needs of messages, and the needs of workers independent of messages.
 pub fn text() -> String {
     let mut out = String::new();
     head(&mut out, &HEAD);
@@ -89,7 +89,7 @@ fn head(out: &mut String, names: &[&str]) {
 }
 
 fn row(out: &mut String, cells: &[String]) {
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     let _ = writeln!(out, "| {} |", cells.join(" | "));
 }
 
@@ -111,10 +111,13 @@ mod tests {
     }
 
     #[test]
-    fn the_page_has_the_table_that_the_formulas_give() {
-        let page = std::fs::read_to_string(crate::root().join("docs/scale.md")).unwrap();
+    fn the_page_has_the_tables_of_the_formulas() {
+        let page = std::fs::read_to_string(crate::project::root().join("docs/scale.md")).unwrap();
         let missing: Vec<String> =
             text().lines().filter(|line| !page.lines().any(|other| other == *line)).map(ToOwned::to_owned).collect();
-        assert!(missing.is_empty(), "put what `inferbus-bench scale --table` prints into docs/scale.md: {missing:#?}");
+        assert!(
+            missing.is_empty(),
+            "copy the output of `inferbus-bench scale --table` into docs/scale.md: {missing:#?}"
+        );
     }
 }

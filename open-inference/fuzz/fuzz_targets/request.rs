@@ -1,5 +1,5 @@
-//! Feeds any bytes to the decoder of every form and holds it to its promises. Run: `make fuzz`.
-//! The first byte chooses: MessagePack, JSON, or so many bytes of JSON with binary data behind them.
+//! Fuzzes the decoder of every form and checks its guarantees. Run: `make fuzz`.
+//! The first byte selects MessagePack, JSON, or the number of JSON bytes before binary data.
 
 #![no_main]
 

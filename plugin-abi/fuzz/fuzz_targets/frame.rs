@@ -1,4 +1,4 @@
-//! Feeds any bytes to the frame's decoder and holds it to its promises. Run: `make fuzz`.
+//! Fuzzes the frame's decoder and checks its guarantees. Run: `make fuzz`.
 
 #![no_main]
 

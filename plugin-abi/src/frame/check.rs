@@ -1,4 +1,4 @@
-//! The rules that hold for tensors in a frame, asked by the decoder and the encoder alike.
+//! The rules for tensors in a frame, shared by the decoder and the encoder.
 
 use super::{DataType, FrameFault, Shape, Tensor, strings};
 use crate::limits::{MAX_DIMENSION, MAX_NAME, MAX_RANK, MAX_TENSORS};
@@ -24,7 +24,7 @@ pub(super) const fn name_len(tensor: usize, len: usize) -> Result<(), FrameFault
     Ok(())
 }
 
-/// The data's length must be what type and shape say; strings say their own.
+/// The data's length must match type and shape. Strings contain their own lengths.
 pub(super) fn data_len(tensor: usize, dtype: DataType, shape: Shape<'_>, found: usize) -> Result<(), FrameFault> {
     let expected = numbers_bytes(tensor, dtype, shape)?;
     if dtype != DataType::String && expected != found as u64 {
@@ -33,7 +33,7 @@ pub(super) fn data_len(tensor: usize, dtype: DataType, shape: Shape<'_>, found: 
     Ok(())
 }
 
-/// How long the data of a tensor that is not of strings is.
+/// The length of the data of a tensor of numbers.
 pub(super) fn numbers_len(tensor: usize, dtype: DataType, shape: Shape<'_>) -> Result<usize, FrameFault> {
     if dtype == DataType::String {
         return Err(FrameFault::BadStrings { tensor, element: 0 });
@@ -51,7 +51,7 @@ fn numbers_bytes(tensor: usize, dtype: DataType, shape: Shape<'_>) -> Result<u64
     Ok(bits.div_ceil(8))
 }
 
-/// The two types whose bytes can be wrong: strings must be text, and a bool other than 0 or 1 is undefined in most runtimes.
+/// Checks the content of strings and bools: strings must be UTF-8, and most runtimes require bools of 0 or 1.
 pub(super) fn content(index: usize, tensor: &Tensor<'_>) -> Result<(), FrameFault> {
     match tensor.dtype {
         DataType::String => string_content(index, tensor),
@@ -71,7 +71,7 @@ fn string_content(index: usize, tensor: &Tensor<'_>) -> Result<(), FrameFault> {
     let elements = tensor.shape.elements().ok_or(FrameFault::TooManyElements { tensor: index })?;
     let mut read = strings(tensor.data);
     let mut element = 0;
-    // Bounded by the data, whatever the shape claims: every string takes at least four bytes.
+    // Bounded by the data instead of the shape: every string has at least four bytes.
     while element < elements {
         if read.next().is_none() {
             return Err(FrameFault::BadStrings { tensor: index, element });
@@ -84,7 +84,7 @@ fn string_content(index: usize, tensor: &Tensor<'_>) -> Result<(), FrameFault> {
     Ok(())
 }
 
-/// Names must differ, or a model's input could be meant by two tensors.
+/// Names must differ, or two tensors could match the same input.
 pub(super) fn name_is_new<'n>(
     tensor: usize,
     name: &str,

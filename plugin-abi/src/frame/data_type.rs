@@ -1,4 +1,4 @@
-//! The element types of ONNX, under the numbers that ONNX itself gives them (`TensorProto.DataType`).
+//! The element types of ONNX, with ONNX's numbers (`TensorProto.DataType`).
 
 macro_rules! data_types {
     ($($variant:ident = $code:literal, $bits:literal, $name:literal;)*) => {
@@ -13,7 +13,7 @@ macro_rules! data_types {
             /// Every type, in the order of the numbers.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
-            /// The type that ONNX gives this number.
+            /// The type with this number.
             #[must_use]
             pub const fn from_u8(code: u8) -> Option<Self> {
                 match code {
@@ -22,7 +22,7 @@ macro_rules! data_types {
                 }
             }
 
-            /// Bits of one element; zero for strings, whose elements have no common size.
+            /// Bits of one element; zero for strings, since their sizes vary.
             #[must_use]
             pub const fn bits(self) -> u32 {
                 match self {
@@ -30,7 +30,7 @@ macro_rules! data_types {
                 }
             }
 
-            /// The name that messages and documents use.
+            /// The name in messages and documents.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self {

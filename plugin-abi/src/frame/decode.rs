@@ -1,9 +1,9 @@
-//! Reading a frame where it lies.
+//! Reads a frame in place.
 
 use super::{DataType, FrameFault, HEADER_ALIGNMENT, MAGIC, Shape, Tensor, check};
 use crate::ALIGNMENT;
 
-/// A frame that was checked from its first byte to its last. Reading from it copies nothing.
+/// A completely checked frame. Reading it does not copy.
 #[derive(Debug, Clone, Copy)]
 pub struct Frame<'a> {
     bytes: &'a [u8],
@@ -12,7 +12,7 @@ pub struct Frame<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// Checks everything: structure, lengths, names, padding, strings, bools, and that nothing follows.
+    /// Checks everything: structure, lengths, names, padding, strings, bools, and trailing bytes.
     pub fn decode(bytes: &'a [u8]) -> Result<Self, FrameFault> {
         let mut reader = Reader { rest: bytes, at: 0 };
         let magic: &[u8; 4] = reader.chunk()?;
@@ -33,7 +33,7 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// How many tensors there are.
+    /// The number of tensors.
     #[must_use]
     pub const fn len(&self) -> usize {
         self.count
@@ -78,7 +78,7 @@ impl<'a> Iterator for Tensors<'a> {
         if self.next == self.count {
             return None;
         }
-        // `decode` reads every tensor before anybody else does, so a fault ends only its own search for equal names.
+        // `decode` reads every tensor first, so a fault can only end its search for equal names.
         let tensor = self.reader.tensor(self.next).ok()?;
         self.next += 1;
         Some(tensor)
@@ -92,7 +92,7 @@ impl<'a> Iterator for Tensors<'a> {
 
 impl ExactSizeIterator for Tensors<'_> {}
 
-/// A place in the frame. Alignment is counted from the frame's start, not from wherever the frame lies in memory.
+/// A position in the frame. Alignment is relative to the frame's start, not to its address in memory.
 #[derive(Debug, Clone, Copy)]
 struct Reader<'a> {
     rest: &'a [u8],
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// One tensor with everything that its header implies; not the content of its data.
+    /// Reads one tensor and checks it, except for the content of its data.
     fn tensor(&mut self, index: usize) -> Result<Tensor<'a>, FrameFault> {
         let [code, rank] = *self.chunk()?;
         let name_len = usize::from(u16::from_le_bytes(*self.chunk()?));

@@ -1,10 +1,10 @@
-//! Writing a frame, into memory that the caller owns or into a new vector.
+//! Writes a frame into the caller's memory or into a new vector.
 
 use super::{DataType, FRAME_HEADER, FrameFault, HEADER_ALIGNMENT, MAGIC, Shape, TENSOR_HEADER, Tensor, check};
 use crate::{ALIGNMENT, limits::MAX_FRAME};
 use alloc::{vec, vec::Vec};
 
-/// Checks the tensors and says how many bytes their frame takes.
+/// Checks the tensors and returns the length of their frame.
 pub fn encoded_len(tensors: &[Tensor<'_>]) -> Result<usize, FrameFault> {
     check::count(tensors.len())?;
     let mut len = FRAME_HEADER;
@@ -19,7 +19,7 @@ pub fn encoded_len(tensors: &[Tensor<'_>]) -> Result<usize, FrameFault> {
     Ok(len)
 }
 
-/// Where a tensor whose header starts at `start` ends, its padding included.
+/// The end of a tensor with its header at `start`, including padding.
 fn end_of(start: usize, name: &str, shape: Shape<'_>, data: usize) -> Result<usize, FrameFault> {
     // Rank and name are bounded, so only the data can overflow.
     let header = start + TENSOR_HEADER + shape.rank() * size_of::<u64>() + name.len();
@@ -28,15 +28,16 @@ fn end_of(start: usize, name: &str, shape: Shape<'_>, data: usize) -> Result<usi
     end.filter(|&end| end <= MAX_FRAME).ok_or(FrameFault::FrameTooLong)
 }
 
-/// Checks a tensor of numbers whose elements are still to come and says how many bytes its frame takes.
+/// Checks a tensor of numbers without its elements and returns the length of its frame.
 pub fn blank_len(name: &str, dtype: DataType, shape: Shape<'_>) -> Result<usize, FrameFault> {
     check::rank(0, shape.rank())?;
     check::name_len(0, name.len())?;
     end_of(FRAME_HEADER, name, shape, check::numbers_len(0, dtype, shape)?)
 }
 
-/// Writes the frame of one tensor of numbers over the whole of `out`, which must have exactly [`blank_len`] bytes, but for its
-/// elements. What is returned is their place, with what lay there.
+/// Writes the frame of one tensor of numbers into `out`, except for its elements.
+///
+/// `out` must have exactly [`blank_len`] bytes. Returns the space for the elements, with its previous content.
 pub fn blank_into<'o>(
     name: &str,
     dtype: DataType,
@@ -56,7 +57,7 @@ pub fn blank_into<'o>(
     Ok(place)
 }
 
-/// Writes the frame over the whole of `out`, which must have exactly [`encoded_len`] bytes.
+/// Writes the frame into `out`, of exactly [`encoded_len`] bytes.
 pub fn encode_into(tensors: &[Tensor<'_>], out: &mut [u8]) -> Result<(), FrameFault> {
     let expected = encoded_len(tensors)?;
     if out.len() != expected {
@@ -72,7 +73,7 @@ pub fn encode(tensors: &[Tensor<'_>]) -> Result<Vec<u8>, FrameFault> {
     Ok(out)
 }
 
-/// Tensors and length are checked by now, so that every narrowing below fits its field.
+/// Tensors and length are already checked, so the narrowing casts below are lossless.
 fn write(tensors: &[Tensor<'_>], out: &mut [u8]) -> Result<(), FrameFault> {
     let mut writer = Writer { rest: out, at: 0 };
     writer.frame_header(tensors.len())?;
@@ -111,7 +112,7 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
-    /// Goes on after `len` bytes, which are left to somebody else.
+    /// Skips `len` bytes and returns them for the caller to write.
     fn leave(&mut self, len: usize) -> Result<&'o mut [u8], FrameFault> {
         let found = self.at + self.rest.len();
         let too_short = FrameFault::WrongBufferLength { expected: self.at + len, found };

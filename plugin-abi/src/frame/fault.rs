@@ -1,10 +1,10 @@
-//! Everything that can be wrong with a frame.
+//! Every fault of a frame.
 
 use super::MAGIC;
 use crate::limits::{MAX_DIMENSION, MAX_FRAME, MAX_NAME, MAX_RANK, MAX_TENSORS};
 use core::fmt;
 
-/// Why bytes are not a frame, or why tensors cannot be put into one. Tensors are counted from zero.
+/// Bytes are not a frame, or tensors do not fit into one. Tensors are counted from zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FrameFault {
     NotAFrame { found: [u8; 4] },
@@ -32,12 +32,8 @@ impl fmt::Display for FrameFault {
         use FrameFault as F;
         match *self {
             F::NotAFrame { found } => {
-                write!(
-                    f,
-                    "not a tensor frame: it starts with \"{}\" instead of \"{}\"",
-                    found.escape_ascii(),
-                    MAGIC.escape_ascii()
-                )
+                let (found, magic) = (found.escape_ascii(), MAGIC.escape_ascii());
+                write!(f, "not a tensor frame: it starts with \"{found}\" instead of \"{magic}\"")
             }
             F::Truncated { at, needed } => {
                 write!(f, "the frame ends too early: {needed} more bytes are needed at byte {at}")
@@ -68,7 +64,7 @@ impl fmt::Display for FrameFault {
                 write!(f, "tensor {tensor}: its type and shape need {expected} bytes of data, it has {found}")
             }
             F::BadStrings { tensor, element } => {
-                write!(f, "tensor {tensor}: string {element} is cut short or not UTF-8")
+                write!(f, "tensor {tensor}: string {element} is truncated or not UTF-8")
             }
             F::TooManyStrings { tensor, elements } => {
                 write!(f, "tensor {tensor}: its shape has {elements} strings, but its data has more")
@@ -78,7 +74,7 @@ impl fmt::Display for FrameFault {
             }
             F::FrameTooLong => write!(f, "the tensors do not fit into one frame of at most {MAX_FRAME} bytes"),
             F::WrongBufferLength { expected, found } => {
-                write!(f, "the frame needs a buffer of exactly {expected} bytes, it was given {found}")
+                write!(f, "the frame needs a buffer of exactly {expected} bytes, this one has {found}")
             }
         }
     }

@@ -1,10 +1,10 @@
-//! What must hold for any bytes at all; asked by the fuzz target, the property tests and the replay of the corpus.
+//! The guarantees for arbitrary bytes, checked by the fuzz target, the property tests and the replay of the corpus.
 
 use super::{Frame, Tensor, encode};
 use crate::ALIGNMENT;
 use alloc::vec::Vec;
 
-/// Panics if decoding these bytes breaks a promise of this module. Says whether they were a frame.
+/// Panics if decoding these bytes violates a guarantee of this module. Returns whether they are a frame.
 pub fn oracle(bytes: &[u8]) -> bool {
     let Ok(frame) = Frame::decode(bytes) else {
         return false;

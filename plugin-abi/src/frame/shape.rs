@@ -1,8 +1,8 @@
-//! A tensor's dimensions, borrowed from wherever they lie: an encoded frame or an array of numbers.
+//! A tensor's dimensions, borrowed from an encoded frame or from an array of numbers.
 
 use core::fmt;
 
-/// The dimensions of a tensor, outermost first. No dimensions at all is a scalar: one element.
+/// The dimensions of a tensor, outermost first. Without dimensions it is a scalar: one element.
 #[derive(Clone, Copy)]
 pub struct Shape<'a>(Source<'a>);
 
@@ -13,12 +13,12 @@ enum Source<'a> {
 }
 
 impl<'a> Shape<'a> {
-    /// Dimensions as a frame carries them: little endian, one after another.
+    /// Dimensions in a frame: little endian, one after another.
     pub(super) const fn encoded(dimensions: &'a [[u8; 8]]) -> Self {
         Self(Source::Encoded(dimensions))
     }
 
-    /// How many dimensions there are.
+    /// The number of dimensions.
     #[must_use]
     pub const fn rank(self) -> usize {
         match self.0 {
@@ -37,10 +37,10 @@ impl<'a> Shape<'a> {
         encoded.chain(numbers.iter().copied())
     }
 
-    /// How many elements a tensor of this shape has; `None` if 64 bits cannot count them.
+    /// The number of elements; `None` if it exceeds 64 bits.
     #[must_use]
     pub fn elements(self) -> Option<u64> {
-        // A zero anywhere empties the tensor, however large the dimensions beside it are.
+        // A zero empties the tensor, even beside huge dimensions.
         if self.iter().any(|dimension| dimension == 0) {
             return Some(0);
         }
@@ -74,7 +74,7 @@ impl fmt::Debug for Shape<'_> {
     }
 }
 
-/// As people write shapes: `[1, 64]`.
+/// For example `[1, 64]`.
 impl fmt::Display for Shape<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)

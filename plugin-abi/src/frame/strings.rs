@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 /// The strings of a string tensor's data, in order.
 ///
-/// It ends early at a string that is cut short or not UTF-8; a decoded frame has none.
+/// It ends early at a string that is truncated or not UTF-8. A decoded frame does not contain such strings.
 #[must_use]
 pub const fn strings(data: &[u8]) -> Strings<'_> {
     Strings { rest: data }
@@ -17,7 +17,7 @@ pub struct Strings<'a> {
 }
 
 impl Strings<'_> {
-    /// Whether every byte was understood; before the iterator ended it only says that bytes are left.
+    /// Whether no bytes are left. After the end of the iterator, `false` means broken bytes.
     pub(super) const fn is_exhausted(&self) -> bool {
         self.rest.is_empty()
     }
@@ -41,7 +41,7 @@ pub fn encode_strings<S: AsRef<str>>(strings: impl IntoIterator<Item = S>) -> Ve
     let mut data = Vec::new();
     for text in strings {
         let bytes = text.as_ref().as_bytes();
-        // No frame holds a string that 32 bits cannot measure; its data then reads as cut short, and `encode` refuses it.
+        // A string above 4 GiB does not fit any frame. Its data then reads as truncated, and `encode` rejects it.
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         data.extend_from_slice(&len.to_le_bytes());
         data.extend_from_slice(bytes);

@@ -2,10 +2,10 @@
 
 use super::{DataType, Shape};
 
-/// One tensor, borrowed: what a frame decodes to and what it is encoded from.
+/// One borrowed tensor, the input and output of the frame codec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tensor<'a> {
-    /// The model's name for it; may be empty where there is only one to choose.
+    /// The name of the model's input or output. It may be empty if there is only one.
     pub name: &'a str,
     pub dtype: DataType,
     pub shape: Shape<'a>,

@@ -1,4 +1,4 @@
-//! The frame's promises, asked of tensors made at random and of bytes that are wrong in every way we could think of.
+//! The frame's guarantees, checked with random tensors and with broken bytes of every known kind.
 
 use super::*;
 use crate::limits::{MAX_NAME, MAX_RANK, MAX_TENSORS};
@@ -165,11 +165,11 @@ fn a_shape_that_cannot_be_counted_is_a_fault() {
     let bits = Tensor { dtype: DataType::Complex128, shape: (&[1 << 60]).into(), ..tensor };
     assert_eq!(encode(&[bits]), Err(FrameFault::TooManyElements { tensor: 0 }));
     let empty = Tensor { shape: (&[1 << 40, 0, 1 << 40]).into(), ..tensor };
-    assert!(oracle(&encode(&[empty]).unwrap()), "a zero empties it, wherever it stands");
+    assert!(oracle(&encode(&[empty]).unwrap()), "a zero empties it, in any position");
 }
 
 #[test]
-fn the_strings_must_be_as_many_as_the_shape_says() {
+fn the_number_of_strings_must_match_the_shape() {
     let data = encode_strings(["one", "two"]);
     let tensor = |shape| encode(&[Tensor { name: "s", dtype: DataType::String, shape, data: &data }]);
     assert!(tensor((&[2]).into()).is_ok());
@@ -214,7 +214,7 @@ fn the_corpus_of_the_fuzzer_still_holds() {
 }
 
 #[test]
-fn messages_say_what_and_where() {
+fn messages_name_the_fault_and_its_place() {
     let message = |fault: FrameFault| format!("{fault}");
     assert_eq!(
         message(FrameFault::NotAFrame { found: [0xff, b'B', 0, b'1'] }),

@@ -46,15 +46,15 @@ fn all(runtime: &Runtime) -> Outcome<()> {
         ("1", "one", "2"),
         ("4", "one", "2"),
     ] {
-        let mut alone = Command::new(std::env::current_exe()?);
-        let told = alone.args(["memory", lanes, sharing, versions]).arg(&file).output()?;
-        print!("{}{}", String::from_utf8_lossy(&told.stdout), String::from_utf8_lossy(&told.stderr));
+        let mut measurement = Command::new(std::env::current_exe()?);
+        let printed = measurement.args(["memory", lanes, sharing, versions]).arg(&file).output()?;
+        print!("{}{}", String::from_utf8_lossy(&printed.stdout), String::from_utf8_lossy(&printed.stderr));
     }
     std::fs::remove_file(&file)?;
     Ok(())
 }
 
-/// Two threads at once, in µs per run.
+/// Times two concurrent threads, in µs per run.
 fn speed(runtime: &Runtime, width: usize, products: usize) -> Outcome<()> {
     let bytes = onnx::weighty(width, products);
     let load = |sharing| OnnxNetwork::load(runtime, &bytes, Options { sharing, ..Options::default() });

@@ -1,14 +1,30 @@
-//! What models run on: ONNX Runtime, or tract where that was built in.
+//! The runtimes for models: ONNX Runtime, and tract with the feature `tract`.
+
+mod convert;
+mod deadline;
+#[cfg(any(test, feature = "fake"))]
+mod fake;
+mod library;
+mod onnx_runtime;
+#[cfg(feature = "tract")]
+mod tract;
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 use std::sync::Arc;
 
+pub(crate) use convert::byte_len;
+pub use deadline::stuck_runs;
+#[cfg(feature = "fake")]
+pub use fake::FakeNetwork;
+pub use library::{Runtime, load_runtime};
+pub use onnx_runtime::OnnxNetwork;
 #[cfg(feature = "tract")]
-use crate::TractNetwork;
-use crate::{EngineFault, Network, OnnxNetwork, Options, Provider, Runtime, load_runtime};
+pub use tract::TractNetwork;
 
-/// Cheap to clone.
+use crate::{EngineFault, Network, Options, Provider};
+
+/// A loaded runtime. Cheap to clone.
 #[derive(Clone, Debug)]
 pub enum Backend {
     OnnxRuntime(Runtime),
@@ -16,11 +32,11 @@ pub enum Backend {
     Tract,
 }
 
-/// How a trial process is told to use tract: no library has an empty path.
+/// The trial process's argument for tract. No library has an empty path.
 const NO_LIBRARY: &str = "";
 
 impl Backend {
-    /// ONNX Runtime from `library`, or else where it is usually found.
+    /// ONNX Runtime from `library`, or from its usual place.
     pub fn onnx_runtime(library: Option<&Path>) -> Result<Self, EngineFault> {
         load_runtime(library).map(Self::OnnxRuntime)
     }
@@ -35,7 +51,7 @@ impl Backend {
         Err(EngineFault::NoTract)
     }
 
-    /// Loads a model, which is called `label` in the log.
+    /// Loads a model. The log names it `label`.
     pub fn load(
         &self,
         bytes: &[u8],
@@ -57,7 +73,7 @@ impl Backend {
         }
     }
 
-    /// Tells one library from another, also from a newer one at the same place.
+    /// Identifies the library, and distinguishes it from a newer one at the same path.
     pub fn identity(&self) -> String {
         match self {
             Self::OnnxRuntime(runtime) => {

@@ -1,4 +1,4 @@
-//! Everything that can go wrong, as sentences for the one who can mend it.
+//! Every fault of the engine, as a sentence with a remedy.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -11,7 +11,7 @@ const REMEDY: &str =
 
 const SMALLER: &str = "make it smaller, or fold its constants when you export it";
 
-/// Why there is no runtime, or no session: the operator's or the model author's business.
+/// A runtime or a session cannot be created. The operator or the model's author can repair it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum EngineFault {
     #[error("there is no ONNX Runtime library at {}; {REMEDY}", path.display())]
@@ -20,7 +20,10 @@ pub enum EngineFault {
     LibraryUnusable { path: PathBuf, why: String },
     #[error("{} is a library, but not ONNX Runtime; {REMEDY}", path.display())]
     NotOnnxRuntime { path: PathBuf },
-    #[error("{} is ONNX Runtime {version}, and 1.{MIN_RUNTIME_MINOR} or a newer 1.x is needed; {REMEDY}", path.display())]
+    #[error(
+        "{} is ONNX Runtime {version}, but 1.{MIN_RUNTIME_MINOR} or a newer 1.x is needed; {REMEDY}",
+        path.display()
+    )]
     WrongVersion { path: PathBuf, version: String },
     #[error("ONNX Runtime from {} did not start ({why}); {REMEDY}", path.display())]
     DidNotStart { path: PathBuf, why: String },
@@ -30,82 +33,89 @@ pub enum EngineFault {
         asked.display()
     )]
     AlreadyLoaded { loaded: PathBuf, asked: PathBuf },
-    #[error("{threads} threads were asked for; a session takes 1 to {MAX_THREADS}")]
+    #[error("the option threads is {threads}; a session takes 1 to {MAX_THREADS}")]
     BadThreads { threads: usize },
-    #[error("the model has {len} bytes, and ONNX files end at {MAX_MODEL}")]
+    #[error("the model has {len} bytes; ONNX files have at most {MAX_MODEL}")]
     ModelTooLarge { len: usize },
-    #[error("the model is not an ONNX file: {what} at byte {at}; was it cut short, or is it another format?")]
+    #[error("the model is not an ONNX file: {what} at byte {at}; is it truncated, or in another format?")]
     NotOnnx { what: &'static str, at: usize },
-    #[error("the model nests its graphs deeper than {MAX_NESTING} messages; flatten its control flow")]
+    #[error("the model's graphs are nested deeper than {MAX_NESTING} messages; flatten its control flow")]
     TooDeep,
-    #[error("the model keeps {tensor:?} in a file of its own; save it again as one file, without external data")]
+    #[error("the model keeps {tensor:?} in a separate file; save it as one file, without external data")]
     ExternalData { tensor: String },
-    #[error("the model's {name:?} has a shape of a negative size, or of more elements than 2^40")]
+    #[error("the model's {name:?} has a shape with a negative size, or with more than 2^40 elements")]
     AbsurdShape { name: String },
     #[error(
-        "the model's {tensor:?} has {found} bytes of data, and its shape and type make {expected}; was it cut short?"
+        "the model's {tensor:?} has {found} bytes of data, but its shape and type need {expected}; is it truncated?"
     )]
     WrongLength { tensor: String, found: u64, expected: u64 },
     #[error(
-        "the model's operator {operator:?} is of {domain:?}, which ONNX Runtime does not ship; export it with standard operators"
+        "the model's operator {operator:?} is from {domain:?}, a domain unknown to ONNX Runtime; \
+         export the model with standard operators"
     )]
     UnknownDomain { operator: String, domain: String },
     #[error(
-        "the model holds a part compiled for one device (EPContext), which nothing here can check; export it without, or let workers take it with --allow ep-context"
+        "the model contains a part compiled for one device (EPContext) and cannot be checked; \
+         export it without that part, or start workers with --allow ep-context"
     )]
     EpContext,
     #[error(
-        "the model is in ONNX Runtime's own format, which nothing here can check; export it as ONNX, or let workers take it with --allow ort-format"
+        "the model is in ONNX Runtime's own format and cannot be checked; \
+         export it as ONNX, or start workers with --allow ort-format"
     )]
     OrtFormat,
-    #[error("the model's {port:?} is not a tensor; only models whose inputs and outputs are tensors can be served")]
+    #[error("the model's {port:?} is not a tensor; all inputs and outputs must be tensors")]
     NotATensor { port: String },
-    #[error("the model has {ports} inputs or outputs, and a frame holds {MAX_PORTS}")]
+    #[error("the model has {ports} inputs or outputs; a frame holds at most {MAX_PORTS}")]
     TooManyPorts { ports: usize },
-    #[error("the thread that ends models which run too long cannot be started: {why}")]
+    #[error("the thread for time limits of models cannot be started: {why}")]
     NoClock { why: String },
     #[error(
-        "this ONNX Runtime has no provider {asked:?}; it has {has}: change engine.provider, or give it a library that has it"
+        "this ONNX Runtime has no provider {asked:?}; it has {has}: \
+         change engine.provider, or use a library with this provider"
     )]
     NoProvider { asked: &'static str, has: String },
-    #[error("ONNX Runtime refused the model: {0}")]
+    #[error("ONNX Runtime rejected the model: {0}")]
     Refused(String),
     #[error(
-        "this program was built without tract: build it with `cargo build --release --features tract`, or use ONNX Runtime (--engine onnxruntime)"
+        "this program was built without tract: build it with `cargo build --release --features tract`, \
+         or use ONNX Runtime (--engine onnxruntime)"
     )]
     NoTract,
-    #[error("tract refused the model: {0}; ONNX Runtime knows more (--engine onnxruntime)")]
+    #[error("tract rejected the model: {0}; ONNX Runtime supports more models (--engine onnxruntime)")]
     TractRefused(String),
-    #[error(
-        "the model's {port:?} is of type {dtype}, which tract cannot be given; use ONNX Runtime (--engine onnxruntime)"
-    )]
+    #[error("tract does not support the type {dtype} of the model's {port:?}; use ONNX Runtime (--engine onnxruntime)")]
     TractLacks { port: String, dtype: DataType },
     #[error("{0}")]
     InTrial(String),
-    #[error("the process that tries new models cannot be used ({why}); it is started from this program's own file")]
+    #[error("the trial process for new models failed to run ({why}); check this program's file, the worker starts it")]
     NoTrial { why: String },
-    #[error("the model was not loaded and run once within {limit:?}; {SMALLER}")]
+    #[error("loading the model and running it once took longer than {limit:?}; {SMALLER}")]
     TrialTooSlow { limit: Duration },
-    #[error("the model needs more than {limit:?} of processor time to be loaded and run once; {SMALLER}")]
+    #[error("loading the model and running it once needs more than {limit:?} of processor time; {SMALLER}")]
     TrialOutOfTime { limit: Duration },
     #[error("one run of the model on zeros does not end within {limit:?}; {SMALLER}")]
     EndlessOnZeros { limit: Duration },
-    #[error("the model needs more than {} MiB to be loaded and run once; {SMALLER}, or raise --max-model-memory", limit >> 20)]
+    #[error(
+        "loading the model and running it once needs more than {} MiB; {SMALLER}, or raise --max-model-memory",
+        limit >> 20
+    )]
     TrialOutOfMemory { limit: u64 },
     #[error(
-        "the model ended the process that tried it ({how}: {words}): it is not served; do not trust where it comes from, or export it again"
+        "the model ended the process that tried it ({how}: {words}) and is not served; \
+         check where it comes from, or export it again"
     )]
     TrialDied { how: String, words: String },
 }
 
 impl EngineFault {
-    /// Whether the same model may be loaded at another time.
+    /// Whether a later attempt with the same model may succeed.
     pub const fn may_pass(&self) -> bool {
         matches!(self, Self::NoTrial { .. } | Self::TrialTooSlow { .. })
     }
 }
 
-/// Why a run has no outputs.
+/// A run failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelFault {
     #[error("the model has no input {input:?}; it takes {known}")]
@@ -118,7 +128,7 @@ pub enum ModelFault {
     WrongType { input: String, expected: DataType, got: DataType },
     #[error("the model's input {input:?} takes the shape {expected}, not {got}")]
     WrongShape { input: String, expected: String, got: String },
-    #[error("the data for the model's input {input:?} does not fit its type and shape: {what}")]
+    #[error("the data for the model's input {input:?} does not match its type and shape: {what}")]
     BadData { input: String, what: String },
     #[error("it ran longer than {limit:?} and was stopped; raise engine.time, or make the model or its input smaller")]
     OutOfTime { limit: Duration },
@@ -129,7 +139,7 @@ pub enum ModelFault {
 }
 
 impl ModelFault {
-    /// Whether other inputs could have gone well: then it is told to whoever made them.
+    /// Whether the inputs are at fault. The client gets such a fault as its answer.
     pub const fn is_callers(&self) -> bool {
         !matches!(self, Self::OutOfTime { .. } | Self::Failed(_) | Self::TractFailed(_))
     }
@@ -143,7 +153,7 @@ impl ModelFault {
     }
 }
 
-/// A message as one bounded line: it goes into headers and logs, and quotes names that a stranger chose.
+/// A message as one bounded line, for headers and logs. It quotes untrusted names.
 pub(crate) fn one_line(message: &str) -> String {
     let mut line = String::new();
     for character in message.trim().chars() {

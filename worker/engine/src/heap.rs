@@ -1,9 +1,9 @@
-//! The process's heap, of which ONNX Runtime uses most.
+//! The process's heap. ONNX Runtime is its largest user.
 
-/// Gives the system the memory that is free in the heap. The C library keeps what it may need again, which after a
-/// large model is most of it. Threads that allocate meanwhile wait for it, some milliseconds at most.
+/// Returns free heap memory to the system. The C library would retain it for reuse, after a large model most of it.
+/// Meanwhile, allocations on other threads wait, some milliseconds at most.
 pub fn give_back_memory() {
-    // SAFETY: it may be called from any thread at any time, and touches nothing but what is free.
+    // SAFETY: it may be called from any thread at any time, and only affects free memory.
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     unsafe {
         libc::malloc_trim(0);

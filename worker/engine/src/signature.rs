@@ -1,12 +1,16 @@
-//! What a model takes and gives, and whether tensors fit it.
+//! A model's inputs and outputs, and the check that tensors fit them.
 //!
-//! The check runs before the runtime does, so that a fault names the input, what it takes and what it got.
+//! The check runs before the runtime, so that a fault names the input, the expected and the actual type or shape.
 
 use std::fmt;
 
 use inferbus_abi::frame::{DataType, Tensor};
+use smallvec::SmallVec;
 
-use crate::{ModelFault, few::Few};
+use crate::ModelFault;
+
+/// A list with an item per input or output. Up to four fit without an allocation, enough for most models.
+pub(crate) type Few<T> = SmallVec<[T; 4]>;
 
 /// A model's inputs and outputs, in the model's own order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,20 +24,19 @@ pub struct Signature {
 pub struct Port {
     pub name: String,
     pub dtype: DataType,
-    /// Empty for a scalar and also where the model leaves even the rank open: ONNX Runtime does not tell
-    /// the two apart, so an empty shape takes any.
+    /// Empty for a scalar or an open rank. ONNX Runtime does not distinguish them, so an empty shape accepts any shape.
     pub shape: Vec<Dim>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dim {
     Fixed(u64),
-    /// Decided by each run. The name may be empty.
+    /// Decided in each run. The name may be empty.
     Symbolic(String),
 }
 
 impl Signature {
-    /// The tensors in the order of the inputs, each fit for its own.
+    /// The tensors in the order of the inputs, checked.
     pub(crate) fn order<'t, 'a>(&self, tensors: &'t [Tensor<'a>]) -> Result<Few<&'t Tensor<'a>>, ModelFault> {
         if let ([port], [tensor]) = (self.inputs.as_slice(), tensors)
             && tensor.name.is_empty()
@@ -41,11 +44,11 @@ impl Signature {
             port.check(tensor)?;
             return Ok(Few::from_iter([tensor]));
         }
-        if let Some(stranger) = tensors.iter().find(|tensor| self.input(tensor.name).is_none()) {
-            return Err(self.unknown(stranger.name));
+        if let Some(unknown) = tensors.iter().find(|tensor| self.input(tensor.name).is_none()) {
+            return Err(self.unknown(unknown.name));
         }
         let ordered = self.inputs.iter().map(|port| port.choose(tensors)).collect::<Result<Few<_>, _>>()?;
-        // All names are known and every input has its tensor, so one more tensor can only be a second of a name.
+        // All names are known and every input has its tensor, so an extra tensor must repeat a name.
         if tensors.len() > ordered.len() {
             return Err(self.repeated(tensors));
         }

@@ -1,7 +1,9 @@
-//! Loads a model in a process of its own first: ONNX Runtime is native code, and some models end the process that loads them.
+//! Loads a model in a separate process first: ONNX Runtime is native code, and some models crash their process.
 //!
-//! Promises: whatever a model does to ONNX Runtime while it is loaded and run once on zeros, the caller has what it takes or
-//! a fault within [`TrialBounds::time`], and the process is not left behind.
+//! The process loads the model and runs it once on zeros.
+//!
+//! Guarantees: for any model, the caller gets a report or a fault within [`TrialBounds::time`].
+//! The process has then ended.
 
 mod child;
 mod wire;
@@ -19,14 +21,15 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open};
 
 pub use child::load_child;
+pub use wire::TrialReport;
 
 use crate::fault::one_line;
 use crate::limits;
-use crate::ort_backend::examine;
+use crate::model_file::examine;
 use crate::{Backend, EngineFault, Options};
-use wire::{Answer, Job};
+use wire::{Answer, TrialJob};
 
-/// A program that calls [`load_child`] with the arguments that come after these.
+/// A program that calls [`load_child`] with all further arguments.
 #[derive(Clone, Debug)]
 pub struct TrialProcess {
     pub program: PathBuf,
@@ -34,15 +37,16 @@ pub struct TrialProcess {
     pub bounds: TrialBounds,
 }
 
-/// What loading one model may use.
+/// The bounds for loading one model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrialBounds {
-    /// Bytes of address space, beside so many times the model's own. A provider that maps a device's memory has no such bound.
+    /// Bytes of address space. Unbounded for providers with device memory.
     pub memory: u64,
+    /// Additional address space for each byte of the model.
     pub memory_per_byte: u64,
-    /// In whole seconds, over all threads.
+    /// Whole seconds, over all threads.
     pub processor_time: Duration,
-    /// From start to end, however busy the machine is.
+    /// Wall-clock time, also on a busy machine.
     pub time: Duration,
 }
 
@@ -57,34 +61,34 @@ impl Default for TrialBounds {
     }
 }
 
-/// What is known of a model that was loaded and run once on zeros.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loaded {
-    /// Bytes of memory of its own: one session, after one run.
-    pub memory: u64,
-}
-
-/// What the environment says of where libraries and devices are.
+/// Environment variables with the locations of libraries and devices.
 const PASSED_ON: [&str; 2] = ["LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES"];
 
 impl TrialProcess {
-    /// Has the process load this model as [`Backend::load`] would.
-    pub fn load(&self, backend: impl Into<Backend>, bytes: &[u8], options: Options) -> Result<Loaded, EngineFault> {
+    /// Loads a model in the process, like [`Backend::load`].
+    pub fn load(
+        &self,
+        backend: impl Into<Backend>,
+        bytes: &[u8],
+        options: Options,
+    ) -> Result<TrialReport, EngineFault> {
         examine(bytes, &options)?;
         let deadline = Instant::now() + self.bounds.time;
         let no_process = |why: io::Error| EngineFault::NoTrial { why: one_line(&why.to_string()) };
-        let job = Job { memory: self.memory(bytes, &options), processor_time: self.bounds.processor_time, options };
+        let job =
+            TrialJob { memory: self.memory(bytes, &options), processor_time: self.bounds.processor_time, options };
         let mut running = Running::start(self, &backend.into().argument(), &job, bytes).map_err(no_process)?;
         let in_time = running.wait(deadline).map_err(no_process)?;
         let status = running.end().map_err(no_process)?;
-        let (answer, words) = (said(&running.answer).map_err(no_process)?, said(&running.words).map_err(no_process)?);
+        let (answer, words) =
+            (contents(&running.answer).map_err(no_process)?, contents(&running.words).map_err(no_process)?);
         match Answer::of(&answer) {
             Some(Answer::Fine(loaded)) => Ok(loaded),
             Some(Answer::Refused(why)) => Err(EngineFault::Refused(one_line(&why))),
             Some(Answer::OutOfMemory) => Err(EngineFault::TrialOutOfMemory { limit: job.memory.unwrap_or(u64::MAX) }),
             Some(Answer::Fault(why)) => Err(EngineFault::InTrial(one_line(&why))),
             None if !in_time => Err(EngineFault::TrialTooSlow { limit: self.bounds.time }),
-            None => Err(self.died(&job, status, &words)),
+            None => Err(self.crashed(&job, status, &words)),
         }
     }
 
@@ -93,11 +97,11 @@ impl TrialProcess {
         options.provider.is_cpu().then(|| memory.saturating_add(memory_per_byte.saturating_mul(bytes.len() as u64)))
     }
 
-    /// What to make of a process that ended without an answer.
-    fn died(&self, job: &Job, status: ExitStatus, words: &[u8]) -> EngineFault {
+    /// The fault for a process that ended without an answer.
+    fn crashed(&self, job: &TrialJob, status: ExitStatus, words: &[u8]) -> EngineFault {
         let words = one_line(&String::from_utf8_lossy(words));
         let memory = job.memory.unwrap_or(u64::MAX);
-        let no_memory = ["memory allocation of", "bad_alloc"].iter().any(|sign| words.contains(sign));
+        let no_memory = ["memory allocation of", "bad_alloc"].iter().any(|text| words.contains(text));
         match status.signal() {
             Some(signal) if signal == Signal::XCPU.as_raw() => {
                 EngineFault::TrialOutOfTime { limit: self.bounds.processor_time }
@@ -111,8 +115,8 @@ impl TrialProcess {
     }
 }
 
-/// A process that does not outlive this value, and the files that it writes its answer and its last words to. They are
-/// files and no pipes, so that neither side ever waits for the other to read.
+/// A process that does not outlive this value, with the files for its answer and its error output. They are files
+/// instead of pipes, so that neither side waits for the other to read.
 struct Running {
     process: Child,
     answer: File,
@@ -120,13 +124,13 @@ struct Running {
 }
 
 impl Running {
-    fn start(trial: &TrialProcess, backend: &OsStr, job: &Job, model: &[u8]) -> io::Result<Self> {
+    fn start(trial: &TrialProcess, backend: &OsStr, job: &TrialJob, model: &[u8]) -> io::Result<Self> {
         let mut input = unnamed("model")?;
         input.write_all(model)?;
         input.rewind()?;
         let (answer, words) = (unnamed("answer")?, unnamed("words")?);
         let mut command = Command::new(&trial.program);
-        // In a group of its own: who stops a worker from its terminal does not mean the model.
+        // A separate process group: an interrupt from the worker's terminal must not reach the trial.
         command.args(&trial.arguments).env_clear().current_dir("/").process_group(0);
         command.envs(PASSED_ON.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))));
         command.arg(backend).args(job.arguments());
@@ -134,9 +138,9 @@ impl Running {
         Ok(Self { process: command.spawn()?, answer, words })
     }
 
-    /// Says whether the process ended by itself before the deadline.
+    /// Waits for the process and returns whether it ended before the deadline.
     fn wait(&self, deadline: Instant) -> io::Result<bool> {
-        let gone = || io::Error::other("its number is none");
+        let gone = || io::Error::other("its process id is invalid");
         let number = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw).ok_or_else(gone)?;
         let process = pidfd_open(number, PidfdFlags::empty())?;
         loop {
@@ -151,10 +155,10 @@ impl Running {
         }
     }
 
-    /// Ends the process, if it has not ended by itself; one that has keeps its own status.
+    /// Ends the process if it still runs. A process that has ended keeps its status.
     fn end(&mut self) -> io::Result<ExitStatus> {
         let killed = self.process.kill();
-        // Waited for in any case, so that nothing is left of it.
+        // Always waited for, so that no zombie remains.
         let status = self.process.wait();
         killed.and(status)
     }
@@ -162,17 +166,17 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Ended already, in all likelihood.
+        // It has usually ended before.
         let _ = self.end();
     }
 }
 
-/// A file in memory that no other process can open by a name.
+/// A file in memory. Without a name, other processes cannot open it.
 fn unnamed(what: &str) -> io::Result<File> {
     Ok(File::from(memfd_create(what, MemfdFlags::CLOEXEC)?))
 }
 
-fn said(mut file: &File) -> io::Result<Vec<u8>> {
+fn contents(mut file: &File) -> io::Result<Vec<u8>> {
     file.rewind()?;
     let mut bytes = Vec::new();
     file.take(limits::TRIAL_WORDS).read_to_end(&mut bytes)?;

@@ -1,16 +1,16 @@
-//! One run on zeros, so that the first message does not pay for what a runtime does on first use.
+//! Runs a new session once on zeros, so that the first message does not pay for lazy initialisation.
 
 use inferbus_abi::frame::{DataType, Shape, Tensor};
 
 use crate::limits::MAX_WARM_UP;
 use crate::{Dim, Model, ModelFault, Port, Signature};
 
-/// Runs a new session once. A model that cannot be run on zeros, or whose inputs have no size, stays cold: that is no fault.
+/// Runs a new session once. A model that rejects zeros, or with inputs of unknown size, stays cold without a fault.
 pub fn warm_up(signature: &Signature, model: &mut dyn Model) {
     let _ = first_run(signature, model);
 }
 
-/// [`warm_up`], with what came of it; a model whose inputs have no size does not run.
+/// [`warm_up`] with the run's result. A model with inputs of unknown size does not run.
 pub(crate) fn first_run(signature: &Signature, model: &mut dyn Model) -> Result<(), ModelFault> {
     let Some(inputs) = signature.inputs.iter().map(Zeros::of).collect::<Option<Vec<_>>>() else {
         return Ok(());
@@ -26,7 +26,7 @@ struct Zeros<'p> {
 }
 
 impl<'p> Zeros<'p> {
-    /// A symbolic dimension is taken as one.
+    /// A symbolic dimension becomes one.
     fn of(port: &'p Port) -> Option<Self> {
         if port.dtype == DataType::String || port.shape.is_empty() {
             return None;
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_no_size_or_too_much_of_it_stays_cold() {
+    fn inputs_of_unknown_or_excessive_size_stay_cold() {
         assert!(Zeros::of(&port(DataType::F32, Vec::new())).is_none());
         assert!(Zeros::of(&port(DataType::String, vec![Dim::Fixed(1)])).is_none());
         assert!(Zeros::of(&port(DataType::F32, vec![Dim::Fixed(1 << 62), Dim::Fixed(16)])).is_none());

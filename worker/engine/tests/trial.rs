@@ -17,7 +17,7 @@ fn script(script: &str) -> TrialProcess {
     TrialProcess { program: "/bin/sh".into(), arguments: vec!["-c".into(), script.into()], ..trial() }
 }
 
-fn tried(trial: &TrialProcess, bytes: &[u8]) -> Result<Loaded, EngineFault> {
+fn tried(trial: &TrialProcess, bytes: &[u8]) -> Result<TrialReport, EngineFault> {
     trial.load(&runtime(), bytes, Options::default())
 }
 

@@ -1,4 +1,4 @@
-//! The sensor: payloads in its own format, at its own pace.
+//! The camera: payloads in its private format, at a constant rate.
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,20 +18,20 @@ pub struct Picture {
 /// The sensor's header: magic, version, flags, width, height, sequence, checksum.
 const HEADER: usize = 16;
 
-/// Reads records that lie one behind the other.
+/// Reads a file of concatenated records.
 pub fn load(file: &Path) -> anyhow::Result<Vec<Picture>> {
-    let mut rest =
-        Bytes::from(std::fs::read(file).with_context(|| format!("the pictures {} cannot be read", file.display()))?);
+    let bytes = std::fs::read(file).with_context(|| format!("cannot read the pictures {}", file.display()))?;
+    let mut rest = Bytes::from(bytes);
     let mut pictures = Vec::new();
     while rest.len() > HEADER {
         let side = |at: usize| usize::from(u16::from_le_bytes([rest[at], rest[at + 1]]));
         let (width, height) = (side(6), side(8));
         let len = HEADER + width * height;
-        anyhow::ensure!(rest.len() >= len, "{} ends in the middle of a record", file.display());
+        anyhow::ensure!(rest.len() >= len, "{} ends within a record", file.display());
         let payload = rest.split_to(len);
         pictures.push(Picture { pixels: payload.slice(HEADER..), payload, width });
     }
-    anyhow::ensure!(!pictures.is_empty(), "{} holds no pictures", file.display());
+    anyhow::ensure!(!pictures.is_empty(), "{} does not contain pictures", file.display());
     Ok(pictures)
 }
 

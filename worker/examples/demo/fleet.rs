@@ -1,4 +1,4 @@
-//! The server and the workers, as real processes, and what an operator does with them.
+//! The server and the workers as real processes, and the commands of an operator.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -15,11 +15,11 @@ pub struct Fleet {
     workers: Vec<Child>,
 }
 
-/// How long two workers may take to be ready.
-const READY: Duration = Duration::from_secs(60);
+/// The time limit for the workers to become ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How long a worker may take to leave.
-const LEAVE: Duration = Duration::from_secs(30);
+/// The time limit for a worker to stop.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
@@ -29,59 +29,57 @@ pub fn log_folder() -> PathBuf {
     root().join("target/demo")
 }
 
-fn say(text: &str) {
+fn log(text: &str) {
     println!("demo: {text}");
 }
 
 impl Fleet {
-    /// Uses the server that the user has, or starts a private one.
+    /// Uses the given server, or starts a private one.
     pub async fn server(url: Option<&str>) -> anyhow::Result<Self> {
-        std::fs::create_dir_all(log_folder()).context("target/demo cannot be made")?;
+        std::fs::create_dir_all(log_folder()).context("cannot create target/demo")?;
         let server = match url {
             Some(_) => None,
             None => Some(DevServer::start(Settings::default()).await?),
         };
         let url = url.or(server.as_ref().map(DevServer::url)).unwrap_or_default().to_owned();
-        say(&format!(
-            "{} at {url}",
-            if server.is_some() { "a private nats-server with JetStream" } else { "your nats-server" }
-        ));
+        let kind = if server.is_some() { "a private nats-server with JetStream" } else { "your nats-server" };
+        log(&format!("{kind} at {url}"));
         Ok(Self { url, server, workers: Vec::new() })
     }
 
     pub async fn client(&self) -> anyhow::Result<Client> {
-        async_nats::connect(&self.url).await.with_context(|| format!("NATS at {} cannot be reached", self.url))
+        async_nats::connect(&self.url).await.with_context(|| format!("cannot reach NATS at {}", self.url))
     }
 
     /// `inferbus push FOLDER [--activate]`
     pub async fn push(&self, version: &str, activate: bool) -> anyhow::Result<()> {
-        let folder = root().join(format!("plugins/digits/bundle-{version}"));
+        let folder = root().join(format!("plugins/examples/digits/bundle-{version}"));
         let mut push = self.inferbus()?;
         push.arg("push").arg(&folder).arg("--force");
         if activate {
             push.arg("--activate");
         }
-        let output = push.output().await.context("inferbus push cannot be started")?;
+        let output = push.output().await.context("cannot start inferbus push")?;
         if !output.status.success() {
             bail!("inferbus push {}: {}", folder.display(), String::from_utf8_lossy(&output.stderr).trim());
         }
         for line in String::from_utf8_lossy(&output.stdout).lines() {
-            say(line);
+            log(line);
         }
         Ok(())
     }
 
-    /// Starts workers and waits until each says that it is ready.
+    /// Starts workers and waits until all are ready.
     pub async fn workers(&mut self, count: usize) -> anyhow::Result<()> {
-        say(&format!("{count} workers start in one queue group"));
+        log(&format!("starting {count} workers in one queue group"));
         for number in 1..=count {
             let log = std::fs::File::create(log_folder().join(format!("worker-{number}.log")))
-                .context("a worker's log cannot be made")?;
+                .context("cannot create a worker's log")?;
             let mut worker = self.inferbus()?;
             worker.args(["worker", "--admin", "127.0.0.1:0", "--name", &format!("worker-{number}")]);
-            self.workers.push(worker.stderr(log).kill_on_drop(true).spawn().context("a worker cannot be started")?);
+            self.workers.push(worker.stderr(log).kill_on_drop(true).spawn().context("cannot start a worker")?);
         }
-        tokio::time::timeout(READY, self.ready(count)).await.with_context(|| {
+        tokio::time::timeout(READY_TIMEOUT, self.ready(count)).await.with_context(|| {
             format!("the workers were not ready in time; their logs are in {}", log_folder().display())
         })?
     }
@@ -90,7 +88,7 @@ impl Fleet {
         loop {
             for worker in &mut self.workers {
                 if let Some(status) = worker.try_wait()? {
-                    bail!("a worker ended ({status}); the logs are in {}", log_folder().display());
+                    bail!("a worker exited ({status}); the logs are in {}", log_folder().display());
                 }
             }
             let status = self.inferbus()?.args(["status", "--output", "json"]).output().await?;
@@ -104,15 +102,15 @@ impl Fleet {
         }
     }
 
-    /// A plain KV put, as any NATS client does it.
-    pub async fn put(&self, version: &str) -> anyhow::Result<()> {
+    /// Activates a version by a plain KV put, as any NATS client can.
+    pub async fn activate(&self, version: &str) -> anyhow::Result<()> {
         let jetstream = async_nats::jetstream::new(self.client().await?);
-        let models = jetstream.get_key_value("models").await.context("the bucket `models`")?;
-        models.put("digits", version.to_owned().into()).await.context("the version cannot be put")?;
+        let models = jetstream.get_key_value("models").await.context("cannot open the bucket `models`")?;
+        models.put("digits", version.to_owned().into()).await.context("cannot put the version")?;
         Ok(())
     }
 
-    /// Stops the workers as an orchestrator does, then the server.
+    /// Stops the workers with SIGTERM, then the server.
     pub async fn stop(mut self) {
         for worker in &self.workers {
             if let Some(id) = worker.id() {
@@ -120,7 +118,7 @@ impl Fleet {
             }
         }
         for worker in &mut self.workers {
-            let _ = tokio::time::timeout(LEAVE, worker.wait()).await;
+            let _ = tokio::time::timeout(STOP_TIMEOUT, worker.wait()).await;
         }
         if let Some(server) = self.server {
             server.stop().await;
@@ -128,15 +126,15 @@ impl Fleet {
     }
 
     fn inferbus(&self) -> anyhow::Result<Command> {
-        let here = std::env::current_exe().context("the demo does not know its own path")?;
+        let here = std::env::current_exe().context("cannot find the path of the demo")?;
         // target/<profile>/examples/demo → target/<profile>/inferbus
         let program = here.parent().and_then(Path::parent).map(|folder| folder.join("inferbus")).unwrap_or_default();
         if !program.exists() {
-            bail!("{} is missing: run `make demo`, which builds it", program.display());
+            bail!("{} is missing: build it with `make demo`", program.display());
         }
         let mut command = Command::new(program);
         if self.server.is_some() {
-            // What the user has set for other servers is not for this one.
+            // Ignore the user's settings for other servers.
             for name in
                 ["NATS_CONTEXT", "NATS_USER", "NATS_PASSWORD", "NATS_TOKEN", "NATS_CREDS", "NATS_NKEY", "NATS_CA"]
             {

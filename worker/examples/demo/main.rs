@@ -1,7 +1,7 @@
-//! The demo: a server, two workers, a camera, and a version that changes while pictures stream.
+//! The demo: a server, two workers and a camera; the model's version changes while pictures stream.
 //!
-//! It ends with one line that accounts for every picture, and with exit status 0 only if none was lost,
-//! none failed, and the versions answered in the order in which they were activated.
+//! The last line accounts for every picture. The exit status is 0 only if no picture was lost or failed, and the
+//! versions answered in the order of their activation.
 #![forbid(unsafe_code)]
 
 mod camera;
@@ -24,7 +24,7 @@ use crate::fleet::Fleet;
 use crate::screen::Screen;
 use crate::tally::Tally;
 
-/// Stream digits through two workers and change the model's version meanwhile
+/// Stream digits through two workers and switch the model's version meanwhile
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Pictures to send
@@ -33,7 +33,7 @@ struct Arguments {
     /// Pictures per second
     #[arg(long, default_value_t = 250, value_parser = clap::value_parser!(u32).range(1..=5000))]
     rate: u32,
-    /// A running server with JetStream to use instead of a private one
+    /// URL of a running server with JetStream [default: a private server]
     #[arg(long, env = "NATS_URL")]
     server: Option<String>,
 }
@@ -41,23 +41,23 @@ struct Arguments {
 const FIRST: &str = "1.0.0";
 const SECOND: &str = "1.1.0";
 
-/// Pictures in flight; more wait at the camera.
-const IN_FLIGHT: usize = 64;
+/// The limit of pictures in flight.
+const MAX_IN_FLIGHT: usize = 64;
 
-/// How long one picture may take before it counts as lost.
-const ANSWER: Duration = Duration::from_secs(10);
+/// A picture without an answer after this time is lost.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A phase goes on until its version answers, but not for more than this many times its pictures.
-const PHASE_STRETCH: u32 = 20;
+/// A phase continues until its version answers, up to this multiple of its pictures.
+const MAX_PHASE_STRETCH: u32 = 20;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // Whatever the demo has started ends with what is dropped here.
-    let ended = tokio::select! {
-        ended = run(Arguments::parse()) => ended,
+    // On an interrupt, dropping the future ends the child processes.
+    let result = tokio::select! {
+        result = run(Arguments::parse()) => result,
         () = interrupted() => Err(anyhow::anyhow!("interrupted")),
     };
-    match ended {
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(fault) => {
@@ -84,7 +84,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     fleet.push(SECOND, false).await?;
     fleet.workers(2).await?;
     let client = fleet.client().await?;
-    let pictures = camera::load(&fleet::root().join("plugins/digits/model/heldout.bin"))?;
+    let pictures = camera::load(&fleet::root().join("plugins/examples/digits/model/heldout.bin"))?;
     let mut show = Show {
         camera: Camera::new(pictures, arguments.rate),
         screen: Screen::new(arguments.rate),
@@ -94,11 +94,11 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     };
     let share = arguments.pictures / 3;
     show.phase(FIRST, share).await?;
-    show.screen.note("nats kv put models digits 1.1.0", "the new version is loaded beside the old one, then swapped");
-    fleet.put("1.1.0").await?;
+    show.screen.note("nats kv put models digits 1.1.0", "the new version loads in the background, then takes over");
+    fleet.activate(SECOND).await?;
     show.phase(SECOND, share).await?;
-    show.screen.note("nats kv put models digits 1.0.0", "and back, while pictures stream");
-    fleet.put("1.0.0").await?;
+    show.screen.note("nats kv put models digits 1.0.0", "back to the old version, while pictures stream");
+    fleet.activate(FIRST).await?;
     show.phase(FIRST, arguments.pictures - 2 * share).await?;
     show.finish().await;
     fleet.stop().await;
@@ -117,19 +117,19 @@ struct Show {
 }
 
 impl Show {
-    /// Streams pictures until as many were sent as this phase has, and its version answers alone.
+    /// Streams at least this number of pictures, until only this version answers.
     async fn phase(&mut self, version: &str, pictures: u32) -> anyhow::Result<()> {
         self.tally.begin_phase();
         let mut sent = 0;
         while sent < pictures || !self.tally.settled_on(version) {
-            if sent >= pictures.saturating_mul(PHASE_STRETCH) {
+            if sent >= pictures.saturating_mul(MAX_PHASE_STRETCH) {
                 bail!(
-                    "version {version} never answered alone; the workers' logs are in {}",
+                    "the other version still answers beside {version}; the workers' logs are in {}",
                     fleet::log_folder().display()
                 );
             }
-            while self.in_flight.len() >= IN_FLIGHT {
-                self.answered().await;
+            while self.in_flight.len() >= MAX_IN_FLIGHT {
+                self.next_answer().await;
             }
             let picture = self.next_picture().await;
             sent += 1;
@@ -138,12 +138,12 @@ impl Show {
         Ok(())
     }
 
-    /// Waits for the camera, and takes the answers that come meanwhile.
+    /// Waits for the camera, and handles answers in the meantime.
     async fn next_picture(&mut self) -> Picture {
         loop {
             tokio::select! {
                 picture = self.camera.next() => return picture,
-                Some(Ok((picture, answer))) = self.in_flight.join_next() => self.tally_and_show(&picture, answer),
+                Some(Ok((picture, answer))) = self.in_flight.join_next() => self.record(&picture, answer),
             }
         }
     }
@@ -153,7 +153,7 @@ impl Show {
         let client = self.client.clone();
         self.in_flight.spawn(async move {
             let started = std::time::Instant::now();
-            let answer = tokio::time::timeout(ANSWER, client.request("infer.digits", picture.payload.clone()))
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, client.request("infer.digits", picture.payload.clone()))
                 .await
                 .context("no answer in time")
                 .and_then(|reply| Ok(reply?))
@@ -162,13 +162,13 @@ impl Show {
         });
     }
 
-    async fn answered(&mut self) {
+    async fn next_answer(&mut self) {
         if let Some(Ok((picture, answer))) = self.in_flight.join_next().await {
-            self.tally_and_show(&picture, answer);
+            self.record(&picture, answer);
         }
     }
 
-    fn tally_and_show(&mut self, picture: &Picture, answer: anyhow::Result<tally::Answer>) {
+    fn record(&mut self, picture: &Picture, answer: anyhow::Result<tally::Answer>) {
         self.tally.answered(&answer);
         if let Ok(answer) = answer {
             self.screen.show(picture, &answer, &self.tally);
@@ -177,7 +177,7 @@ impl Show {
 
     async fn finish(&mut self) {
         while !self.in_flight.is_empty() {
-            self.answered().await;
+            self.next_answer().await;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a person sees: on a terminal one picture that changes in place, in a pipe plain lines.
+//! The output: one picture updated in place on a terminal, plain lines in a pipe.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::camera::Picture;
 use crate::tally::{Answer, Tally};
 
-/// The pause between two drawings: a person cannot follow more, a log should not hold more.
+/// The pauses between two drawings: short for people, long for logs.
 const ON_TERMINAL: Duration = Duration::from_millis(90);
 const IN_PIPE: Duration = Duration::from_secs(1);
 
@@ -26,10 +26,10 @@ impl Screen {
         Self { terminal, drawn: None, lines: 0, rate }
     }
 
-    /// Says what an operator does, above the picture.
-    pub fn note(&mut self, command: &str, why: &str) {
+    /// Prints an operator's command above the picture.
+    pub fn note(&mut self, command: &str, comment: &str) {
         self.erase();
-        println!("demo: $ {command}   ({why})");
+        println!("demo: $ {command}   ({comment})");
     }
 
     pub fn show(&mut self, picture: &Picture, answer: &Answer, tally: &Tally) {
@@ -39,21 +39,21 @@ impl Screen {
         }
         self.drawn = Some(Instant::now());
         self.erase();
-        let beside = self.beside(answer, tally);
+        let legend = self.legend(answer, tally);
         let rows: Vec<String> = picture.pixels.chunks(picture.width.max(1)).map(row).collect();
         let mut text = String::new();
         for (at, row) in rows.iter().enumerate() {
-            let line = format!("  {row}   {}", beside.get(at).map(String::as_str).unwrap_or_default());
+            let line = format!("  {row}   {}", legend.get(at).map(String::as_str).unwrap_or_default());
             text.push_str(line.trim_end());
             text.push('\n');
         }
         self.lines = if self.terminal { rows.len() } else { 0 };
         print!("{text}");
-        // A closed pipe is noticed by the next println.
+        // The next println reports a closed pipe.
         let _ = std::io::stdout().flush();
     }
 
-    fn beside(&self, answer: &Answer, tally: &Tally) -> Vec<String> {
+    fn legend(&self, answer: &Answer, tally: &Tally) -> Vec<String> {
         let (sent, answered) = tally.sent_and_answered();
         let bar = "█".repeat((answer.confidence * 20.0) as usize);
         let (bold, plain) = if self.terminal { ("\x1b[1m", "\x1b[0m") } else { ("", "") };

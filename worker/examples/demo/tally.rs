@@ -1,4 +1,4 @@
-//! The account of every picture: sent, answered, lost, failed, and by which version.
+//! Counts of all pictures: sent, answered, lost, failed, and the versions of the answers.
 
 use std::time::{Duration, Instant};
 
@@ -13,28 +13,28 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// An error reply is an error.
+    /// Fails for an error reply.
     pub fn read(reply: &Message, latency: Duration) -> anyhow::Result<Self> {
         let header = |name: &str| reply.headers.as_ref().and_then(|headers| headers.get(name)).map(ToString::to_string);
         if let Some(code) = header("Nats-Service-Error-Code") {
-            bail!(Refused(format!("{code}: {}", header("Nats-Service-Error").unwrap_or_default())));
+            bail!(ErrorReply(format!("{code}: {}", header("Nats-Service-Error").unwrap_or_default())));
         }
-        let result: serde_json::Value = serde_json::from_slice(&reply.payload).context("a result that is not JSON")?;
+        let result: serde_json::Value = serde_json::from_slice(&reply.payload).context("the result is not JSON")?;
         Ok(Self {
-            version: header("Inferbus-Version").context("a result without a version")?,
-            label: result["label"].as_u64().context("a result without a label")?,
+            version: header("Inferbus-Version").context("the result lacks a version")?,
+            label: result["label"].as_u64().context("the result lacks a label")?,
             confidence: result["confidence"].as_f64().unwrap_or_default(),
             latency,
         })
     }
 }
 
-/// An answer that says no, as against none at all.
+/// An error reply, as opposed to a missing reply.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Refused(String);
+struct ErrorReply(String);
 
-/// Answers in a row from one version after which no worker is still on the other.
+/// After this number of consecutive answers from one version, all workers have switched.
 const SETTLED: u32 = 100;
 
 #[derive(Default)]
@@ -43,9 +43,10 @@ pub struct Tally {
     answered: u32,
     errors: u32,
     lost: u32,
-    /// The version that each phase ended on.
+    /// The last version of each phase.
     phases: Vec<String>,
-    row: u32,
+    /// Consecutive answers from the present version.
+    consecutive: u32,
     latencies: Vec<Duration>,
     began: Option<Instant>,
     first_error: Option<String>,
@@ -54,7 +55,7 @@ pub struct Tally {
 impl Tally {
     pub fn begin_phase(&mut self) {
         self.phases.push(String::new());
-        self.row = 0;
+        self.consecutive = 0;
     }
 
     pub fn sent(&mut self) {
@@ -70,13 +71,13 @@ impl Tally {
         self.answered += 1;
         self.latencies.push(answer.latency);
         if let Some(phase) = self.phases.last_mut() {
-            self.row = if *phase == answer.version { self.row + 1 } else { 1 };
+            self.consecutive = if *phase == answer.version { self.consecutive + 1 } else { 1 };
             phase.clone_from(&answer.version);
         }
     }
 
     fn failed(&mut self, fault: &anyhow::Error) {
-        if fault.is::<Refused>() {
+        if fault.is::<ErrorReply>() {
             self.answered += 1;
             self.errors += 1;
         } else {
@@ -85,9 +86,9 @@ impl Tally {
         self.first_error.get_or_insert_with(|| format!("{fault:#}"));
     }
 
-    /// Whether the phase's version has answered alone for a while.
+    /// Whether only this version has answered for a while.
     pub fn settled_on(&self, version: &str) -> bool {
-        self.phases.last().is_some_and(|phase| phase == version) && self.row >= SETTLED.min(self.sent)
+        self.phases.last().is_some_and(|phase| phase == version) && self.consecutive >= SETTLED.min(self.sent)
     }
 
     pub fn rate(&self) -> f64 {
@@ -95,7 +96,7 @@ impl Tally {
         if seconds > 0.0 { f64::from(self.answered) / seconds } else { 0.0 }
     }
 
-    /// The latency below which this share of the last answers stayed.
+    /// A quantile of the latency of the last 1000 answers.
     pub fn latency(&self, share: f64) -> Duration {
         let mut last: Vec<Duration> = self.latencies.iter().rev().take(1000).copied().collect();
         last.sort_unstable();

@@ -36,7 +36,7 @@ fn measure() -> Result<(), Box<dyn Error>> {
     measured.into_iter().collect()
 }
 
-/// Copies of one plugin, each another one to the cache.
+/// Loads copies of one plugin. Each copy has a different cache key.
 fn of_one(name: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
     let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../plugins/dist/{name}.wasm"));
     let wasm = fs::read(&file).map_err(|fault| format!("{}: {fault}", file.display()))?;
@@ -75,7 +75,7 @@ fn load(sandbox: &Sandbox, copies: &[Vec<u8>], expected: Origin) -> Result<Durat
     for wasm in copies {
         let plugin = Plugin::load(sandbox, wasm, GRANTS, Bounds::default(), b"")?;
         if plugin.origin() != expected {
-            return Err("the cache does not do what this measures".into());
+            return Err("the origin of a plugin differs from the measured one".into());
         }
     }
     Ok(begun.elapsed())

@@ -30,7 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
                 made = made.min(mean(&fresh, lanes, len)?);
             }
             println!(
-                "{:4} KiB of memory, {len:6} bytes in, {lanes} lanes: {rewound:6.2} µs rewound, {made:6.2} µs fresh: {:.2} ×",
+                "{:4} KiB of memory, {len:6} bytes in, {lanes} lanes: {rewound:6.2} µs rewound, {made:6.2} µs fresh: \
+                 {:.2} ×",
                 pages * 64,
                 rewound / made
             );
@@ -49,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Microseconds per call, with this many lanes calling at once.
+/// Microseconds per call, with `lanes` concurrent callers.
 fn mean(plugin: &Plugin, lanes: u32, len: usize) -> Result<f64, Box<dyn Error>> {
     let threads: Vec<_> =
         (0..lanes).map(|_| plugin.instance()).map(|lane| thread::spawn(move || micros(lane, len))).collect();

@@ -1,13 +1,10 @@
-//! What one plugin may use, and the most that any entry may ask for.
+//! The bounds of one plugin, and the ceilings for the bounds of all entries.
 
 use std::time::Duration;
 
 use crate::limits;
-use crate::load_fault::LoadFault;
-use crate::text::Size;
 
-/// The bounds of one plugin's calls. The stack is not among them: it is the same for all, see
-/// [`limits::STACK`].
+/// The bounds of one plugin's calls. The stack is the same for all plugins, see [`limits::STACK`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounds {
     pub memory: usize,
@@ -33,7 +30,7 @@ impl Default for Bounds {
     }
 }
 
-/// What the worker's operator allows: the largest bounds an entry may ask for, and instances alive at once.
+/// The operator's ceilings: the largest bounds of an entry, and the number of live instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ceilings {
     pub bounds: Bounds,
@@ -58,7 +55,7 @@ impl Default for Ceilings {
 }
 
 impl Ceilings {
-    /// What an entry gets where it asks for nothing: the defaults, where a ceiling is not lower.
+    /// The bounds of an entry without limits: the defaults, lowered to the ceilings.
     pub fn defaults(&self) -> Bounds {
         let (bounds, most) = (Bounds::default(), &self.bounds);
         Bounds {
@@ -70,34 +67,5 @@ impl Ceilings {
             log_lines: bounds.log_lines.min(most.log_lines),
             log_bytes: bounds.log_bytes.min(most.log_bytes),
         }
-    }
-}
-
-impl Bounds {
-    pub(crate) fn check_within(&self, ceiling: &Self) -> Result<(), LoadFault> {
-        let size = |bytes: usize| Size(bytes as u64).to_string();
-        let over = |key, asked: String, ceiling: String| Err(LoadFault::OverCeiling { key, asked, ceiling });
-        if self.memory > ceiling.memory {
-            return over("limits.memory", size(self.memory), size(ceiling.memory));
-        }
-        if self.time > ceiling.time {
-            return over("limits.time", format!("{:?}", self.time), format!("{:?}", ceiling.time));
-        }
-        if self.output > ceiling.output {
-            return over("limits.output", size(self.output), size(ceiling.output));
-        }
-        if self.emits > ceiling.emits {
-            return over("limits.emits", self.emits.to_string(), ceiling.emits.to_string());
-        }
-        if self.emit_bytes > ceiling.emit_bytes {
-            return over("limits.emit_bytes", size(self.emit_bytes), size(ceiling.emit_bytes));
-        }
-        if self.log_lines > ceiling.log_lines {
-            return over("limits.log_lines", self.log_lines.to_string(), ceiling.log_lines.to_string());
-        }
-        if self.log_bytes > ceiling.log_bytes {
-            return over("limits.log_bytes", size(self.log_bytes), size(ceiling.log_bytes));
-        }
-        Ok(())
     }
 }

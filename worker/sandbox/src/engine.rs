@@ -1,31 +1,31 @@
-//! The process's one Wasmtime engine: what plugins may be made of, where their memories lie, and the clock that
-//! stops them.
+//! The single Wasmtime engine of the process, its memory pool, and the thread for time limits.
 
-use std::num::NonZeroUsize;
 use std::thread;
 
-use wasmtime::wasmparser::WasmFeatures;
 use wasmtime::{Config, Engine, EngineWeak, InstanceAllocationStrategy, PoolingAllocationConfig};
 
 use crate::bounds::Ceilings;
 use crate::limits;
-use crate::load_fault::SandboxFault;
 use crate::machine_code::{Cache, Compiler};
+use crate::settings::code_config;
+use crate::text::Size;
 
-/// The WebAssembly that a plugin may be made of. Inspection and compilation go by this one list.
-pub(crate) const FEATURES: WasmFeatures = WasmFeatures::MUTABLE_GLOBAL
-    .union(WasmFeatures::SATURATING_FLOAT_TO_INT)
-    .union(WasmFeatures::SIGN_EXTENSION)
-    .union(WasmFeatures::REFERENCE_TYPES)
-    .union(WasmFeatures::MULTI_VALUE)
-    .union(WasmFeatures::BULK_MEMORY)
-    .union(WasmFeatures::SIMD)
-    .union(WasmFeatures::FLOATS)
-    .union(WasmFeatures::EXTENDED_CONST);
+/// Reasons for a sandbox not to start.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxFault {
+    #[error(
+        "the sandbox could not reserve {} of address space for each of {instances} instances: {why}. Raise the limit \
+         on address space (`ulimit -v`), or allow fewer instances",
+        Size(limits::RESERVATION)
+    )]
+    Engine { instances: u32, why: String },
+    #[error("the sandbox could not start its clock thread: {0}")]
+    Clock(std::io::Error),
+}
 
-/// Made once per process; clones share the engine.
+/// Created once per process. Clones share the engine.
 ///
-/// A thread that calls plugins needs a stack of at least [`limits::THREAD_STACK`].
+/// Threads need a stack of at least [`limits::THREAD_STACK`] to call plugins.
 #[derive(Clone)]
 pub struct Sandbox {
     engine: Engine,
@@ -35,7 +35,7 @@ pub struct Sandbox {
 }
 
 impl Sandbox {
-    /// Compiles in this process and caches nothing, until told otherwise.
+    /// A sandbox without cache, with the compiler in this process.
     pub fn new(ceilings: Ceilings) -> Result<Self, SandboxFault> {
         let engine = Engine::new(&config(&ceilings))
             .map_err(|error| SandboxFault::Engine { instances: ceilings.instances, why: format!("{error:#}") })?;
@@ -71,7 +71,7 @@ impl Sandbox {
     }
 }
 
-/// Has running plugins look at their clock now and then. Ends when the sandbox and every plugin of it are gone.
+/// Makes running plugins check their clock at each tick. Returns after the last user of the engine is dropped.
 fn tick(clock: &EngineWeak) {
     while let Some(engine) = clock.upgrade() {
         engine.increment_epoch();
@@ -86,25 +86,7 @@ fn config(ceilings: &Ceilings) -> Config {
     config
 }
 
-/// Every setting that machine code depends on.
-pub(crate) fn code_config() -> Config {
-    let mut config = Config::new();
-    config.wasm_features(!FEATURES, false);
-    config.wasm_features(FEATURES, true);
-    // Fuel would count instructions exactly, at a price on every loop; time is what the entry limits.
-    config.epoch_interruption(true);
-    config.max_wasm_stack(limits::STACK);
-    // NaNs keep the bits that the processor gives them: nothing secret is in them, and making them canonical
-    // slows floats.
-    config.cranelift_nan_canonicalization(false);
-    config.wasm_backtrace_max_frames(NonZeroUsize::new(limits::TRAP_FRAMES));
-    config.native_unwind_info(false);
-    config.memory_reservation(limits::RESERVATION);
-    config.memory_guard_size(limits::GUARD);
-    config
-}
-
-/// Memories lie in one reservation that is made at start, so that a new instance costs few system calls.
+/// All memories share one reservation, made at start, so a new instance needs few system calls.
 fn pool(ceilings: &Ceilings) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(ceilings.instances);

@@ -1,17 +1,19 @@
-//! The security boundary: plugins run in Wasmtime with `emit`, `log` and nothing else.
+//! The security boundary: plugins run in Wasmtime, with only `emit` and `log`.
 //!
-//! Promises: whatever bytes a plugin is made of, calling it ends in bounded time and memory with a result or a
-//! fault from a closed list, and no call can see what another call left behind. Loading is bounded, too: by what goes into
-//! the compiler, and, with [`Compiler::Child`], by the compiler's own time and memory, in a process of its own. The sandbox
-//! must never give a plugin a clock, randomness, a file, a socket or compiled code to load, and it knows nothing of NATS,
-//! models or catalogs.
+//! Guarantees, for any bytes in a plugin:
+//! - Every call ends in bounded time and memory, with a result or a fault from a closed list.
+//! - Calls are isolated. No call can read data of another call.
+//! - Loading is bounded by the size of the module. With [`Compiler::Child`] the compiler is also bounded in time and
+//!   memory, in a separate process.
 //!
-//! Between two messages a plugin's instance is either put back to what `init` left or replaced by a new one; which of
-//! the two is chosen once per plugin from what its module can change, see [`Strategy`].
+//! Prohibitions: the sandbox must never give a plugin a clock, randomness, a file, a socket or compiled code. It must
+//! not depend on NATS, models or catalogs.
 //!
-//! The way through: [`Sandbox::new`] once per process, [`inspect`] before anything is compiled,
-//! [`Plugin::load`] once per artifact, [`Plugin::instance`] once per lane and stage, [`Instance::call`] once
-//! per message.
+//! Between two messages the sandbox either restores a plugin's instance to its state after `init` or replaces it. The
+//! choice is made once per plugin, from its module; see [`Strategy`].
+//!
+//! Order of use: [`Sandbox::new`] once per process, [`inspect`] before compilation, [`Plugin::load`] once per artifact,
+//! [`Plugin::instance`] once per lane and stage, [`Instance::call`] once per message.
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,41 +36,33 @@
 //! # }
 //! ```
 
-// One function in `machine_code.rs` may, and what `watch.rs` does with the protection of pages; both say why.
+// Exceptions: one function in `machine_code.rs` and the page protection in `live/watch.rs`. Both give their reasons.
 #![deny(unsafe_code)]
 
 mod bounds;
 mod call;
-mod clock;
 mod engine;
-mod fault;
-pub mod folder;
-mod image;
-mod inspect;
+mod host;
 pub mod limits;
 mod live;
-mod load_fault;
-mod log;
+mod load;
 mod machine_code;
 #[cfg(any(test, feature = "oracle"))]
 pub mod oracle;
 mod plugin;
-mod rewrite;
-mod ring;
-mod state;
-mod strategy;
+mod settings;
 mod text;
-mod topic;
-mod watch;
 
 pub use bounds::{Bounds, Ceilings};
 pub use call::{Instance, Reply};
-pub use engine::Sandbox;
-pub use fault::{Fault, FaultClass, TrapKind};
-pub use inspect::{Import, Inspection, inspect};
-pub use load_fault::{LoadFault, SandboxFault};
-pub use log::{LogLevel, LogLine};
+pub use engine::{Sandbox, SandboxFault};
+pub use host::emit::Emit;
+pub use host::fault::{Fault, FaultClass, TrapKind};
+pub use host::functions::Grants;
+pub use host::log::{LogLevel, LogLine};
+pub use load::examine::examine;
+pub use load::inspect::{Import, Inspection, inspect};
+pub use load::load_fault::LoadFault;
+pub use load::strategy::{Because, Strategy};
 pub use machine_code::{Cache, CacheFault, ChildProcess, CompileBounds, Compiler, Origin, compile_child};
-pub use plugin::{Plugin, examine, try_compile};
-pub use ring::{Emit, Grants};
-pub use strategy::{Because, Strategy};
+pub use plugin::{Plugin, try_compile};

@@ -1,34 +1,35 @@
-//! Machine code: where it may come from, and the one door through which it gets into the engine.
+//! Machine code: its sources, and its only way into the engine.
 //!
-//! Promises: [`MachineCode`] is what Wasmtime's compiler made in this program, or such code back unchanged from the cache
-//! that only this user can write. The type's field is private, so only the modules below can make one, and none of them
-//! takes bytes from a caller: nothing that came over the bus can be machine code.
+//! Guarantees: [`MachineCode`] is output of Wasmtime's compiler from this program, or an unchanged copy of it from the
+//! private cache of this user. The fields are private, so only this module and its children can create a value. None of
+//! them accepts bytes from a caller, so data from the network can never become machine code.
+//!
+//! Prohibition: do not move [`MachineCode`] out of this module. Its privacy is the invariant behind the `unsafe` block
+//! below. The children import this module; this module must not import its children.
 
 mod cache;
 mod child;
+mod compile_bounds;
 mod compiler;
+mod exchange;
+mod obtain;
 mod wire;
-
-use std::borrow::Cow;
 
 use wasmtime::{Engine, Module};
 
 pub use cache::{Cache, CacheFault};
 pub use child::compile_child;
-pub use compiler::{ChildProcess, CompileBounds, Compiler};
-
-use crate::engine::Sandbox;
-use crate::load_fault::LoadFault;
-use crate::text::host_text;
-use cache::Key;
+pub use compile_bounds::CompileBounds;
+pub use compiler::{ChildProcess, Compiler};
+pub(crate) use obtain::obtain;
 
 pub(crate) struct MachineCode {
-    /// A header of whoever brought the code, and then the code: taking the header off would move megabytes.
+    /// A header of the cache or of the compiler process, and then the code. Removing the header would copy megabytes.
     bytes: Vec<u8>,
     header: usize,
 }
 
-/// Whether a plugin had to be compiled.
+/// The origin of a plugin's machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     Compiled,
@@ -44,12 +45,12 @@ impl Origin {
     }
 }
 
-/// What is compiled, and what a cache knows it by.
+/// The input of a compilation, and of its cache key.
 pub(crate) struct Source<'a> {
-    /// The module as its author shipped it, and its config.
+    /// The original module and its config.
     pub(crate) wasm: &'a [u8],
     pub(crate) config: &'a [u8],
-    /// The globals that the rewritten module exports, if it is rewritten.
+    /// The exported globals of the rewritten module. `None` if the module is not rewritten.
     pub(crate) globals: Option<&'a [u32]>,
 }
 
@@ -58,38 +59,16 @@ impl MachineCode {
         self.bytes.get(self.header..).unwrap_or_default()
     }
 
-    #[allow(unsafe_code, reason = "machine code must be taken at its word")]
+    #[allow(unsafe_code, reason = "Wasmtime cannot verify machine code")]
     fn module(&self, engine: &Engine) -> wasmtime::Result<Module> {
-        // SAFETY: Wasmtime asks for bytes that `Engine::precompile_module` made, unmodified. A `MachineCode` is made in
-        // two places only. `Compiler` takes it from that function, or whole from the pipe of the compiler process that
-        // this process started and that calls that function. `Cache` takes it from a file only after a MAC over all of
-        // it, under a key that only this user can read, has shown that it is what `Cache` wrote there, which was a
-        // `MachineCode`; it has read the file into memory of its own first, so that nobody can change it afterwards.
-        // Code of another Wasmtime or of other settings is refused by Wasmtime itself.
+        // SAFETY: Wasmtime requires the unmodified output of `Engine::precompile_module`. Only two places create a
+        // `MachineCode`:
+        // - `Compiler` takes it from that function, or complete from the pipe of a compiler process. This process has
+        //   started the compiler process, and the compiler process calls that function.
+        // - `Cache` takes it from a file after verification of a MAC over all of the code. Only this user can read the
+        //   key of the MAC, so the file is an earlier `MachineCode`. The check uses a private copy of the file in
+        //   memory, so no other process can change it afterwards. Wasmtime itself rejects code of other versions or
+        //   settings.
         unsafe { Module::deserialize(engine, self.code()) }
     }
-}
-
-/// The module of this source: from the cache where it is there and as it was left, from the compiler otherwise.
-/// `rewritten` gives the bytes to compile.
-pub(crate) fn module<'a>(
-    sandbox: &Sandbox,
-    source: &Source<'_>,
-    rewritten: impl FnOnce() -> Result<Cow<'a, [u8]>, LoadFault>,
-) -> Result<(Module, Origin), LoadFault> {
-    let cache = sandbox.cache().map(|cache| (cache, Key::of(sandbox.engine(), source)));
-    if let Some((cache, key)) = &cache
-        && let Some(code) = cache.get(key)
-    {
-        match code.module(sandbox.engine()) {
-            Ok(module) => return Ok((module, Origin::Cached)),
-            Err(error) => cache.forget(key, &host_text(&error)),
-        }
-    }
-    let code = sandbox.compiler().compile(&rewritten()?)?;
-    let module = code.module(sandbox.engine()).map_err(|error| LoadFault::Compile(host_text(&error)))?;
-    if let Some((cache, key)) = &cache {
-        cache.put(key, &code);
-    }
-    Ok((module, Origin::Compiled))
 }

@@ -1,31 +1,30 @@
-//! One plugin, ready to be called: inspected, compiled, and started once to see that it can.
+//! One plugin, ready for calls: inspected, compiled, and initialised once as a test.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use wasmtime::{InstancePre, Module, ModuleExport};
+use wasmtime::Module;
 
 use crate::bounds::{Bounds, Ceilings};
-use crate::call::Instance;
 use crate::engine::Sandbox;
-use crate::inspect::{Inspection, inspect, invalid};
-use crate::live::{Live, Start};
-use crate::load_fault::LoadFault;
-use crate::log::{LogLevel, LogLine, borrowed};
+use crate::host::functions::{self, Grants};
+use crate::host::log::{LogLevel, LogLine, as_log_lines};
+use crate::live::watch::LearnedPages;
+use crate::live::{CompiledPlugin, LiveInstance, PluginExports, RewindStart};
+use crate::load::examine::examine;
+use crate::load::inspect::{Inspection, invalid};
+use crate::load::load_fault::LoadFault;
+use crate::load::rewrite;
+use crate::load::strategy::{Because, Plan, Strategy, plan};
 use crate::machine_code::{self, Compiler, Origin, Source};
-use crate::rewrite;
-use crate::ring::{self, Grants};
-use crate::state::State;
-use crate::strategy::{Because, Plan, Strategy, plan};
 use crate::text::host_text;
-use crate::watch::Learned;
 
-/// A plugin of one artifact with one config; clones share it.
+/// A plugin of one artifact with one config. Clones share it.
 #[derive(Clone)]
-pub struct Plugin(Arc<Loaded>);
+pub struct Plugin(pub(crate) Arc<LoadedPlugin>);
 
-pub(crate) struct Loaded {
-    pub(crate) compiled: Compiled,
+pub(crate) struct LoadedPlugin {
+    pub(crate) compiled: CompiledPlugin,
     pub(crate) config: Vec<u8>,
     pub(crate) reset: Reset,
     inspection: Inspection,
@@ -33,49 +32,13 @@ pub(crate) struct Loaded {
     origin: Origin,
 }
 
-/// What instances are made from.
-pub(crate) struct Compiled {
-    pub(crate) module: InstancePre<State>,
-    pub(crate) exports: Exports,
-    pub(crate) bounds: Bounds,
-    pub(crate) instances: u32,
-}
-
-pub(crate) struct Exports {
-    pub(crate) memory: ModuleExport,
-    pub(crate) alloc: ModuleExport,
-    pub(crate) transform: ModuleExport,
-    pub(crate) init: Option<ModuleExport>,
-    /// Those to put back, which the rewritten module exports.
-    pub(crate) globals: Vec<ModuleExport>,
-}
-
-/// How the next message gets the state that `init` left.
+/// The way back to the state after `init`, for the next message.
 pub(crate) enum Reset {
-    Rewind(Start),
+    Rewind(RewindStart),
     Fresh(Because),
 }
 
-/// Everything that keeps a plugin from being loaded and can be told without compiling it.
-pub fn examine(
-    wasm: &[u8],
-    grants: Grants,
-    bounds: &Bounds,
-    ceilings: &Ceilings,
-    has_config: bool,
-) -> Result<Inspection, LoadFault> {
-    bounds.check_within(&ceilings.bounds)?;
-    let inspection = inspect(wasm, grants)?;
-    if inspection.initial_memory > bounds.memory as u64 {
-        return Err(LoadFault::MemoryOverLimit { initial: inspection.initial_memory, limit: bounds.memory });
-    }
-    if has_config && !inspection.has_init {
-        return Err(LoadFault::UnusedConfig);
-    }
-    Ok(inspection)
-}
-
-/// [`examine`], and then compiles the module as [`Plugin::load`] would, to see whether that ends well.
+/// [`examine`], and then a compilation as in [`Plugin::load`], with its result dropped.
 pub fn try_compile(
     wasm: &[u8],
     grants: Grants,
@@ -91,8 +54,8 @@ pub fn try_compile(
 }
 
 impl Plugin {
-    /// Inspects, compiles, and runs the start function and `init` once. `config` is JSON, or empty where the
-    /// entry has none. This takes as long as the compiler does: never call it where messages wait.
+    /// Inspects and compiles the module, and runs the start function and `init` once. `config` is JSON, or empty
+    /// without a config in the entry. Compilation is slow: never call this on a thread with messages.
     pub fn load(
         sandbox: &Sandbox,
         wasm: &[u8],
@@ -105,39 +68,34 @@ impl Plugin {
         let (compiled, origin) = compile(sandbox, wasm, config, &plan, grants, bounds)?;
         let (mut live, init_log) = start_once(&compiled, config)?;
         let reset = match plan {
-            Plan::Rewind(_) => Reset::Rewind(Start { image: live.image(), learned: Learned::default() }),
+            Plan::Rewind(_) => Reset::Rewind(RewindStart { image: live.image(), learned: LearnedPages::default() }),
             Plan::Fresh(because) => Reset::Fresh(because),
         };
-        Ok(Self(Arc::new(Loaded { compiled, config: config.to_vec(), reset, inspection, init_log, origin })))
-    }
-
-    /// What one lane uses for one stage. It takes memory with its first call.
-    pub fn instance(&self) -> Instance {
-        Instance::new(Arc::clone(&self.0))
+        Ok(Self(Arc::new(LoadedPlugin { compiled, config: config.to_vec(), reset, inspection, init_log, origin })))
     }
 
     pub fn inspection(&self) -> &Inspection {
         &self.0.inspection
     }
 
-    /// Whether it had to be compiled.
+    /// The origin of the machine code: compiler or cache.
     pub fn origin(&self) -> Origin {
         self.0.origin
     }
 
-    /// What happens between two messages of a lane, and why.
+    /// The strategy between two messages of a lane, with its reason.
     pub fn strategy(&self) -> Strategy {
         match &self.0.reset {
-            Reset::Rewind(Start { image, .. }) => {
+            Reset::Rewind(RewindStart { image, .. }) => {
                 Strategy::Rewind { memory: image.bytes(), globals: image.globals().len() }
             }
             Reset::Fresh(because) => Strategy::Fresh { because: *because },
         }
     }
 
-    /// What the start function and `init` logged when the plugin was loaded.
+    /// The log lines of the start function and `init` at load.
     pub fn init_log(&self) -> impl Iterator<Item = LogLine<'_>> {
-        borrowed(&self.0.init_log)
+        as_log_lines(&self.0.init_log)
     }
 }
 
@@ -148,16 +106,18 @@ fn compile(
     plan: &Plan,
     grants: Grants,
     bounds: Bounds,
-) -> Result<(Compiled, Origin), LoadFault> {
+) -> Result<(CompiledPlugin, Origin), LoadFault> {
+    let engine = sandbox.engine();
     let source = Source { wasm, config, globals: plan.globals() };
-    let (module, origin) = machine_code::module(sandbox, &source, || rewritten(wasm, plan))?;
-    let linked = ring::linker(sandbox.engine(), grants).and_then(|linker| linker.instantiate_pre(&module));
+    let (module, origin) =
+        machine_code::obtain(engine, sandbox.compiler(), sandbox.cache(), &source, || rewritten(wasm, plan))?;
+    let linked = functions::linker(engine, grants).and_then(|linker| linker.instantiate_pre(&module));
     let linked = linked.map_err(|error| LoadFault::Compile(host_text(&error)))?;
-    let exports = Exports::of(&module, plan.globals().unwrap_or_default())?;
-    Ok((Compiled { exports, module: linked, bounds, instances: sandbox.ceilings().instances }, origin))
+    let exports = exports(&module, plan.globals().unwrap_or_default())?;
+    Ok((CompiledPlugin { exports, module: linked, bounds, instances: sandbox.ceilings().instances }, origin))
 }
 
-/// What goes into the compiler.
+/// The module for the compiler.
 fn rewritten<'a>(wasm: &'a [u8], plan: &Plan) -> Result<Cow<'a, [u8]>, LoadFault> {
     Ok(match plan.globals() {
         Some(globals) => Cow::Owned(rewrite::export(wasm, globals).map_err(invalid)?),
@@ -165,8 +125,8 @@ fn rewritten<'a>(wasm: &'a [u8], plan: &Plan) -> Result<Cow<'a, [u8]>, LoadFault
     })
 }
 
-fn start_once(compiled: &Compiled, config: &[u8]) -> Result<(Live, Vec<(LogLevel, String)>), LoadFault> {
-    let mut live = Live::start(compiled).map_err(LoadFault::Start)?;
+fn start_once(compiled: &CompiledPlugin, config: &[u8]) -> Result<(LiveInstance, Vec<(LogLevel, String)>), LoadFault> {
+    let mut live = LiveInstance::instantiate(compiled).map_err(LoadFault::Start)?;
     let initialised = live.init(config);
     let mut log = std::mem::take(&mut live.state_mut().log).into_lines();
     match initialised {
@@ -175,19 +135,17 @@ fn start_once(compiled: &Compiled, config: &[u8]) -> Result<(Live, Vec<(LogLevel
     }
 }
 
-impl Exports {
-    fn of(module: &Module, globals: &[u32]) -> Result<Self, LoadFault> {
-        let find = |export| module.get_export_index(export).ok_or(LoadFault::MissingExport { export });
-        let global = |&index| {
-            let missing = LoadFault::Compile(format!("global {index} is not exported"));
-            module.get_export_index(&rewrite::name(index)).ok_or(missing)
-        };
-        Ok(Self {
-            memory: find("memory")?,
-            alloc: find("alloc")?,
-            transform: find("transform")?,
-            init: module.get_export_index("init"),
-            globals: globals.iter().map(global).collect::<Result<_, _>>()?,
-        })
-    }
+fn exports(module: &Module, globals: &[u32]) -> Result<PluginExports, LoadFault> {
+    let find = |export| module.get_export_index(export).ok_or(LoadFault::MissingExport { export });
+    let global = |&index| {
+        let missing = LoadFault::Compile(format!("global {index} is not exported"));
+        module.get_export_index(&rewrite::name(index)).ok_or(missing)
+    };
+    Ok(PluginExports {
+        memory: find("memory")?,
+        alloc: find("alloc")?,
+        transform: find("transform")?,
+        init: module.get_export_index("init"),
+        globals: globals.iter().map(global).collect::<Result<_, _>>()?,
+    })
 }

@@ -1,14 +1,14 @@
-//! Text that came from a plugin, made fit to be shown, and sizes as people write them.
+//! Printable forms of text from plugins, and of sizes.
 
 use std::fmt;
 
 use crate::limits;
 
-/// A plugin's bytes as one printable line of at most `limit` bytes: invalid UTF-8 is replaced, and what could
-/// move a terminal's cursor, colour it, start a new line or reorder it is escaped.
+/// A plugin's bytes as one printable line of at most `limit` bytes. Invalid UTF-8 is replaced. Characters with an
+/// effect on a terminal are escaped: control characters, line breaks and changes of direction.
 pub(crate) fn printable(bytes: &[u8], limit: usize) -> String {
     const CUT: char = '…';
-    // Escaping never shortens, so nothing beyond the limit can be shown.
+    // Escaping never shortens, so bytes beyond the limit cannot appear.
     let head = bytes.get(..limit).unwrap_or(bytes);
     let mut out = String::with_capacity(head.len());
     for c in String::from_utf8_lossy(head).chars() {
@@ -30,7 +30,7 @@ pub(crate) fn printable(bytes: &[u8], limit: usize) -> String {
     out
 }
 
-/// Wasmtime's own words for an error, which may quote names from the module.
+/// The text of a Wasmtime error. It may quote names from the module, so it is escaped, too.
 pub(crate) fn host_text(error: &wasmtime::Error) -> String {
     printable(format!("{error:#}").as_bytes(), limits::QUOTED_BYTES)
 }

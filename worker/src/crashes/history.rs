@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
-use crate::crashes::journal::{self, LOADING, REQUEST, replace};
+use super::file::{LOADING, REQUEST, now, replace};
 use crate::limits;
 
 /// One process's death.
@@ -56,7 +56,7 @@ impl Crashes {
         let last = deaths.iter().map(|death| death.at).max();
         let mut lines: Vec<String> = text.lines().map(ToOwned::to_owned).collect();
         lines.extend(deaths.iter().flat_map(Death::lines));
-        let now = last.unwrap_or_else(|| journal::now() / 1_000_000);
+        let now = last.unwrap_or_else(|| now() / 1_000_000);
         let young = |line: &String| {
             let at = line.split(' ').nth(1).and_then(|at| at.parse::<u64>().ok());
             at.is_some_and(|at| at + limits::CRASH_MEMORY.as_secs() >= now)
@@ -106,7 +106,7 @@ impl Crashes {
     }
 
     /// How often a message has killed a worker, if that is enough.
-    pub fn guilty(&self, message: &str) -> Option<usize> {
+    pub fn crash_count(&self, message: &str) -> Option<usize> {
         let message = self.messages.get(message)?;
         let (with_cleared, alone) = MESSAGE_DEATHS;
         let most = if message.version_is_cleared { with_cleared } else { alone };
@@ -152,20 +152,20 @@ mod tests {
     fn one_death_makes_suspects_and_nobody_guilty() {
         let crashes = judge(&["died 1 v a b"]);
         assert_eq!(crashes.suspects(), ["a", "b"].map(ToOwned::to_owned).into());
-        assert_eq!((crashes.guilty("a"), crashes.quarantined("v")), (None, None));
+        assert_eq!((crashes.crash_count("a"), crashes.quarantined("v")), (None, None));
     }
 
     #[test]
     fn a_message_that_kills_a_version_that_ends_others_is_guilty() {
-        assert_eq!(judge(&["died 1 v a b", "ended 2 v", "died 2 v a"]).guilty("a"), Some(2));
-        assert_eq!(judge(&["died 1 v a b", "ended 2 v", "died 2 v a"]).guilty("b"), None);
-        assert_eq!(judge(&["died 1 v a", "died 2 v a"]).guilty("a"), None, "the version is not cleared");
+        assert_eq!(judge(&["died 1 v a b", "ended 2 v", "died 2 v a"]).crash_count("a"), Some(2));
+        assert_eq!(judge(&["died 1 v a b", "ended 2 v", "died 2 v a"]).crash_count("b"), None);
+        assert_eq!(judge(&["died 1 v a", "died 2 v a"]).crash_count("a"), None, "the version is not cleared");
     }
 
     #[test]
     fn a_message_alone_in_its_stream_is_guilty_before_its_version_is() {
         let crashes = judge(&["died 1 v a", "died 2 v a", "died 3 v a"]);
-        assert_eq!((crashes.guilty("a"), crashes.quarantined("v")), (Some(3), None));
+        assert_eq!((crashes.crash_count("a"), crashes.quarantined("v")), (Some(3), None));
     }
 
     #[test]
@@ -173,7 +173,7 @@ mod tests {
         let crashes = judge(&["died 1 v a b", "died 2 v a", "died 3 v b"]);
         assert_eq!((crashes.quarantined("v"), crashes.quarantined("w")), (Some(3), None));
         let often = judge(&["died 1 v a b", "died 2 v a", "died 3 v a", "died 4 v b"]);
-        assert_eq!((often.quarantined("v"), often.guilty("a")), (Some(4), None), "the version is at fault");
+        assert_eq!((often.quarantined("v"), often.crash_count("a")), (Some(4), None), "the version is at fault");
         assert_eq!(judge(&["died 1 v request", "died 2 v request", "died 3 v request"]).quarantined("v"), Some(3));
         assert_eq!(judge(&["died 1 v loading", "died 2 v loading", "died 3 v loading"]).quarantined("v"), Some(3));
     }
@@ -184,7 +184,7 @@ mod tests {
         let lines: Vec<&str> = deaths.iter().flat_map(|death| ["ended 0 v", death.as_str()]).collect();
         let crashes = judge(&lines);
         assert_eq!(crashes.quarantined("v"), None);
-        assert!((0..100).all(|n| crashes.guilty(&format!("message{n}")).is_none()));
+        assert!((0..100).all(|n| crashes.crash_count(&format!("message{n}")).is_none()));
     }
 
     #[test]
@@ -195,7 +195,7 @@ mod tests {
             |at, message: &str| Death { at, on_lanes: vec![("v".into(), message.into())], cleared: vec!["v".into()] };
         let suspects = |deaths| Crashes::read(&path, deaths).expect("read").suspects();
         assert_eq!(suspects(vec![death(1000, "a")]), ["a".to_owned()].into());
-        assert_eq!(Crashes::read(&path, vec![death(1001, "a")]).expect("read").guilty("a"), Some(2));
+        assert_eq!(Crashes::read(&path, vec![death(1001, "a")]).expect("read").crash_count("a"), Some(2));
         let later = 1001 + limits::CRASH_MEMORY.as_secs() + 1;
         assert_eq!(suspects(vec![death(later, "b")]), ["b".to_owned()].into());
         assert!(suspects(Vec::new()).is_empty(), "what is old is forgotten without another death");

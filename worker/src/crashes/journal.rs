@@ -7,26 +7,22 @@
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use inferbus_catalog::Digest;
 
-use crate::crashes::history::{Crashes, Death};
+use super::file::{LOADING, REQUEST, now};
+use super::history::{Crashes, Death};
 use crate::limits;
 
 /// Bytes for a digest and the name of a message, and of one slot: as many of these as messages can be in one run.
 const LINE: usize = 512;
 const SLOT: usize = LINE * limits::BATCH;
 const EXTENSION: &str = "journal";
-/// What a slot says while a bundle is loaded.
-pub const LOADING: &str = "loading";
-/// What a slot says of a request: nobody delivers it again, so it needs no name.
-pub const REQUEST: &str = "request";
 
 pub struct Journal {
     file: File,
@@ -41,11 +37,11 @@ pub struct Journal {
     /// Slots for loads, which come behind those of the lanes.
     loads: Mutex<Vec<usize>>,
     /// Held alone by a suspect, so that a crash is its own.
-    quiet: RwLock<()>,
+    exclusion: RwLock<()>,
 }
 
 /// One lane's pen.
-pub struct Scribe {
+pub struct LaneJournal {
     journal: Arc<Journal>,
     lane: usize,
     /// The version that the slot says runs requests.
@@ -56,7 +52,7 @@ pub struct Scribe {
 }
 
 /// As long as it lives, no suspect runs, or nothing but this one.
-pub enum Quiet<'a> {
+pub enum Exclusion<'a> {
     Nothing,
     Shared(RwLockReadGuard<'a, ()>),
     Alone(RwLockWriteGuard<'a, ()>),
@@ -91,13 +87,13 @@ impl Journal {
         file.set_len((slots * SLOT) as u64)?;
         let loads = Mutex::new((lanes..slots).collect());
         let suspects = RwLock::new(crashes.suspects());
-        let (cleared, end, quiet) = (Mutex::default(), AtomicU64::new((slots * SLOT) as u64), RwLock::new(()));
-        Ok(Self { file, path, folder: folder.to_owned(), crashes, suspects, cleared, end, loads, quiet })
+        let (cleared, end, exclusion) = (Mutex::default(), AtomicU64::new((slots * SLOT) as u64), RwLock::new(()));
+        Ok(Self { file, path, folder: folder.to_owned(), crashes, suspects, cleared, end, loads, exclusion })
     }
 
     /// How often a message has killed a worker, if it is to be tried no more.
-    pub fn guilty(&self, message: &str) -> Option<usize> {
-        self.crashes.guilty(message)
+    pub fn crash_count(&self, message: &str) -> Option<usize> {
+        self.crashes.crash_count(message)
     }
 
     /// How often a version has killed a worker, and the file that says so, if it is to be loaded no more.
@@ -150,7 +146,7 @@ impl Journal {
     }
 }
 
-impl Scribe {
+impl LaneJournal {
     pub fn new(journal: Arc<Journal>, lane: usize) -> Self {
         Self { journal, lane, written: None, named: 0, cleared: None }
     }
@@ -161,15 +157,15 @@ impl Scribe {
     }
 
     /// Notes what comes next on this lane, and waits for its turn if one is suspect or if a suspect runs.
-    pub fn begin<'m>(&mut self, digest: &Digest, messages: impl Iterator<Item = &'m str> + Clone) -> Quiet<'_> {
+    pub fn begin<'m>(&mut self, digest: &Digest, messages: impl Iterator<Item = &'m str> + Clone) -> Exclusion<'_> {
         let (one_is_suspect, there_are_some) = {
             let suspects = self.journal.suspects();
             (messages.clone().any(|message| suspects.contains(message)), !suspects.is_empty())
         };
-        let quiet = match (one_is_suspect, there_are_some) {
-            (true, _) => Quiet::Alone(self.journal.quiet.write().unwrap_or_else(PoisonError::into_inner)),
-            (false, true) => Quiet::Shared(self.journal.quiet.read().unwrap_or_else(PoisonError::into_inner)),
-            (false, false) => Quiet::Nothing,
+        let exclusion = match (one_is_suspect, there_are_some) {
+            (true, _) => Exclusion::Alone(self.journal.exclusion.write().unwrap_or_else(PoisonError::into_inner)),
+            (false, true) => Exclusion::Shared(self.journal.exclusion.read().unwrap_or_else(PoisonError::into_inner)),
+            (false, false) => Exclusion::Nothing,
         };
         if messages.clone().next().is_some() {
             self.named = self.journal.write(self.lane, digest, messages);
@@ -178,7 +174,7 @@ impl Scribe {
             self.journal.write(self.lane, digest, std::iter::once(REQUEST));
             self.written = Some(*digest);
         }
-        quiet
+        exclusion
     }
 
     /// The lane is done with what it has noted by name, which is suspect no more.
@@ -196,7 +192,7 @@ impl Scribe {
     }
 
     /// Native code came back.
-    pub fn ended(&mut self, digest: &Digest) {
+    pub fn model_returned(&mut self, digest: &Digest) {
         if self.cleared != Some(*digest) {
             self.journal.clear(digest);
             self.cleared = Some(*digest);
@@ -238,18 +234,4 @@ fn dead(path: &Path) -> io::Result<Option<Death>> {
     }
     std::fs::remove_file(path)?;
     Ok(Some(Death { at: now() / 1_000_000, on_lanes, cleared }))
-}
-
-/// Microseconds since the Unix epoch.
-pub fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// Writes a file as a whole or not at all.
-pub fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let next = path.with_extension("next");
-    let mut file = File::create(&next)?;
-    file.write_all(text.as_bytes())?;
-    std::fs::rename(next, path)
 }

@@ -1,4 +1,4 @@
-//! What is known of a deployment: plain data, so that it can be judged without a server.
+//! The facts about a deployment, as plain data for the checks.
 
 use async_nats::jetstream::{consumer, stream};
 use inferbus_catalog::{Route, RouteName};
@@ -6,31 +6,31 @@ use inferbus_catalog::{Route, RouteName};
 use super::permissions::Permissions;
 use crate::status::service::WorkerStatus;
 
-/// Something, or why it could not be seen.
-pub type Seen<T> = Result<T, String>;
+/// A value, or the reason for its absence.
+pub type Observed<T> = Result<T, String>;
 
 #[derive(Clone, Debug)]
 pub struct Facts {
     pub server_version: String,
-    /// How far our clock is ahead of the server's, in seconds.
-    pub clock_ahead: Seen<f64>,
-    pub permissions: Seen<Permissions>,
-    /// Whether the connection is to be judged as one of a worker.
+    /// The lead of this machine's clock over the server's, in seconds.
+    pub clock_ahead: Observed<f64>,
+    pub permissions: Observed<Permissions>,
+    /// Whether to check the permissions of a worker.
     pub as_worker: bool,
-    /// The prefix of request subjects.
+    /// The prefix of the request subjects.
     pub prefix: String,
-    pub disk: Seen<Disk>,
-    pub streams: Seen<Vec<StreamFacts>>,
-    pub consumers: Seen<Vec<ConsumerFacts>>,
-    pub models: Seen<Vec<ModelFacts>>,
-    pub routes: Seen<Vec<RouteFacts>>,
-    pub workers: Seen<Vec<WorkerFacts>>,
+    pub disk: Observed<Disk>,
+    pub streams: Observed<Vec<StreamFacts>>,
+    pub consumers: Observed<Vec<ConsumerFacts>>,
+    pub models: Observed<Vec<ModelFacts>>,
+    pub routes: Observed<Vec<RouteFacts>>,
+    pub workers: Observed<Vec<WorkerFacts>>,
 }
 
-/// How a server writes.
+/// The disk settings of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
-    /// Before it confirms.
+    /// Whether it syncs before it confirms.
     pub sync_always: bool,
     pub sync_seconds: u64,
 }
@@ -46,11 +46,11 @@ pub struct ConsumerFacts {
     pub stream: String,
     pub name: String,
     pub config: consumer::Config,
-    /// Messages that were never delivered.
+    /// Messages not yet delivered.
     pub pending: u64,
-    /// Messages that were delivered and not confirmed.
+    /// Messages delivered but not acknowledged.
     pub unacked: u64,
-    /// Requests for messages that the server has now.
+    /// Open pull requests.
     pub waiting: u64,
 }
 
@@ -58,7 +58,7 @@ pub struct ConsumerFacts {
 #[derive(Clone, Debug)]
 pub struct ModelFacts {
     pub name: String,
-    /// Why a worker that starts now could not load it.
+    /// The reason why a new worker could not load it.
     pub problem: Option<String>,
 }
 
@@ -70,13 +70,13 @@ pub struct RouteFacts {
 
 #[derive(Clone, Debug)]
 pub struct WorkerFacts {
-    /// Of Inferbus.
+    /// The version of Inferbus.
     pub version: String,
     pub status: WorkerStatus,
 }
 
 impl Facts {
-    /// The routes of mode `stream` that can be read.
+    /// The valid routes of mode `stream`.
     pub fn stream_routes(&self) -> impl Iterator<Item = (&RouteName, &Route)> {
         self.valid_routes().filter(|(_, route)| route.stream().is_some())
     }

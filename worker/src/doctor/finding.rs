@@ -1,4 +1,4 @@
-//! One thing that was looked at, what was found, and what to do about it.
+//! The result of one check: a level, a message and a remedy.
 
 use serde::Serialize;
 
@@ -6,10 +6,10 @@ use serde::Serialize;
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     Ok,
-    /// It could not be looked at.
+    /// The facts were not readable.
     Unknown,
     Warning,
-    /// A promise is broken, or will be when something else fails.
+    /// A guarantee is broken, or breaks with the next failure.
     Danger,
 }
 
@@ -17,27 +17,27 @@ pub enum Level {
 pub struct Finding {
     pub check: &'static str,
     pub level: Level,
-    pub what: String,
-    /// Empty where there is nothing to do.
-    pub todo: String,
+    pub message: String,
+    /// Empty at level `ok`.
+    pub remedy: String,
 }
 
-/// A finding before it is known of which check.
+/// A finding without the name of its check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Remark {
+pub struct Problem {
     pub level: Level,
-    pub what: String,
-    pub todo: String,
+    pub message: String,
+    pub remedy: String,
 }
 
-pub fn danger(what: impl Into<String>, todo: impl Into<String>) -> Remark {
-    Remark { level: Level::Danger, what: what.into(), todo: todo.into() }
+pub fn danger(message: impl Into<String>, remedy: impl Into<String>) -> Problem {
+    Problem { level: Level::Danger, message: message.into(), remedy: remedy.into() }
 }
 
-pub fn warning(what: impl Into<String>, todo: impl Into<String>) -> Remark {
-    Remark { level: Level::Warning, what: what.into(), todo: todo.into() }
+pub fn warning(message: impl Into<String>, remedy: impl Into<String>) -> Problem {
+    Problem { level: Level::Warning, message: message.into(), remedy: remedy.into() }
 }
 
-pub fn unknown(what: impl Into<String>, todo: impl Into<String>) -> Remark {
-    Remark { level: Level::Unknown, what: what.into(), todo: todo.into() }
+pub fn unknown(message: impl Into<String>, remedy: impl Into<String>) -> Problem {
+    Problem { level: Level::Unknown, message: message.into(), remedy: remedy.into() }
 }

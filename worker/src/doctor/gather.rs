@@ -1,4 +1,4 @@
-//! Looks at a deployment through one connection. It only reads, and what it may not read is said so.
+//! Collects the facts about a deployment through one connection. It only reads; denied facts become errors.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use inferbus_catalog::{Catalog, ModelSummary};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::facts::{ConsumerFacts, Facts, ModelFacts, RouteFacts, Seen, StreamFacts, WorkerFacts};
+use super::facts::{ConsumerFacts, Facts, ModelFacts, Observed, RouteFacts, StreamFacts, WorkerFacts};
 use super::monitor;
 use super::permissions::Permissions;
 use crate::limits;
@@ -17,21 +17,21 @@ use crate::status::service;
 
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The server's monitoring, `http://host:port`.
+    /// The server's monitoring address, `http://host:port`.
     pub monitor: Option<String>,
     pub as_worker: bool,
     pub prefix: String,
-    pub patience: Duration,
+    pub timeout: Duration,
 }
 
 pub async fn facts(client: &Client, options: Options) -> Facts {
     let mut context = jetstream::new(client.clone());
-    context.set_timeout(options.patience);
+    context.set_timeout(options.timeout);
     let permissions = permissions(client).await;
-    // What is known to be refused would only be waited for.
+    // The server does not answer denied requests: skip them instead of waiting.
     let may = |subject: &str| match &permissions {
         Ok(permissions) if !permissions.may_publish(subject) => {
-            Err(format!("this connection may not publish {subject}"))
+            Err(format!("this connection lacks the permission to publish on {subject}"))
         }
         _ => Ok(()),
     };
@@ -49,7 +49,7 @@ pub async fn facts(client: &Client, options: Options) -> Facts {
         Err(why) => (Err(why.clone()), Err(why.clone())),
     };
     let workers = match may("$SRV.STATS.inferbus") {
-        Ok(()) => workers(client, options.patience).await,
+        Ok(()) => workers(client, options.timeout).await,
         Err(why) => Err(why),
     };
     Facts {
@@ -59,8 +59,8 @@ pub async fn facts(client: &Client, options: Options) -> Facts {
         as_worker: options.as_worker,
         prefix: options.prefix,
         disk: match &options.monitor {
-            Some(address) => monitor::disk(address, options.patience).await.map_err(|fault| format!("{fault:#}")),
-            None => Err("only its monitoring says it".into()),
+            Some(address) => monitor::disk(address, options.timeout).await.map_err(|fault| format!("{fault:#}")),
+            None => Err("no monitoring address given".into()),
         },
         streams,
         consumers,
@@ -77,37 +77,37 @@ struct UserInfo {
 
 #[derive(Deserialize)]
 struct UserData {
-    /// Left out for somebody who may do everything.
+    /// Absent for a user without limits.
     #[serde(default)]
     permissions: Permissions,
 }
 
-async fn permissions(client: &Client) -> Seen<Permissions> {
+async fn permissions(client: &Client) -> Observed<Permissions> {
     let request = async_nats::Request::new().timeout(Some(limits::USER_INFO));
     let answer = client.send_request("$SYS.REQ.USER.INFO", request).await.map_err(|fault| fault.to_string())?;
     let info: UserInfo = serde_json::from_slice(&answer.payload).map_err(|fault| fault.to_string())?;
     Ok(info.data.permissions)
 }
 
-/// How far ahead of the server's our clock is, in the middle between question and answer.
-async fn clock(client: &Client) -> Seen<f64> {
+/// The lead of this machine's clock, taken at the middle of one request.
+async fn clock(client: &Client) -> Observed<f64> {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     let before = now();
     let answer = client.request("$JS.API.STREAM.INFO.KV_models", "".into()).await.map_err(|fault| fault.to_string())?;
     let ours = f64::midpoint(before, now());
     let info: Value = serde_json::from_slice(&answer.payload).map_err(|fault| fault.to_string())?;
-    let silent = || "the server does not say its time".to_owned();
-    let stamp = async_nats::datetime::parse_rfc3339(info["ts"].as_str().ok_or_else(silent)?).map_err(|_| silent())?;
+    let missing = || "the server's response lacks its time".to_owned();
+    let stamp = async_nats::datetime::parse_rfc3339(info["ts"].as_str().ok_or_else(missing)?).map_err(|_| missing())?;
     let theirs = SystemTime::from(stamp).duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     Ok(ours - theirs)
 }
 
-async fn streams(context: &Context) -> Seen<Vec<StreamFacts>> {
+async fn streams(context: &Context) -> Observed<Vec<StreamFacts>> {
     let facts = context.streams().map_ok(|info| StreamFacts { messages: info.state.messages, config: info.config });
     facts.take(limits::DOCTOR_OBJECTS).try_collect().await.map_err(|fault| fault.to_string())
 }
 
-async fn consumers(context: &Context, streams: &[StreamFacts]) -> Seen<Vec<ConsumerFacts>> {
+async fn consumers(context: &Context, streams: &[StreamFacts]) -> Observed<Vec<ConsumerFacts>> {
     let mut found = Vec::new();
     for stream in streams {
         let stream = context.get_stream_no_info(&stream.config.name).await.map_err(|fault| fault.to_string())?;
@@ -130,7 +130,7 @@ async fn consumers(context: &Context, streams: &[StreamFacts]) -> Seen<Vec<Consu
     Ok(found)
 }
 
-async fn models(catalog: &Catalog) -> Seen<Vec<ModelFacts>> {
+async fn models(catalog: &Catalog) -> Observed<Vec<ModelFacts>> {
     let models = catalog.models().await.map_err(|fault| fault.to_string())?;
     let active = models.into_iter().filter_map(|ModelSummary { name, active, .. }| Some((name, active?.0)));
     let checks = stream::iter(active).map(|(name, pointer)| async move {
@@ -143,7 +143,7 @@ async fn models(catalog: &Catalog) -> Seen<Vec<ModelFacts>> {
     Ok(checks.buffered(limits::DOCTOR_READS).collect().await)
 }
 
-async fn routes(catalog: &Catalog) -> Seen<Vec<RouteFacts>> {
+async fn routes(catalog: &Catalog) -> Observed<Vec<RouteFacts>> {
     let routes = catalog.routes().await.map_err(|fault| fault.to_string())?;
     let facts = routes
         .into_iter()
@@ -151,7 +151,7 @@ async fn routes(catalog: &Catalog) -> Seen<Vec<RouteFacts>> {
     Ok(facts.collect())
 }
 
-async fn workers(client: &Client, patience: Duration) -> Seen<Vec<WorkerFacts>> {
-    let workers = service::survey(client, patience).await.map_err(|fault| format!("{fault:#}"))?;
+async fn workers(client: &Client, timeout: Duration) -> Observed<Vec<WorkerFacts>> {
+    let workers = service::survey(client, timeout).await.map_err(|fault| format!("{fault:#}"))?;
     Ok(workers.into_iter().map(|(version, status)| WorkerFacts { version, status }).collect())
 }

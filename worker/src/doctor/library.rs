@@ -1,4 +1,4 @@
-//! What models run on here: which ONNX Runtime this machine has, and what that can run on.
+//! Check of the ONNX Runtime library on this machine.
 
 use inferbus_engine::Backend;
 
@@ -7,24 +7,24 @@ use crate::config::EngineSettings;
 
 const CHECK: &str = "library";
 
-/// Where no worker is to run, a missing library is nobody's business.
-pub fn look(engine: &EngineSettings, as_worker: bool) -> Finding {
+/// A missing library is a danger only on a worker's machine.
+pub fn check(engine: &EngineSettings, as_worker: bool) -> Finding {
     match engine.backend() {
         Ok(backend) => {
-            let what = match &backend {
+            let message = match &backend {
                 Backend::OnnxRuntime(runtime) => {
                     let (path, providers) = (runtime.path.display(), runtime.providers.join(", "));
                     format!("{backend} from {path} runs models on: {providers}")
                 }
                 #[cfg(feature = "tract")]
-                Backend::Tract => format!("{backend} runs models, on the processor only"),
+                Backend::Tract => format!("{backend} runs models, on the CPU only"),
             };
-            Finding { check: CHECK, level: Level::Ok, what, todo: String::new() }
+            Finding { check: CHECK, level: Level::Ok, message, remedy: String::new() }
         }
         Err(fault) => {
             let level = if as_worker { Level::Danger } else { Level::Unknown };
-            let todo = "name the library with --ort-library where workers run".into();
-            Finding { check: CHECK, level, what: fault.to_string(), todo }
+            let remedy = "set --ort-library on the machines of the workers".into();
+            Finding { check: CHECK, level, message: fault.to_string(), remedy }
         }
     }
 }

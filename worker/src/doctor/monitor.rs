@@ -1,4 +1,4 @@
-//! What a server says of itself at its monitoring address.
+//! Reads the monitoring endpoint of a nats-server.
 
 use std::time::Duration;
 
@@ -28,16 +28,17 @@ struct Config {
     sync_interval: u64,
 }
 
-/// Asks `http://host:port/varz`.
-pub async fn disk(address: &str, patience: Duration) -> anyhow::Result<Disk> {
-    let asked = tokio::time::timeout(patience, get(address, "/varz")).await;
-    let body = asked.with_context(|| format!("{address} did not answer within {patience:?}"))??;
-    let varz: Varz = serde_json::from_slice(&body).with_context(|| format!("{address}/varz is not a nats-server's"))?;
-    let config = varz.jetstream.config.with_context(|| format!("the server at {address} has no JetStream"))?;
+/// The disk settings from `http://host:port/varz`.
+pub async fn disk(address: &str, timeout: Duration) -> anyhow::Result<Disk> {
+    let response = tokio::time::timeout(timeout, get(address, "/varz")).await;
+    let body = response.with_context(|| format!("{address} did not answer within {timeout:?}"))??;
+    let varz: Varz =
+        serde_json::from_slice(&body).with_context(|| format!("{address}/varz is not an answer of nats-server"))?;
+    let config = varz.jetstream.config.with_context(|| format!("the server at {address} runs without JetStream"))?;
     Ok(Disk { sync_always: config.sync_always, sync_seconds: Duration::from_nanos(config.sync_interval).as_secs() })
 }
 
-/// The body of one answer. HTTP/1.0 has the server end it by closing, and send it in one piece.
+/// The body of one response. With HTTP/1.0 the server closes the connection after it and does not send chunks.
 async fn get(address: &str, path: &str) -> anyhow::Result<Vec<u8>> {
     let Some(host) = address.strip_prefix("http://").map(|rest| rest.trim_end_matches('/')) else {
         bail!("`{address}` is not an address like http://127.0.0.1:8222");
@@ -49,10 +50,10 @@ async fn get(address: &str, path: &str) -> anyhow::Result<Vec<u8>> {
     let end = answer
         .windows(4)
         .position(|window| window == b"\r\n\r\n")
-        .with_context(|| format!("{address} does not speak HTTP"))?;
+        .with_context(|| format!("{address} does not answer in HTTP"))?;
     if !answer.starts_with(b"HTTP/1.") || answer.get(8..12) != Some(b" 200") {
         bail!(
-            "{address}{path} is refused: {}",
+            "{address}{path} answered: {}",
             String::from_utf8_lossy(&answer[..end]).lines().next().unwrap_or_default()
         );
     }

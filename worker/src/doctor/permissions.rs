@@ -1,4 +1,4 @@
-//! What a connection may do, as the server says of it, and what a worker needs.
+//! The permissions of a connection, as reported by the server, and the permissions required by a worker.
 
 use inferbus_catalog::{Route, RouteName, covers, overlap};
 use serde::Deserialize;
@@ -6,7 +6,7 @@ use serde::Deserialize;
 use crate::open_inference::model_queries;
 use crate::stream::names;
 
-/// Nothing in a list means no limit, as the server has it.
+/// As in the server, an empty list does not limit anything.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Permissions {
@@ -28,7 +28,7 @@ impl Permissions {
         allowed && !deny.iter().any(|denied| overlap(denied, subject))
     }
 
-    /// Entries may name a queue group behind the subject: then they are about that only.
+    /// An entry with a queue group after the subject applies to that group only.
     pub fn may_subscribe(&self, subject: &str, group: Option<&str>) -> bool {
         let Lists { allow, deny } = &self.subscribe;
         let fits = |entry: &String, compare: fn(&str, &str) -> bool| match (entry.split_once(' '), group) {
@@ -40,8 +40,8 @@ impl Permissions {
         allowed && !deny.iter().any(|entry| fits(entry, overlap))
     }
 
-    /// What a worker would lack: `publish …` and `subscribe …`.
-    pub fn missing_for_a_worker<'a>(
+    /// The missing permissions of a worker: `publish …` and `subscribe …`.
+    pub fn missing_for_worker<'a>(
         &self,
         prefix: &str,
         group: &str,
@@ -57,10 +57,10 @@ impl Permissions {
             }
             publish.extend(route.output_filter());
         }
-        let lacks = publish.into_iter().filter(|subject| !self.may_publish(subject));
-        let mut missing: Vec<String> = lacks.map(|subject| format!("publish {subject}")).collect();
-        let deaf = subscribe.into_iter().filter(|(subject, group)| !self.may_subscribe(subject, group.as_deref()));
-        missing.extend(deaf.map(|(subject, group)| format!("subscribe {subject} {}", group.unwrap_or_default())));
+        let denied = publish.into_iter().filter(|subject| !self.may_publish(subject));
+        let mut missing: Vec<String> = denied.map(|subject| format!("publish {subject}")).collect();
+        let denied = subscribe.into_iter().filter(|(subject, group)| !self.may_subscribe(subject, group.as_deref()));
+        missing.extend(denied.map(|(subject, group)| format!("subscribe {subject} {}", group.unwrap_or_default())));
         missing.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
         missing
     }
@@ -108,17 +108,17 @@ mod tests {
 
     #[test]
     fn empty_lists_allow_everything() {
-        let missing = Permissions::default().missing_for_a_worker("infer", "inferbus", std::iter::empty());
+        let missing = Permissions::default().missing_for_worker("infer", "inferbus", std::iter::empty());
         assert_eq!(missing, [""; 0]);
     }
 
     #[test]
-    fn what_is_not_allowed_or_is_denied_is_missing() {
+    fn subjects_not_allowed_or_denied_are_missing() {
         let permissions = Permissions {
             publish: lists(&["$JS.API.>"], &["$JS.API.STREAM.MSG.GET.KV_routes"]),
             subscribe: lists(&["infer.* inferbus", "infer.*.metadata inferbus"], &[]),
         };
-        let missing = permissions.missing_for_a_worker("infer", "inferbus", std::iter::empty());
+        let missing = permissions.missing_for_worker("infer", "inferbus", std::iter::empty());
         assert_eq!(
             missing,
             ["publish $JS.API.STREAM.MSG.GET.KV_routes", "subscribe $SRV.>", "subscribe infer.*.ready inferbus"]
@@ -127,14 +127,14 @@ mod tests {
     }
 
     #[test]
-    fn a_route_needs_its_own() {
+    fn a_route_requires_its_objects() {
         let route = |text: &str| Route::parse(text.as_bytes()).unwrap_or_else(|problems| panic!("{problems}"));
         let name: RouteName = "cams".parse().unwrap_or_else(|fault| panic!("{fault}"));
         let stream = route(r#"{"mode":"stream","stream":"S","subject":"s.*","model":"m","output":"out.$1"}"#);
         let request = route(r#"{"subject":"ask.*","model":"m"}"#);
         let permissions =
             Permissions { publish: lists(&["$JS.API.>"], &[]), subscribe: lists(&["infer.>", "$SRV.>"], &[]) };
-        let missing = |route| permissions.missing_for_a_worker("infer", "inferbus", [(&name, route)].into_iter());
+        let missing = |route| permissions.missing_for_worker("infer", "inferbus", [(&name, route)].into_iter());
         assert_eq!(
             missing(&stream),
             ["publish $JS.ACK.S.inferbus-cams.>", "publish inferbus.dlq.cams.*", "publish out.*"]

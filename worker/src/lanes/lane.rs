@@ -1,50 +1,52 @@
-//! The compute threads: each takes one turn after the other from a shared bounded queue.
+//! The compute threads: each takes one turn after another from a shared bounded queue.
 //!
-//! Promises: a lane never awaits and never touches NATS. Every job that a lane accepts is finished, with a
-//! result or a failure, even if the code it calls panics; its ticket always comes back.
+//! Guarantees: a lane never awaits and never touches NATS. Every accepted job is finished with a result or a failure, even
+//! if the called code panics, and its ticket always comes back.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use inferbus_engine::ModelFault;
+use inferbus_pipeline::batch::{self, BatchPolicy, Message, in_time};
+use inferbus_pipeline::{Context, Done, Encoding, Ended, Failure, FailureCause, MessageTimes, Payload, Stage, single};
 use inferbus_sandbox::LogLine;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::mpsc;
 use tracing::Span;
 
-use crate::crashes::journal::{Journal, Scribe};
+use super::queue::{Queue, Queued};
+use crate::crashes::journal::{Journal, LaneJournal};
 use crate::failpoint;
-use crate::job::{self, Done, Ended, Failure, Payload, Stage, StageTimes, Surroundings};
-use crate::lanes::queue::{Queue, Turn, Waits};
 use crate::models::bundle::Bundle;
-use crate::together::{self, Message};
-use crate::wire::Wire;
+use crate::nats::headers;
+use crate::observe::telemetry::trace_into;
 
-/// A message on its way to a lane. The ticket is the bus's own and means nothing here.
+/// A message on its way to a lane. The ticket is opaque here.
 pub struct Job<T> {
     pub bundle: Arc<Bundle>,
     pub payload: Bytes,
-    pub wire: Wire,
-    /// The name of a message that is delivered again after a crash.
+    pub encoding: Encoding,
+    /// The crash journal's name of a message that will be redelivered after a crash.
     pub name: Option<Arc<str>>,
     pub received: Instant,
-    /// Nobody wants its result later than this.
+    /// The sender discards a later result.
     pub deadline: Option<Instant>,
-    /// Whether it goes before all that are not.
+    /// Goes before all normal jobs.
     pub urgent: bool,
     pub span: Span,
     pub ticket: T,
 }
 
-impl<T> Waits for Job<T> {
+impl<T> Queued for Job<T> {
     fn same_line(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.bundle, &other.bundle)
     }
 
-    fn turn(&self) -> Turn {
-        self.bundle.turn
+    fn policy(&self) -> BatchPolicy {
+        self.bundle.batch
     }
 
     fn is_urgent(&self) -> bool {
@@ -55,33 +57,54 @@ impl<T> Waits for Job<T> {
         self.payload.len()
     }
 
-    fn since(&self) -> Instant {
+    fn queued_at(&self) -> Instant {
         self.received
     }
 
-    fn may_begin(&self) -> bool {
-        self.bundle.may_begin()
+    fn may_start(&self) -> bool {
+        self.bundle.may_start_turn()
     }
 
-    fn begin(&self) {
-        self.bundle.begin();
+    fn start(&self) {
+        self.bundle.start_turn();
     }
 }
 
 impl<T> Job<T> {
+    fn payload(&self) -> Payload<'_> {
+        Payload { bytes: &self.payload, encoding: self.encoding, identity: &self.bundle.identity }
+    }
+
     fn message(&self) -> Message<'_> {
-        let payload = Payload { bytes: &self.payload, wire: self.wire, identity: &self.bundle.identity };
-        Message { payload, deadline: self.deadline, span: &self.span }
+        Message { payload: self.payload(), deadline: self.deadline, span: &self.span }
     }
 }
 
-/// A message that a lane is done with.
+/// A message that a lane has finished.
 pub struct Finished<T> {
     pub bundle: Arc<Bundle>,
     pub result: Result<Done, Failure>,
-    pub times: StageTimes,
+    pub times: MessageTimes,
     pub span: Span,
     pub ticket: T,
+}
+
+impl<T> Finished<T> {
+    pub fn split(self) -> (Finished<()>, T) {
+        let Self { bundle, result, times, span, ticket } = self;
+        (Finished { bundle, result, times, span, ticket: () }, ticket)
+    }
+
+    /// The headers of the result: origin, times and trace.
+    pub fn headers(&self, incoming: Option<&HeaderMap>) -> HeaderMap {
+        result_headers(&self.bundle, &self.span, incoming, &self.times)
+    }
+}
+
+pub fn result_headers(bundle: &Bundle, span: &Span, incoming: Option<&HeaderMap>, times: &MessageTimes) -> HeaderMap {
+    let mut headers = headers::of_message(&bundle.headers, &bundle.plan, times);
+    trace_into(&mut headers, span, incoming);
+    headers
 }
 
 /// The sending side of the lanes. The threads end when it is gone and the queue is empty.
@@ -99,8 +122,8 @@ impl<T: Send + 'static> Lanes<T> {
     ) -> std::io::Result<Self> {
         let lanes = Self { queue: Arc::new(Queue::new(capacity)) };
         for number in 0..count {
-            let scribe = journal.map(|journal| Scribe::new(journal.clone(), number));
-            let lane = Lane { number, finished: finished.clone(), scribe };
+            let journal = journal.map(|journal| LaneJournal::new(journal.clone(), number));
+            let lane = Lane { number, finished: finished.clone(), journal };
             let queue = lanes.queue.clone();
             let thread = std::thread::Builder::new().stack_size(inferbus_sandbox::limits::THREAD_STACK);
             thread.name(format!("lane-{number}")).spawn(move || lane.work(&queue))?;
@@ -108,14 +131,14 @@ impl<T: Send + 'static> Lanes<T> {
         Ok(lanes)
     }
 
-    /// Hands a job over without waiting; gives it back when the queue is full.
+    /// Queues a job without waiting; returns it when the queue is full.
     pub fn submit(&self, job: Job<T>) -> Result<(), Box<Job<T>>> {
         self.queue.push(job)
     }
 
-    /// From now on no job waits for others to share its run: there may be none.
-    pub fn hurry(&self) {
-        self.queue.hurry();
+    /// From now on no job waits for a larger batch.
+    pub fn stop_batching_delay(&self) {
+        self.queue.stop_batching_delay();
     }
 }
 
@@ -128,7 +151,7 @@ impl<T> Drop for Lanes<T> {
 struct Lane<T> {
     number: usize,
     finished: mpsc::Sender<Finished<T>>,
-    scribe: Option<Scribe>,
+    journal: Option<LaneJournal>,
 }
 
 impl<T> Lane<T> {
@@ -139,17 +162,18 @@ impl<T> Lane<T> {
             if self.run_turn(&mut turn).is_none() {
                 return;
             }
-            if bundle.is_some_and(|bundle| bundle.leave()) {
-                queue.freed();
+            if bundle.is_some_and(|bundle| bundle.end_turn()) {
+                queue.line_freed();
             }
         }
     }
 
-    /// A crash of a suspect must be its own, so it shares no run.
+    /// Suspects run alone, so a crash has one cause. `None` when the receiver of finished messages is gone.
     fn run_turn(&mut self, turn: &mut Vec<Job<T>>) -> Option<()> {
-        let scribe = self.scribe.as_ref();
-        let is_suspect =
-            |job: &mut Job<T>| job.name.as_ref().is_some_and(|name| scribe.is_some_and(|scribe| scribe.suspects(name)));
+        let journal = self.journal.as_ref();
+        let is_suspect = |job: &mut Job<T>| {
+            job.name.as_ref().is_some_and(|name| journal.is_some_and(|journal| journal.suspects(name)))
+        };
         let suspects: Vec<_> = turn.extract_if(.., is_suspect).collect();
         for suspect in suspects {
             self.run(&mut vec![suspect])?;
@@ -157,24 +181,24 @@ impl<T> Lane<T> {
         if turn.is_empty() { Some(()) } else { self.run(turn) }
     }
 
-    /// Runs jobs of one bundle, and hands each on. Says nothing when nobody is left to take them.
+    /// Runs jobs of one bundle, and sends each on. `None` when the receiver of finished messages is gone.
     fn run(&mut self, turn: &mut Vec<Job<T>>) -> Option<()> {
         let taken = Instant::now();
         let bundle = turn.first()?.bundle.clone();
         let digest = &bundle.identity.digest;
         let names = turn.iter().filter_map(|job| job.name.as_deref());
-        let quiet = self.scribe.as_mut().map(|scribe| scribe.begin(digest, names));
+        let exclusion = self.journal.as_mut().map(|journal| journal.begin(digest, names));
         let ends = compute(self.number, &bundle, turn);
-        drop(quiet);
-        if let Some(scribe) = &mut self.scribe {
-            scribe.done(turn.iter().filter_map(|job| job.name.as_deref()));
-            if ends.iter().any(|(_, times)| !times.infer.is_zero()) {
-                scribe.ended(digest);
+        drop(exclusion);
+        if let Some(journal) = &mut self.journal {
+            journal.done(turn.iter().filter_map(|job| job.name.as_deref()));
+            if ends.iter().any(|(_, times)| !times.step(bundle.plan.model()).is_zero()) {
+                journal.model_returned(digest);
             }
         }
         for (job, (result, mut times)) in turn.drain(..).zip(ends) {
             let Job { bundle, span, ticket, received, .. } = job;
-            times.queue = taken.saturating_duration_since(received);
+            times.lane_wait = taken.saturating_duration_since(received);
             self.finished.blocking_send(Finished { bundle, result, times, span, ticket }).ok()?;
         }
         Some(())
@@ -182,49 +206,49 @@ impl<T> Lane<T> {
 }
 
 fn compute<T>(lane: usize, bundle: &Bundle, turn: &[Job<T>]) -> SmallVec<[Ended; 1]> {
-    let around = Here { bundle };
+    let context = LaneContext { bundle };
     let run = || match turn {
         [job] => {
-            let message = job.message();
-            let in_time = message.in_time(around.now());
-            let run = || job.span.in_scope(|| job::run(&mut bundle.parts(lane), message.payload, &around));
-            smallvec![in_time.map_or_else(|late| (Err(late), StageTimes::default()), |()| run())]
+            if let Err(late) = in_time(job.deadline, context.now()) {
+                return smallvec![(Err(late.at(Stage::FIRST)), MessageTimes::default())];
+            }
+            smallvec![job.span.in_scope(|| single::run(&mut bundle.parts(lane), job.payload(), &context))]
         }
         turn => {
             let messages: Vec<_> = turn.iter().map(Job::message).collect();
-            together::run(&mut bundle.parts(lane), &bundle.signature, &messages, &around).into()
+            batch::run(&mut bundle.parts(lane), &bundle.signature, &messages, &context).into()
         }
     };
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| {
         let identity = &bundle.identity;
-        tracing::error!(model = %identity.model, version = %identity.version, "a lane panicked: this is a defect of the worker");
-        let fault = || ModelFault::Failed("the worker panicked; its log says where".into());
-        turn.iter().map(|_| (Err(Failure::Model(fault())), StageTimes::default())).collect()
+        tracing::error!(
+            model = %identity.model, version = %identity.version,
+            "a lane panicked: this is a defect of the worker; report it with the panic message above"
+        );
+        let cause = || FailureCause::Model(ModelFault::Failed("the worker panicked; see its log".into()));
+        turn.iter().map(|_| (Err(cause().at(bundle.plan.model())), MessageTimes::default())).collect()
     })
 }
 
-struct Here<'a> {
+struct LaneContext<'a> {
     bundle: &'a Bundle,
 }
 
-impl Surroundings for Here<'_> {
+impl Context for LaneContext<'_> {
     fn now(&self) -> Instant {
         Instant::now()
     }
 
     fn log(&self, stage: Stage, line: LogLine<'_>) {
-        self.bundle.log_gate.write(&self.bundle.identity, stage, &line);
+        self.bundle.log_gate.write(&self.bundle.identity, self.bundle.plan.name(stage), &line);
     }
 
-    fn ran(&self, messages: usize) {
-        self.bundle.metrics.ran(messages);
+    fn model_ran(&self, messages: usize) {
+        self.bundle.metrics.model_ran(messages);
     }
 
-    fn passed(&self, stage: Stage, payload: &[u8]) {
-        match stage {
-            Stage::Pre => failpoint::pass(failpoint::PRE_DONE, payload),
-            Stage::Infer => failpoint::pass(failpoint::MODEL_DONE, payload),
-            Stage::Post => {}
-        }
+    fn step_ended(&self, stage: Stage, payload: &[u8]) {
+        let point = if stage < self.bundle.plan.model() { failpoint::PRE_DONE } else { failpoint::MODEL_DONE };
+        failpoint::pass(point, payload);
     }
 }

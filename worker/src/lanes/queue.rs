@@ -1,45 +1,34 @@
-//! What waits for a lane: one line for each bundle, whose turns go round.
+//! The queue in front of the lanes: one line for each bundle, served round-robin.
 //!
-//! Promises: whoever pushes never waits. Every bundle with something waiting gets its turn, so a busy model keeps another
-//! waiting for one turn and no longer; what is urgent goes before everything that is not. One turn takes messages of one
-//! bundle and one urgency, as many as wait and it allows. Nothing waits for company longer than its bundle says, and what is
-//! urgent does not.
+//! Guarantees: a push never waits. Every bundle with waiting messages gets its turn, so a busy model delays another by one
+//! turn at most; urgent messages go before all others. One turn takes messages of one bundle and one urgency, up to the
+//! bundle's batch size. A message waits for a larger batch no longer than its bundle's `max_delay`, and an urgent one does
+//! not wait.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use inferbus_pipeline::batch::BatchPolicy;
 
 use crate::limits;
 
-/// What can wait: it belongs to a line, and says how the line is taken from.
-pub trait Waits {
+/// A message in the queue.
+pub trait Queued {
     fn same_line(&self, other: &Self) -> bool;
-    fn turn(&self) -> Turn;
+    fn policy(&self) -> BatchPolicy;
     fn is_urgent(&self) -> bool;
     fn bytes(&self) -> usize;
-    fn since(&self) -> Instant;
-    /// Whether its line may have one more turn at the same time.
-    fn may_begin(&self) -> bool;
-    /// A turn of its line begins. Whoever ends it says so to the line, and by [`Queue::freed`] to the queue.
-    fn begin(&self);
-}
-
-/// How much of a line is taken at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
-    pub most: usize,
-    /// Fewer than this are left to wait for company, for `patience` at most.
-    pub least: usize,
-    pub patience: Duration,
-}
-
-impl Turn {
-    pub const ONE: Self = Self { most: 1, least: 1, patience: Duration::ZERO };
+    fn queued_at(&self) -> Instant;
+    /// Whether its line may run one more turn in parallel.
+    fn may_start(&self) -> bool;
+    /// A turn of its line starts. At its end the lane informs the line, and the queue by [`Queue::line_freed`].
+    fn start(&self);
 }
 
 pub struct Queue<J> {
     state: Mutex<State<J>>,
-    bell: Condvar,
+    wakeup: Condvar,
     capacity: usize,
 }
 
@@ -47,9 +36,9 @@ struct State<J> {
     urgent: Lines<J>,
     normal: Lines<J>,
     len: usize,
-    sleeping: usize,
+    idle_lanes: usize,
     /// Nothing waits for company any more.
-    hurried: bool,
+    no_delay: bool,
     closed: bool,
 }
 
@@ -60,11 +49,11 @@ struct Lines<J> {
     spare: Vec<VecDeque<J>>,
 }
 
-impl<J: Waits> Queue<J> {
+impl<J: Queued> Queue<J> {
     pub fn new(capacity: usize) -> Self {
         let lines = || Lines { lines: VecDeque::new(), spare: Vec::new() };
-        let state = State { urgent: lines(), normal: lines(), len: 0, sleeping: 0, hurried: false, closed: false };
-        Self { state: Mutex::new(state), bell: Condvar::new(), capacity }
+        let state = State { urgent: lines(), normal: lines(), len: 0, idle_lanes: 0, no_delay: false, closed: false };
+        Self { state: Mutex::new(state), wakeup: Condvar::new(), capacity }
     }
 
     fn state(&self) -> MutexGuard<'_, State<J>> {
@@ -84,10 +73,10 @@ impl<J: Waits> Queue<J> {
         } else {
             state.normal.push(job)
         }
-        let sleeping = state.sleeping;
+        let idle_lanes = state.idle_lanes;
         drop(state);
-        if sleeping > 0 {
-            self.bell.notify_one();
+        if idle_lanes > 0 {
+            self.wakeup.notify_one();
         }
         Ok(())
     }
@@ -96,14 +85,14 @@ impl<J: Waits> Queue<J> {
     pub fn take(&self, turn: &mut Vec<J>) -> bool {
         let mut state = self.state();
         loop {
-            let State { urgent, normal, hurried, .. } = &mut *state;
-            let taken = urgent.take(true, turn).or_else(|_| normal.take(*hurried, turn));
+            let State { urgent, normal, no_delay, .. } = &mut *state;
+            let taken = urgent.take(true, turn).or_else(|_| normal.take(*no_delay, turn));
             let due = match taken {
                 Ok(taken) => {
                     state.len -= taken;
                     // Whoever sleeps may not know when what waits for company is due.
-                    if state.sleeping > 0 && state.len > 0 {
-                        self.bell.notify_one();
+                    if state.idle_lanes > 0 && state.len > 0 {
+                        self.wakeup.notify_one();
                     }
                     return true;
                 }
@@ -112,39 +101,39 @@ impl<J: Waits> Queue<J> {
             if state.closed && state.len == 0 {
                 return false;
             }
-            state.sleeping += 1;
+            state.idle_lanes += 1;
             state = match due {
-                None => self.bell.wait(state).unwrap_or_else(PoisonError::into_inner),
+                None => self.wakeup.wait(state).unwrap_or_else(PoisonError::into_inner),
                 Some(due) => {
                     let left = due.saturating_duration_since(Instant::now());
-                    self.bell.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
+                    self.wakeup.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
                 }
             };
-            state.sleeping -= 1;
+            state.idle_lanes -= 1;
         }
     }
 
     /// A line that had as many turns as it may have can have another.
-    pub fn freed(&self) {
-        if self.state().sleeping > 0 {
-            self.bell.notify_one();
+    pub fn line_freed(&self) {
+        if self.state().idle_lanes > 0 {
+            self.wakeup.notify_one();
         }
     }
 
     /// From now on nothing waits for company.
-    pub fn hurry(&self) {
-        self.state().hurried = true;
-        self.bell.notify_all();
+    pub fn stop_batching_delay(&self) {
+        self.state().no_delay = true;
+        self.wakeup.notify_all();
     }
 
     /// Takes nothing more; what waits is still taken, without waiting for company.
     pub fn close(&self) {
         self.state().closed = true;
-        self.hurry();
+        self.stop_batching_delay();
     }
 }
 
-impl<J: Waits> Lines<J> {
+impl<J: Queued> Lines<J> {
     fn push(&mut self, job: J) {
         let own = self.lines.iter_mut().find(|line| line.front().is_some_and(|first| first.same_line(&job)));
         match own {
@@ -158,13 +147,13 @@ impl<J: Waits> Lines<J> {
     }
 
     /// Takes the next line's turn; or says when the first of those that wait for company is due, if any does.
-    fn take(&mut self, now_or_never: bool, turn: &mut Vec<J>) -> Result<usize, Option<Instant>> {
+    fn take(&mut self, no_delay: bool, turn: &mut Vec<J>) -> Result<usize, Option<Instant>> {
         let mut earliest: Option<Instant> = None;
         for at in 0..self.lines.len() {
-            if self.lines.get(at).and_then(VecDeque::front).is_some_and(|first| !first.may_begin()) {
+            if self.lines.get(at).and_then(VecDeque::front).is_some_and(|first| !first.may_start()) {
                 continue;
             }
-            let Some(due) = self.lines.get(at).and_then(|line| patience(line)).filter(|_| !now_or_never) else {
+            let Some(due) = self.lines.get(at).and_then(|line| batch_due(line)).filter(|_| !no_delay) else {
                 return Ok(self.take_line(at, turn));
             };
             earliest = Some(earliest.map_or(due, |earliest| earliest.min(due)));
@@ -175,8 +164,8 @@ impl<J: Waits> Lines<J> {
     fn take_line(&mut self, at: usize, turn: &mut Vec<J>) -> usize {
         let Some(mut line) = self.lines.remove(at) else { return 0 };
         let most = line.front().map_or(1, |first| {
-            first.begin();
-            first.turn().most
+            first.start();
+            first.policy().max
         });
         let (mut taken, mut bytes) = (0, 0);
         while taken < most
@@ -196,13 +185,13 @@ impl<J: Waits> Lines<J> {
 }
 
 /// Until when a line waits for company; nothing if it is to be taken now.
-fn patience<J: Waits>(line: &VecDeque<J>) -> Option<Instant> {
+fn batch_due<J: Queued>(line: &VecDeque<J>) -> Option<Instant> {
     let first = line.front()?;
-    let turn = first.turn();
-    if line.len() >= turn.least {
+    let policy = first.policy();
+    if line.len() >= policy.min {
         return None;
     }
-    let due = first.since() + turn.patience;
+    let due = first.queued_at() + policy.max_delay;
     (Instant::now() < due).then_some(due)
 }
 
@@ -210,6 +199,7 @@ fn patience<J: Waits>(line: &VecDeque<J>) -> Option<Instant> {
 mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use super::*;
 
@@ -218,18 +208,18 @@ mod tests {
         number: usize,
         urgent: bool,
         bytes: usize,
-        turn: Turn,
+        policy: BatchPolicy,
         since: Instant,
         /// Turns that the line may still have.
         turns: Arc<AtomicUsize>,
     }
 
-    impl Waits for Item {
+    impl Queued for Item {
         fn same_line(&self, other: &Self) -> bool {
             self.line == other.line
         }
-        fn turn(&self) -> Turn {
-            self.turn
+        fn policy(&self) -> BatchPolicy {
+            self.policy
         }
         fn is_urgent(&self) -> bool {
             self.urgent
@@ -237,23 +227,23 @@ mod tests {
         fn bytes(&self) -> usize {
             self.bytes
         }
-        fn since(&self) -> Instant {
+        fn queued_at(&self) -> Instant {
             self.since
         }
-        fn may_begin(&self) -> bool {
+        fn may_start(&self) -> bool {
             self.turns.load(Ordering::Relaxed) > 0
         }
-        fn begin(&self) {
+        fn start(&self) {
             self.turns.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    const EIGHT: Turn = Turn { most: 8, ..Turn::ONE };
+    const EIGHT: BatchPolicy = BatchPolicy { max: 8, ..BatchPolicy::SINGLE };
     const FOREVER: Duration = Duration::from_secs(3600);
 
-    fn item(line: u8, number: usize, turn: Turn) -> Item {
+    fn item(line: u8, number: usize, policy: BatchPolicy) -> Item {
         let turns = Arc::new(AtomicUsize::new(usize::MAX));
-        Item { line, number, urgent: false, bytes: 1, turn, since: Instant::now(), turns }
+        Item { line, number, urgent: false, bytes: 1, policy, since: Instant::now(), turns }
     }
 
     fn queue(items: impl IntoIterator<Item = Item>) -> Queue<Item> {
@@ -270,7 +260,9 @@ mod tests {
 
     #[test]
     fn turns_go_round_and_each_line_keeps_its_order() {
-        let queue = queue([(1, 0), (1, 1), (2, 0), (1, 2), (3, 0)].map(|(line, number)| item(line, number, Turn::ONE)));
+        let queue = queue(
+            [(1, 0), (1, 1), (2, 0), (1, 2), (3, 0)].map(|(line, number)| item(line, number, BatchPolicy::SINGLE)),
+        );
         let turns: Vec<_> = (0..5).flat_map(|_| turn(&queue)).collect();
         assert_eq!(turns, [(1, 0), (2, 0), (3, 0), (1, 1), (1, 2)]);
     }
@@ -301,8 +293,8 @@ mod tests {
 
     #[test]
     fn a_line_that_waits_for_company_lets_others_go_first() {
-        let company = Turn { most: 8, least: 2, patience: FOREVER };
-        let queue = queue([item(1, 0, company), item(2, 0, Turn::ONE)]);
+        let company = BatchPolicy { max: 8, min: 2, max_delay: FOREVER };
+        let queue = queue([item(1, 0, company), item(2, 0, BatchPolicy::SINGLE)]);
         assert_eq!(turn(&queue), [(2, 0)]);
         assert!(queue.push(item(1, 1, company)).is_ok());
         assert_eq!(turn(&queue), [(1, 0), (1, 1)]);
@@ -311,25 +303,25 @@ mod tests {
     #[test]
     fn a_line_that_has_all_its_turns_keeps_no_lane() {
         let turns = Arc::new(AtomicUsize::new(1));
-        let held = |number| Item { turns: turns.clone(), ..item(1, number, Turn::ONE) };
-        let queue = queue([held(0), held(1), item(2, 0, Turn::ONE)]);
+        let held = |number| Item { turns: turns.clone(), ..item(1, number, BatchPolicy::SINGLE) };
+        let queue = queue([held(0), held(1), item(2, 0, BatchPolicy::SINGLE)]);
         assert_eq!([turn(&queue), turn(&queue)], [[(1, 0)], [(2, 0)]]);
         turns.store(1, Ordering::Relaxed);
-        queue.freed();
+        queue.line_freed();
         assert_eq!(turn(&queue), [(1, 1)]);
     }
 
     #[test]
     fn patience_ends() {
-        let company = Turn { most: 8, least: 8, patience: Duration::from_millis(1) };
+        let company = BatchPolicy { max: 8, min: 8, max_delay: Duration::from_millis(1) };
         assert_eq!(turn(&queue([item(1, 0, company)])), [(1, 0)]);
     }
 
     #[test]
     fn a_closed_queue_gives_what_it_has_and_takes_nothing() {
-        let queue = queue([item(1, 0, Turn { most: 8, least: 8, patience: FOREVER })]);
+        let queue = queue([item(1, 0, BatchPolicy { max: 8, min: 8, max_delay: FOREVER })]);
         queue.close();
-        assert!(queue.push(item(1, 1, Turn::ONE)).is_err());
+        assert!(queue.push(item(1, 1, BatchPolicy::SINGLE)).is_err());
         assert_eq!(turn(&queue), [(1, 0)]);
         assert!(!queue.take(&mut Vec::new()));
     }
@@ -337,8 +329,8 @@ mod tests {
     #[test]
     fn a_full_queue_gives_back() {
         let queue = Queue::new(1);
-        assert!(queue.push(item(1, 0, Turn::ONE)).is_ok());
-        assert_eq!(queue.push(item(1, 1, Turn::ONE)).err().map(|item| item.number), Some(1));
+        assert!(queue.push(item(1, 0, BatchPolicy::SINGLE)).is_ok());
+        assert_eq!(queue.push(item(1, 1, BatchPolicy::SINGLE)).err().map(|item| item.number), Some(1));
     }
 
     #[test]
@@ -357,7 +349,7 @@ mod tests {
         };
         let lanes = [lane(), lane(), lane()];
         for number in 0..ALL {
-            let turn = Turn { most: 1 + number % 5, ..Turn::ONE };
+            let turn = BatchPolicy { max: 1 + number % 5, ..BatchPolicy::SINGLE };
             assert!(queue.push(Item { urgent: number % 7 == 0, ..item((number % 5) as u8, number, turn) }).is_ok());
         }
         queue.close();

@@ -10,7 +10,7 @@ use std::thread;
 
 use bytes::Bytes;
 use inferbus_catalog::{Artifact, ByteSize, Catalog, CatalogFault, Digest};
-use inferbus_sandbox::folder::{Folder, FolderFault, touch};
+use inferbus_private_dir::{Folder, FolderFault, touch};
 
 use crate::limits;
 

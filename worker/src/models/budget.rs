@@ -36,7 +36,7 @@ fn mebibytes(bytes: u64) -> u64 {
 
 impl NoRoom {
     /// Whether others may make room at another time.
-    pub fn may_pass(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         !matches!(self, Self::TooLarge { .. })
     }
 }
@@ -137,11 +137,11 @@ impl Budget {
             let reserved = self.reserve(model, bytes, models);
             let others_load = || self.held().iter().any(|(other, held)| held.loading && other != model);
             match (reserved, stays) {
-                (Err(fault), Some(stays)) if fault.may_pass() => {
+                (Err(fault), Some(stays)) if fault.is_transient() => {
                     // Whether a load ends sooner or not, the next look is what counts.
                     let _ = tokio::time::timeout(stays, ended).await;
                 }
-                (Err(fault), None) if fault.may_pass() && others_load() => ended.await,
+                (Err(fault), None) if fault.is_transient() && others_load() => ended.await,
                 (reserved, _) => return reserved,
             }
         }
@@ -158,7 +158,7 @@ impl Budget {
     }
 
     /// Whether there is room for everything that is reserved while what is leaving is still there.
-    pub fn is_vacant(&self) -> bool {
+    pub fn has_room_for_reserved(&self) -> bool {
         let held: u64 = self.held().values().map(|held| held.bytes).sum();
         let leaving = self.leaving.load(Ordering::Relaxed);
         leaving == 0 || held.saturating_add(leaving) <= self.limit.bytes() as u64
@@ -261,9 +261,9 @@ mod tests {
         let (lease, out) = budget.reserve(&names(&["a"])[0], 80, names(&["a"])).expect("room");
         assert!(out.is_empty());
         drop(lease);
-        assert_eq!(load(&budget, "b", 41, &[]).map_err(|fault| fault.may_pass()), Err(true));
+        assert_eq!(load(&budget, "b", 41, &[]).map_err(|fault| fault.is_transient()), Err(true));
         assert_eq!(load(&budget, "b", 40, &[]), Ok(vec![]));
-        assert_eq!(load(&budget, "b", 101, &["a"]).map_err(|fault| fault.may_pass()), Err(false));
+        assert_eq!(load(&budget, "b", 101, &["a"]).map_err(|fault| fault.is_transient()), Err(false));
     }
 
     #[test]
@@ -283,16 +283,16 @@ mod tests {
         load(&budget, "a", 60, &[]).expect("room");
         assert_eq!(load(&budget, "b", 60, &["a"]), Ok(names(&["a"])));
         budget.leaves(60);
-        assert!(!budget.is_vacant());
+        assert!(!budget.has_room_for_reserved());
         budget.gone(60);
-        assert!(budget.is_vacant());
+        assert!(budget.has_room_for_reserved());
     }
 
     #[test]
     fn a_loaded_model_counts_with_what_it_was_seen_to_take() {
         let budget = budget(100, 10, &[]);
         let (lease, _) = budget.reserve(&names(&["a"])[0], 90, []).expect("room");
-        assert_eq!(load(&budget, "b", 20, &[]).map_err(|fault| fault.may_pass()), Err(true));
+        assert_eq!(load(&budget, "b", 20, &[]).map_err(|fault| fault.is_transient()), Err(true));
         lease.keep(30);
         assert_eq!(load(&budget, "b", 70, &[]), Ok(vec![]));
     }

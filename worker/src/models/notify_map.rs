@@ -1,7 +1,7 @@
-//! Word from one thread to another: at most one letter per model, and a bell.
+//! A map between threads: at most one pending value per model, and a notification.
 //!
-//! Promises: a letter that was put is taken, and letters of one model that nobody has taken yet are one. So a
-//! mailbox never holds more than there are models, however often it is written to.
+//! Guarantees: a value that was put is taken, and values of one model that were not taken yet are one. A map never holds
+//! more values than there are models.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -10,37 +10,37 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use inferbus_catalog::ModelName;
 use tokio::sync::Notify;
 
-pub struct Mailbox<T> {
-    letters: Mutex<BTreeMap<ModelName, T>>,
-    bell: Notify,
+pub struct NotifyMap<T> {
+    pending: Mutex<BTreeMap<ModelName, T>>,
+    notify: Notify,
 }
 
-impl<T> Default for Mailbox<T> {
+impl<T> Default for NotifyMap<T> {
     fn default() -> Self {
-        Self { letters: Mutex::default(), bell: Notify::new() }
+        Self { pending: Mutex::default(), notify: Notify::new() }
     }
 }
 
-impl<T> Mailbox<T> {
-    fn letters(&self) -> MutexGuard<'_, BTreeMap<ModelName, T>> {
+impl<T> NotifyMap<T> {
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<ModelName, T>> {
         // Nothing inside can be left half done, so a panic elsewhere does not matter here.
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn put(&self, model: ModelName, letter: T) {
-        self.letters().insert(model, letter);
-        self.bell.notify_one();
+    pub fn put(&self, model: ModelName, value: T) {
+        self.pending().insert(model, value);
+        self.notify.notify_one();
     }
 
-    /// Waits until there is something, and takes all of it. Nothing is lost if the wait is given up.
+    /// Waits for pending values, and takes all of them. A cancelled wait loses nothing.
     pub async fn take(&self) -> BTreeMap<ModelName, T> {
         loop {
-            let rung = self.bell.notified();
-            let letters = mem::take(&mut *self.letters());
-            if !letters.is_empty() {
-                return letters;
+            let notified = self.notify.notified();
+            let pending = mem::take(&mut *self.pending());
+            if !pending.is_empty() {
+                return pending;
             }
-            rung.await;
+            notified.await;
         }
     }
 }

@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use inferbus_catalog::{ModelName, RouteName};
+use inferbus_pipeline::Refusal;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Notify, watch};
 
+use super::budget::ByUse;
+use super::bundle::Bundle;
+use super::notify_map::NotifyMap;
 use crate::limits;
-use crate::models::budget::ByUse;
-use crate::models::bundle::Bundle;
-use crate::models::notify_map::Mailbox;
-use crate::observe::latency::Spread;
+use crate::observe::latency::LatencyHistogram;
 use crate::observe::metrics::BundleMetrics;
-use crate::outcome::Refusal;
 
 /// One active model as this worker sees it.
 #[derive(Clone, Default)]
@@ -31,19 +31,19 @@ pub struct Slot {
     pub wanted: Option<String>,
     /// Why the wanted version does not serve.
     pub error: Option<String>,
-    pub when: When,
+    pub demand: Demand,
 }
 
-/// When a model is to be loaded.
+/// The demand for a model that does not serve yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum When {
-    /// Whoever waits for this worker to be ready waits for it.
+pub enum Demand {
+    /// Loaded at once; the worker is not ready before.
     #[default]
-    Now,
-    /// By its first message.
-    Asked,
-    /// A message has asked.
-    OnItsWay,
+    Eager,
+    /// Loaded by its first message.
+    OnRequest,
+    /// A message requested the load.
+    Requested,
 }
 
 /// What there is for a message.
@@ -121,11 +121,11 @@ type Slots = BTreeMap<ModelName, Arc<ArcSwap<Slot>>>;
 pub struct Registry {
     slots: ArcSwap<Slots>,
     /// Models that messages want to have loaded.
-    pub asked: Mailbox<()>,
+    pub load_requests: NotifyMap<()>,
     /// Models that were looked at, each with what serves it now.
-    pub settled: Mailbox<Option<Arc<Bundle>>>,
+    pub settled: NotifyMap<Option<Arc<Bundle>>>,
     /// Rings when a model was looked at.
-    turned: Notify,
+    looked_at: Notify,
     complete: watch::Sender<bool>,
     taking: AtomicBool,
     behind: ArcSwapOption<String>,
@@ -165,7 +165,7 @@ impl Registry {
             }
             Found::Refused(refusal) => Err(refusal),
             Found::Cold(name) => {
-                self.asked.put(name, ());
+                self.load_requests.put(name, ());
                 Err(Refusal::NotLoaded { model: model.to_owned(), why: "it is on its way".into() })
             }
         }
@@ -175,10 +175,10 @@ impl Registry {
     pub async fn loaded(&self, model: &str) -> Result<Arc<Bundle>, Refusal> {
         let until = tokio::time::Instant::now() + limits::LOAD;
         loop {
-            let turned = self.turned.notified();
+            let looked_at = self.looked_at.notified();
             let found = self.active(model);
-            let on_its_way = matches!(self.find(model), Found::Cold(_));
-            if found.is_ok() || !on_its_way || tokio::time::timeout_at(until, turned).await.is_err() {
+            let is_loading = matches!(self.find(model), Found::Cold(_));
+            if found.is_ok() || !is_loading || tokio::time::timeout_at(until, looked_at).await.is_err() {
                 return found;
             }
         }
@@ -187,7 +187,7 @@ impl Registry {
     /// A model was looked at: tells whoever waits for it.
     pub fn settle(&self, model: ModelName, bundle: Option<Arc<Bundle>>) {
         self.settled.put(model, bundle);
-        self.turned.notify_waiters();
+        self.looked_at.notify_waiters();
     }
 
     /// Changes one model's slot; readers see the old one or the new one, never a mixture.
@@ -314,7 +314,7 @@ impl Registry {
         let slots = self.slots.load();
         let missing = slots.iter().filter_map(|(model, slot)| {
             let slot = slot.load();
-            let missing = slot.bundle.is_none() && slot.when == When::Now;
+            let missing = slot.bundle.is_none() && slot.demand == Demand::Eager;
             missing.then(|| format!("{model}: {}", slot.error.as_deref().unwrap_or("loading")))
         });
         let routes = self.route_problems.load();
@@ -336,12 +336,12 @@ impl Registry {
 impl Slot {
     /// Known, and loaded by its first message.
     pub fn cold() -> Self {
-        Self { when: When::Asked, ..Self::default() }
+        Self { demand: Demand::OnRequest, ..Self::default() }
     }
 
     /// What answered is out of service, and loaded again by the next message.
     pub fn cool(&mut self) {
-        (self.bundle, self.error, self.when) = (None, None, When::Asked);
+        (self.bundle, self.error, self.demand) = (None, None, Demand::OnRequest);
     }
 
     pub fn is_cold(&self) -> bool {
@@ -352,7 +352,7 @@ impl Slot {
         match (&self.error, &self.bundle) {
             (Some(_), _) => ModelState::Failed,
             (None, Some(_)) => ModelState::Serving,
-            (None, None) if self.when == When::Asked => ModelState::Cold,
+            (None, None) if self.demand == Demand::OnRequest => ModelState::Cold,
             (None, None) => ModelState::Loading,
         }
     }
@@ -360,16 +360,16 @@ impl Slot {
     fn status(&self, model: &ModelName) -> ModelStatus {
         let identity = self.bundle.as_ref().map(|bundle| &bundle.identity);
         let metrics = self.bundle.as_ref().map(|bundle| &bundle.metrics);
-        let micros = |spread: fn(&BundleMetrics) -> &Spread, share| {
+        let micros = |spread: fn(&BundleMetrics) -> &LatencyHistogram, share| {
             u64::try_from(spread(metrics?).quantile(share)?.as_micros()).ok()
         };
         let spent = Spent {
-            queue_p50_micros: micros(|metrics| &metrics.queued, 0.5),
-            queue_p99_micros: micros(|metrics| &metrics.queued, 0.99),
-            batch_p50_micros: micros(|metrics| &metrics.gathered, 0.5),
-            batch_p99_micros: micros(|metrics| &metrics.gathered, 0.99),
-            compute_p50_micros: micros(|metrics| &metrics.computed, 0.5),
-            compute_p99_micros: micros(|metrics| &metrics.computed, 0.99),
+            queue_p50_micros: micros(|metrics| &metrics.lane_wait, 0.5),
+            queue_p99_micros: micros(|metrics| &metrics.lane_wait, 0.99),
+            batch_p50_micros: micros(|metrics| &metrics.batch_wait, 0.5),
+            batch_p99_micros: micros(|metrics| &metrics.batch_wait, 0.99),
+            compute_p50_micros: micros(|metrics| &metrics.model, 0.5),
+            compute_p99_micros: micros(|metrics| &metrics.model, 0.99),
             messages_per_run: metrics.and_then(BundleMetrics::messages_per_run),
         };
         ModelStatus {
@@ -379,8 +379,8 @@ impl Slot {
             wanted: self.wanted.clone(),
             state: self.state(),
             error: self.error.clone(),
-            p50_micros: micros(|metrics| &metrics.took, 0.5),
-            p99_micros: micros(|metrics| &metrics.took, 0.99),
+            p50_micros: micros(|metrics| &metrics.whole, 0.5),
+            p99_micros: micros(|metrics| &metrics.whole, 0.99),
             spent,
             memory_bytes: self.bundle.as_ref().map(|bundle| bundle.memory),
             idle_seconds: self.bundle.as_ref().map(|bundle| bundle.idle().as_secs()),

@@ -5,7 +5,7 @@
 //! the registry says why the wanted one does not. A fault that may pass is tried again with growing pauses.
 //! Room is reserved before a load begins; what makes room for it is out of service by then.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,18 +15,21 @@ use inferbus_catalog::{
     Catalog, CatalogFault, Changes, Digest, Entry, Follower, FollowerState, ModelName, Pointer, Route, RouteName,
     RouteSummary,
 };
+use inferbus_pipeline::Identity;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::artifact_cache::ArtifactCache;
+use super::budget::{self, Budget, Lease, NoRoom};
+use super::bundle::Bundle;
+use super::loader::{Artifacts, BundleFault, Loader};
+use super::registry::{Demand, Registry, Slot};
+use super::teardown::Teardown;
+use super::work_queue::WorkQueue;
 use crate::config::Load;
 use crate::crashes::journal::Journal;
 use crate::limits;
-use crate::models::artifact_cache::ArtifactCache;
-use crate::models::budget::{self, Budget, Lease, NoRoom};
-use crate::models::bundle::{Artifacts, Bundle, BundleFault, Identity, Loader};
-use crate::models::registry::{Registry, Slot, When};
-use crate::models::teardown::Retired;
 use crate::nats::backoff;
 use crate::observe::metrics::Metrics;
 
@@ -58,12 +61,12 @@ enum Fault {
 }
 
 impl Fault {
-    fn may_pass(&self) -> bool {
+    fn is_transient(&self) -> bool {
         match self {
             Self::Catalog(fault) => fault.is_transient(),
             Self::TooSlow { .. } => true,
-            Self::Bundle { fault, .. } => fault.may_pass(),
-            Self::NoRoom { fault, .. } => fault.may_pass(),
+            Self::Bundle { fault, .. } => fault.is_transient(),
+            Self::NoRoom { fault, .. } => fault.is_transient(),
             Self::Lost | Self::Pointer(_) | Self::OtherDigest { .. } | Self::Quarantined { .. } | Self::Broken(_) => {
                 false
             }
@@ -98,36 +101,7 @@ struct Resolver {
     budget: Arc<Budget>,
     load: Load,
     artifacts: Option<Arc<ArtifactCache>>,
-    retired: Arc<Retired>,
-}
-
-/// Models in the order in which they came, each at most once.
-#[derive(Default)]
-struct Queue {
-    order: VecDeque<ModelName>,
-    names: BTreeSet<ModelName>,
-}
-
-impl Queue {
-    fn put(&mut self, models: impl IntoIterator<Item = ModelName>) {
-        for model in models {
-            if self.names.insert(model.clone()) {
-                self.order.push_back(model);
-            }
-        }
-    }
-
-    /// The first that is not in hand.
-    fn take(&mut self, in_hand: &BTreeSet<ModelName>) -> Option<ModelName> {
-        let at = self.order.iter().position(|model| !in_hand.contains(model))?;
-        let model = self.order.remove(at)?;
-        self.names.remove(&model);
-        Some(model)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.order.is_empty()
-    }
+    teardown: Arc<Teardown>,
 }
 
 /// What the resolver works on: each model is at most once in hand, and at most once more waiting for each reason.
@@ -135,10 +109,10 @@ impl Queue {
 struct Work {
     /// Named by the catalog, and not yet sorted into those to look at and those to leave.
     unsorted: BTreeSet<ModelName>,
-    changed: Queue,
+    changed: WorkQueue,
     /// Goes first: somebody waits.
-    asked: Queue,
-    in_hand: BTreeSet<ModelName>,
+    asked: WorkQueue,
+    in_progress: BTreeSet<ModelName>,
     failures: BTreeMap<ModelName, u32>,
     looks: JoinSet<Look>,
     /// Models that wait for another try, each at most once.
@@ -162,8 +136,8 @@ pub struct Following {
 pub async fn run(following: Following, mut follower: Follower, stop: CancellationToken) {
     let Following { catalog, loader, registry, metrics, routes, journal, budget, load, artifacts } = following;
     let loads = Arc::new(Semaphore::new(limits::LOADS));
-    let retired = Arc::new(Retired::new(budget.clone()));
-    let resolver = Resolver { catalog, loader, registry, metrics, loads, journal, budget, load, artifacts, retired };
+    let teardown = Arc::new(Teardown::new(budget.clone()));
+    let resolver = Resolver { catalog, loader, registry, metrics, loads, journal, budget, load, artifacts, teardown };
     let mut work = Work::default();
     let (mut heard, mut routes_behind) = (false, false);
     let mut look_around = tokio::time::interval(limits::LOOK_AROUND);
@@ -182,8 +156,8 @@ pub async fn run(following: Following, mut follower: Follower, stop: Cancellatio
                 routes_behind |= routes;
                 heard = true;
             }
-            asked = resolver.registry.asked.take() => work.asked.put(asked.into_keys()),
-            _ = look_around.tick() => resolver.retired.bury_and_give_back(),
+            asked = resolver.registry.load_requests.take() => work.asked.put(asked.into_keys()),
+            _ = look_around.tick() => resolver.teardown.drop_unused_and_trim_heap(),
             Some(look) = work.looks.join_next() => work.looked(look, &resolver),
             Some(Ok(model)) = work.pauses.join_next() => {
                 work.pausing.remove(&model);
@@ -206,7 +180,7 @@ pub async fn run(following: Following, mut follower: Follower, stop: Cancellatio
 
 impl Work {
     fn is_empty(&self) -> bool {
-        self.unsorted.is_empty() && self.changed.is_empty() && self.asked.is_empty() && self.in_hand.is_empty()
+        self.unsorted.is_empty() && self.changed.is_empty() && self.asked.is_empty() && self.in_progress.is_empty()
     }
 
     /// Puts what has changed in the order in which it is looked at: the pinned, then what routes name, then the others.
@@ -235,15 +209,15 @@ impl Work {
     }
 
     fn next(&mut self) -> Option<(ModelName, Reason)> {
-        let asked = self.asked.take(&self.in_hand).map(|model| (model, Reason::Asked));
-        asked.or_else(|| Some((self.changed.take(&self.in_hand)?, Reason::Change)))
+        let asked = self.asked.take(&self.in_progress).map(|model| (model, Reason::Asked));
+        asked.or_else(|| Some((self.changed.take(&self.in_progress)?, Reason::Change)))
     }
 
     fn start(&mut self, resolver: &Resolver) {
         while self.looks.len() < limits::LOADS
             && let Some((model, reason)) = self.next()
         {
-            self.in_hand.insert(model.clone());
+            self.in_progress.insert(model.clone());
             let resolver = resolver.clone();
             self.looks.spawn(async move {
                 // A panic is a defect, and must not keep this model from ever being looked at again.
@@ -262,7 +236,7 @@ impl Work {
         let Ok(Look { model, result }) = look else {
             return;
         };
-        self.in_hand.remove(&model);
+        self.in_progress.remove(&model);
         let Err(fault) = result else {
             self.failures.remove(&model);
             resolver.settled(model);
@@ -273,7 +247,7 @@ impl Work {
         let pause = backoff::pause(u64::from(*failures));
         resolver.failed(&model, &fault);
         resolver.settled(model.clone());
-        if fault.may_pass() && self.pausing.insert(model.clone()) {
+        if fault.is_transient() && self.pausing.insert(model.clone()) {
             self.pauses.spawn(async move {
                 tokio::time::sleep(pause).await;
                 model
@@ -315,10 +289,10 @@ impl Resolver {
             self.registry.update(model, Slot::cool);
             return Ok(());
         }
-        match slot.when {
-            When::Now => {}
-            _ if is_pinned || !must => self.registry.update(model, |slot| slot.when = When::Now),
-            _ => self.registry.update(model, |slot| slot.when = When::OnItsWay),
+        match slot.demand {
+            Demand::Eager => {}
+            _ if is_pinned || !must => self.registry.update(model, |slot| slot.demand = Demand::Eager),
+            _ => self.registry.update(model, |slot| slot.demand = Demand::Requested),
         }
         let pointer = pointer.map_err(|problems| Fault::Pointer(problems.to_string()))?;
         self.registry.update(model, |slot| slot.wanted = Some(pointer.version.to_string()));
@@ -344,7 +318,7 @@ impl Resolver {
         };
         lease.keep(bundle.memory);
         self.swap(model, Arc::new(bundle));
-        self.retired.loaded();
+        self.teardown.loaded();
         Ok(())
     }
 
@@ -367,7 +341,7 @@ impl Resolver {
                 making_room.iter().for_each(|other| self.evict(other));
                 Ok(Some(lease))
             }
-            Err(fault) if !must && fault.may_pass() => Ok(None),
+            Err(fault) if !must && fault.is_transient() => Ok(None),
             Err(fault) => Err(Fault::NoRoom { version: identity.version.to_string(), fault }),
         }
     }
@@ -380,12 +354,12 @@ impl Resolver {
         self.metrics.bundle_out_of_service(&bundle.identity);
         self.metrics.models.evictions.inc();
         tracing::info!(%model, version = %bundle.identity.version, idle = ?bundle.idle(), "made room for another model");
-        self.retired.add(bundle);
+        self.teardown.add(bundle);
     }
 
     /// Tells whoever waits for a model what there is for it now.
     fn settled(&self, model: ModelName) {
-        self.retired.bury();
+        self.teardown.drop_unused();
         let bundle = self.registry.slot(&model).and_then(|slot| slot.bundle);
         self.registry.settle(model, bundle);
     }
@@ -413,7 +387,7 @@ impl Resolver {
             return Err(Fault::Quarantined { version: identity.version.to_string(), deaths, file });
         }
         let fetch = Artifacts::fetch(&self.catalog, &entry, self.artifacts.as_ref());
-        let (artifacts, ()) = tokio::join!(fetch, self.retired.vacated());
+        let (artifacts, ()) = tokio::join!(fetch, self.teardown.room_available());
         let artifacts = artifacts?;
         let (loader, metrics) = (self.loader.clone(), self.metrics.clone());
         let version = identity.version.to_string();
@@ -430,7 +404,7 @@ impl Resolver {
 
     fn swap(&self, model: &ModelName, bundle: Arc<Bundle>) {
         let slot = self.registry.slot(model).unwrap_or_default();
-        if slot.bundle.is_none() && slot.when == When::OnItsWay {
+        if slot.bundle.is_none() && slot.demand == Demand::Requested {
             self.metrics.models.cold_loads.inc();
         }
         self.registry.update(model, |slot| {
@@ -439,7 +413,7 @@ impl Resolver {
         });
         self.metrics.bundle_in_service(slot.bundle.as_ref().map(|old| &old.identity), &bundle.identity);
         let from = slot.bundle.as_ref().map(|old| old.identity.version.to_string());
-        slot.bundle.into_iter().for_each(|old| self.retired.add(old));
+        slot.bundle.into_iter().for_each(|old| self.teardown.add(old));
         let identity = &bundle.identity;
         tracing::info!(model = %model, version = %identity.version, digest = %identity.digest, from, "in service");
     }
@@ -461,7 +435,7 @@ impl Resolver {
             self.budget.release(model);
             if let Some(bundle) = slot.bundle {
                 self.metrics.bundle_out_of_service(&bundle.identity);
-                self.retired.add(bundle);
+                self.teardown.add(bundle);
             }
             tracing::info!(%model, "no longer active");
         }

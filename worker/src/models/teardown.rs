@@ -8,18 +8,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use inferbus_engine::give_back_memory;
 
+use super::budget::Budget;
+use super::bundle::Bundle;
 use crate::limits;
-use crate::models::budget::Budget;
-use crate::models::bundle::Bundle;
 
-pub struct Retired {
+pub struct Teardown {
     budget: Arc<Budget>,
     bundles: Mutex<Vec<Arc<Bundle>>>,
     /// Something was taken apart or loaded since memory was last given back.
     freed: AtomicBool,
 }
 
-impl Retired {
+impl Teardown {
     pub fn new(budget: Arc<Budget>) -> Self {
         Self { budget, bundles: Mutex::default(), freed: AtomicBool::new(false) }
     }
@@ -35,34 +35,34 @@ impl Retired {
     }
 
     /// Takes apart what nobody else holds any more.
-    pub fn bury(self: &Arc<Self>) {
-        let dead: Vec<Arc<Bundle>> = {
+    pub fn drop_unused(self: &Arc<Self>) {
+        let unused: Vec<Arc<Bundle>> = {
             let mut bundles = self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
             bundles.extract_if(.., |bundle| Arc::strong_count(bundle) == 1).collect()
         };
-        if !dead.is_empty() {
-            let retired = self.clone();
+        if !unused.is_empty() {
+            let teardown = self.clone();
             tokio::task::spawn_blocking(move || {
-                let bytes = dead.iter().map(|bundle| bundle.memory).sum();
-                drop(dead);
-                retired.budget.gone(bytes);
-                retired.freed.store(true, Ordering::Relaxed);
+                let bytes = unused.iter().map(|bundle| bundle.memory).sum();
+                drop(unused);
+                teardown.budget.gone(bytes);
+                teardown.freed.store(true, Ordering::Relaxed);
             });
         }
     }
 
     /// Waits until what is out of service has left enough memory for what is reserved.
-    pub async fn vacated(self: &Arc<Self>) {
-        self.bury();
-        while !self.budget.is_vacant() {
+    pub async fn room_available(self: &Arc<Self>) {
+        self.drop_unused();
+        while !self.budget.has_room_for_reserved() {
             tokio::time::sleep(limits::VACANCY_LOOK).await;
-            self.bury();
+            self.drop_unused();
         }
     }
 
-    /// [`Retired::bury`], and gives the system what is free by now: the allocator keeps it otherwise.
-    pub fn bury_and_give_back(self: &Arc<Self>) {
-        self.bury();
+    /// [`Teardown::drop_unused`], and gives the system what is free by now: the allocator keeps it otherwise.
+    pub fn drop_unused_and_trim_heap(self: &Arc<Self>) {
+        self.drop_unused();
         if self.freed.swap(false, Ordering::Relaxed) {
             tokio::task::spawn_blocking(give_back_memory);
         }

@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use inferbus_catalog::Digest;
-use inferbus_engine::{Backend, EngineFault, Loaded, Options, TrialProcess};
-use inferbus_sandbox::folder::{Folder, touch};
+use inferbus_engine::{Backend, EngineFault, Options, TrialProcess, TrialReport};
+use inferbus_private_dir::{Folder, touch};
 
 use crate::limits;
 
@@ -17,7 +17,7 @@ use crate::limits;
 #[derive(Default)]
 pub struct Trials {
     process: Option<TrialProcess>,
-    good: Mutex<BTreeMap<Name, Loaded>>,
+    good: Mutex<BTreeMap<Name, TrialReport>>,
     /// What other processes of this user found out, or this one before it was started anew.
     folder: Option<Folder>,
 }
@@ -38,7 +38,7 @@ impl Trials {
         digest: Digest,
         model: &[u8],
         options: Options,
-    ) -> Result<Option<Loaded>, EngineFault> {
+    ) -> Result<Option<TrialReport>, EngineFault> {
         let Some(process) = &self.process else { return Ok(None) };
         let name = name(process, backend, digest, options);
         let known = self.good.lock().unwrap_or_else(PoisonError::into_inner).get(&name).copied();
@@ -54,7 +54,7 @@ impl Trials {
         Ok(Some(loaded))
     }
 
-    fn remember(&self, name: Name, loaded: Loaded) {
+    fn remember(&self, name: Name, loaded: TrialReport) {
         let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
         if good.len() >= limits::TRIALS {
             // Being tried again costs a moment.
@@ -63,17 +63,17 @@ impl Trials {
         good.insert(name, loaded);
     }
 
-    fn read(&self, name: &Name) -> Option<Loaded> {
+    fn read(&self, name: &Name) -> Option<TrialReport> {
         let (bytes, file) = self.folder.as_ref()?.read(name, limits::TRIAL_NOTE).ok()??;
         let memory = std::str::from_utf8(&bytes).ok()?.strip_prefix(NOTE)?.strip_suffix('\n')?.parse().ok()?;
         // Being forgotten too early costs a trial.
         let _ = touch(&file, limits::ARTIFACT_TOUCH);
-        let loaded = Loaded { memory };
+        let loaded = TrialReport { memory };
         self.remember(name.clone(), loaded);
         Some(loaded)
     }
 
-    fn write(&self, name: &Name, loaded: Loaded) {
+    fn write(&self, name: &Name, loaded: TrialReport) {
         let Some(folder) = &self.folder else { return };
         let note = format!("{NOTE}{}\n", loaded.memory);
         let written = folder
@@ -111,7 +111,7 @@ mod tests {
     fn another_process_finds_what_was_noted_and_believes_no_other_file() {
         let folder = tempfile::tempdir().expect("a folder");
         let name = "0".repeat(64);
-        let loaded = Loaded { memory: 7 };
+        let loaded = TrialReport { memory: 7 };
         assert_eq!(trials(&folder).read(&name), None);
         trials(&folder).write(&name, loaded);
         assert_eq!(trials(&folder).read(&name), Some(loaded));

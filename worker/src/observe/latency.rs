@@ -6,17 +6,17 @@ use std::time::Duration;
 /// One class for each power of two of nanoseconds.
 const CLASSES: usize = 64;
 
-pub struct Spread {
+pub struct LatencyHistogram {
     classes: [AtomicU64; CLASSES],
 }
 
-impl Default for Spread {
+impl Default for LatencyHistogram {
     fn default() -> Self {
         Self { classes: [const { AtomicU64::new(0) }; CLASSES] }
     }
 }
 
-impl Spread {
+impl LatencyHistogram {
     pub fn observe(&self, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX).max(1);
         self.classes[nanos.ilog2() as usize].fetch_add(1, Ordering::Relaxed);
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_quantile_is_the_end_of_the_class_in_which_it_lies() {
-        let spread = Spread::default();
+        let spread = LatencyHistogram::default();
         assert_eq!(spread.quantile(0.5), None);
         for _ in 0..99 {
             spread.observe(Duration::from_nanos(1000));
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn no_time_is_too_short_or_too_long() {
-        let spread = Spread::default();
+        let spread = LatencyHistogram::default();
         spread.observe(Duration::ZERO);
         assert_eq!(spread.quantile(1.0), Some(Duration::from_nanos(2)));
         spread.observe(Duration::MAX);

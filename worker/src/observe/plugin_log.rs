@@ -6,10 +6,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use inferbus_pipeline::Identity;
 use inferbus_sandbox::{LogLevel, LogLine};
-
-use crate::job::Stage;
-use crate::models::bundle::Identity;
 
 /// Lines of one bundle that one second may write.
 const LINES_PER_SECOND: u64 = 100;
@@ -45,7 +43,7 @@ impl LogGate {
         }
     }
 
-    pub fn write(&self, identity: &Identity, stage: Stage, line: &LogLine<'_>) {
+    pub fn write(&self, identity: &Identity, step: &'static str, line: &LogLine<'_>) {
         let second = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         match self.admit(second) {
             Admission::Suppress => return,
@@ -54,14 +52,14 @@ impl LogGate {
                 tracing::warn!(model = %identity.model, version = %identity.version, suppressed, "log lines of a plugin were suppressed");
             }
         }
-        write_line(identity, stage.name(), line);
+        write_line(identity, step, line);
     }
 }
 
-fn write_line(identity: &Identity, stage: &'static str, line: &LogLine<'_>) {
+fn write_line(identity: &Identity, step: &'static str, line: &LogLine<'_>) {
     macro_rules! line {
         ($level:ident) => {
-            tracing::$level!(target: "inferbus::plugin", model = %identity.model, version = %identity.version, stage, "{}", line.text)
+            tracing::$level!(target: "inferbus::plugin", model = %identity.model, version = %identity.version, step, "{}", line.text)
         };
     }
     match line.level {

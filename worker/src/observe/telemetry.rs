@@ -5,6 +5,7 @@
 
 use anyhow::Context as _;
 use async_nats::HeaderMap;
+use inferbus_pipeline::{Identity, SPAN_TARGET};
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
@@ -20,12 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry};
 
 use crate::config::{LogFormat, LogSettings};
-use crate::job::Stage;
 use crate::limits;
-use crate::models::bundle::Identity;
-
-/// The target of the spans that belong to messages; logs leave it out.
-const MESSAGES: &str = "inferbus::message";
 
 /// Keeps the exporter alive; what it has not sent yet is sent when this is finished.
 #[must_use]
@@ -45,14 +41,14 @@ impl Telemetry {
             LogFormat::Text => lines.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())).boxed(),
             LogFormat::Json => lines.json().flatten_event(true).boxed(),
         };
-        let not_spans = FilterFn::new(|metadata| metadata.target() != MESSAGES);
+        let not_spans = FilterFn::new(|metadata| metadata.target() != SPAN_TARGET);
         let registry = Registry::default().with(lines.with_filter(filter).with_filter(not_spans));
         let Some(endpoint) = &settings.otlp_endpoint else {
             registry.init();
             return Ok(Self(None));
         };
         let provider = exporter(endpoint)?;
-        let only_spans = FilterFn::new(|metadata| metadata.target() == MESSAGES);
+        let only_spans = FilterFn::new(|metadata| metadata.target() == SPAN_TARGET);
         let spans = tracing_opentelemetry::layer().with_tracer(provider.tracer("inferbus")).with_filter(only_spans);
         registry.with(spans).init();
         Ok(Self(Some(provider)))
@@ -81,7 +77,7 @@ fn exporter(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
 /// The span of one message, a child of the sender's span if the message names one.
 pub fn message_span(identity: &Identity, headers: Option<&HeaderMap>) -> Span {
     let span = tracing::info_span!(
-        target: MESSAGES, "message", model = %identity.model, version = %identity.version, code = Empty, otel.status_code = Empty
+        target: SPAN_TARGET, "message", model = %identity.model, version = %identity.version, code = Empty, otel.status_code = Empty
     );
     if !span.is_disabled()
         && let Some(headers) = headers
@@ -97,14 +93,6 @@ pub fn mark_failed(span: &Span, code: u16) {
     // Unsigned numbers would be exported as text.
     span.record("code", i64::from(code));
     span.record("otel.status_code", "ERROR");
-}
-
-pub fn stage_span(stage: Stage) -> Span {
-    match stage {
-        Stage::Pre => tracing::info_span!(target: MESSAGES, "pre"),
-        Stage::Infer => tracing::info_span!(target: MESSAGES, "infer"),
-        Stage::Post => tracing::info_span!(target: MESSAGES, "post"),
-    }
 }
 
 /// Writes the trace's position into a reply: ours if we record, else the sender's as it came.

@@ -1,4 +1,4 @@
-//! A place in a stream as a person writes it: a sequence number, a time, or a span before now.
+//! A position in a stream, as written on the command line: a sequence, a time, or a span before now.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -12,13 +12,15 @@ pub enum Position {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("write a sequence number, a time like 2026-11-21T14:00:00Z, or a span before now like 90s, 15m, 2h or 7d")]
+#[error(
+    "write a sequence number, a time such as 2026-11-21T14:00:00Z, or a span before now such as 90s, 15m, 2h or 7d"
+)]
 pub struct PositionFault;
 
 const SPANS: [(&str, u64); 4] = [("s", 1), ("m", 60), ("h", 3600), ("d", 24 * 3600)];
 
 impl Position {
-    /// Reads a position; a span is one before `now`.
+    /// Parses a position. A span counts back from `now`.
     pub fn parse(text: &str, now: DateTime) -> Result<Self, PositionFault> {
         let digits = text.bytes().take_while(u8::is_ascii_digit).count();
         if digits > 0
@@ -37,7 +39,7 @@ impl Position {
     }
 }
 
-/// A time so much earlier; none before 1970.
+/// The time `span` earlier, if not before 1970.
 pub fn before(time: DateTime, span: Duration) -> Option<DateTime> {
     let nanos = time.unix_timestamp_nanos().checked_sub(i128::try_from(span.as_nanos()).ok()?)?;
     datetime::from_nanos(nanos).ok().filter(|time| time.unix_timestamp_nanos() >= 0)
@@ -60,7 +62,7 @@ mod tests {
     }
 
     #[test]
-    fn sequences_times_and_spans_are_told_apart() {
+    fn parses_sequences_times_and_spans() {
         let now = at("2026-11-21T14:00:00Z");
         let read = |text| Position::parse(text, now).unwrap();
         assert_eq!(read("17"), Position::Sequence(17));
@@ -75,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_none_of_them_is_refused() {
+    fn rejects_all_other_text() {
         let now = at("2026-11-21T14:00:00Z");
         for bad in [
             "",

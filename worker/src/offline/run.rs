@@ -1,6 +1,6 @@
-//! Messages through the lanes, as many at once as there are lanes, and each to its end.
+//! Runs messages on lanes and settles each of them.
 //!
-//! Promises: no more messages and bytes are in hand than `limits.rs` says, from the reading to the last confirmation.
+//! Guarantees: messages and bytes in flight stay within `limits.rs`, from the read to the last confirmation.
 //! Messages end in any order.
 
 use std::sync::Arc;
@@ -14,53 +14,53 @@ use tokio::sync::mpsc;
 use tracing::Span;
 
 use super::fault::OfflineFault;
-use crate::job::{Done, Failure, StageTimes};
+use crate::lanes::dispatch::fits;
 use crate::lanes::lane::{Finished, Job, Lanes};
 use crate::limits;
 use crate::models::bundle::Bundle;
-use crate::outcome::{self, Refusal};
-use crate::requests::admission;
+use inferbus_pipeline::{Done, Failure, MessageTimes};
+use inferbus_pipeline::{Refusal, outcome};
 
-/// What can be run: a payload with the headers that it came with, or why there is none.
+/// A message with its headers, and a payload or the reason for its absence.
 pub trait Runnable: Send + 'static {
     fn payload(&self) -> Result<Bytes, String>;
     fn headers(&self) -> &HeaderMap;
 }
 
-/// A message that was run, and what came of it.
-pub struct Ran<M> {
+/// A message with the result of its run.
+pub struct RunOutcome<M> {
     pub message: M,
-    pub result: Result<Done, Unrun>,
-    pub times: StageTimes,
+    pub result: Result<Done, RunFailure>,
+    pub times: MessageTimes,
 }
 
-/// Why a message has no result, in one line, and the reason's label.
+/// The failure of one message, as one line, with the label of its reason.
 #[derive(Clone, Debug)]
-pub struct Unrun {
+pub struct RunFailure {
     pub label: &'static str,
     pub text: String,
 }
 
-/// Runs every message and has `settle` bring each to its end, which `ended` hears of.
-pub async fn each<M: Runnable, E>(
+/// Runs every message, settles its outcome, and passes the end to `ended`.
+pub async fn run_all<M: Runnable, E>(
     bundle: &Arc<Bundle>,
     lanes: usize,
     mut messages: impl Stream<Item = Result<M, OfflineFault>> + Unpin,
-    settle: impl AsyncFn(Ran<M>) -> Result<E, OfflineFault>,
+    settle: impl AsyncFn(RunOutcome<M>) -> Result<E, OfflineFault>,
     mut ended: impl FnMut(E),
 ) -> Result<(), OfflineFault> {
     let mut running = Running::start(bundle.clone(), lanes)?;
     let mut settling = FuturesUnordered::new();
-    // A message's bytes are in hand until it has ended.
-    let settle = async |ran: Ran<M>| (len(&ran.message), settle(ran).await);
+    // A message's bytes count until it has ended.
+    let settle = async |ran: RunOutcome<M>| (len(&ran.message), settle(ran).await);
     let mut more = true;
     while more || running.messages > 0 || !settling.is_empty() {
-        let messages_in_hand = running.messages + settling.len();
-        let room = messages_in_hand < limits::OFFLINE_IN_HAND && running.bytes < limits::OFFLINE_BYTES;
+        let in_flight = running.messages + settling.len();
+        let room = in_flight < limits::OFFLINE_IN_HAND && running.bytes < limits::OFFLINE_BYTES;
         tokio::select! {
             message = messages.next(), if more && room => match message {
-                Some(message) => if let Some(unrun) = running.submit(message?) {
-                    settling.push(settle(unrun));
+                Some(message) => if let Some(failed) = running.submit(message?) {
+                    settling.push(settle(failed));
                 },
                 None => more = false,
             },
@@ -69,8 +69,8 @@ pub async fn each<M: Runnable, E>(
                 running.bytes -= len;
                 ended(end?);
             }
-            // A lane can be stuck in native code.
-            () = tokio::time::sleep(limits::OFFLINE_SILENCE) => return Err(OfflineFault::Silent),
+            // A lane may be stuck in native code.
+            () = tokio::time::sleep(limits::OFFLINE_SILENCE) => return Err(OfflineFault::NoProgress),
         }
     }
     Ok(())
@@ -84,9 +84,9 @@ struct Running<M> {
     bundle: Arc<Bundle>,
     lanes: Lanes<M>,
     finished: mpsc::Receiver<Finished<M>>,
-    /// On a lane, or on their way to one.
+    /// Messages queued or on a lane.
     messages: usize,
-    /// Of all messages that have not ended.
+    /// The bytes of all messages in flight.
     bytes: usize,
 }
 
@@ -94,31 +94,31 @@ impl<M: Runnable> Running<M> {
     fn start(bundle: Arc<Bundle>, lanes: usize) -> Result<Self, OfflineFault> {
         let (sender, finished) = mpsc::channel(limits::OFFLINE_IN_HAND);
         let lanes = Lanes::start(lanes, limits::OFFLINE_IN_HAND, &sender, None).map_err(OfflineFault::Lanes)?;
-        // The last messages have nobody to wait for.
-        lanes.hurry();
+        // No later message would fill the last batch.
+        lanes.stop_batching_delay();
         Ok(Self { bundle, lanes, finished, messages: 0, bytes: 0 })
     }
 
-    /// Hands a message to a lane; gives back one that no lane will see.
-    fn submit(&mut self, message: M) -> Option<Ran<M>> {
-        let unrun = |message, label, text| {
-            Some(Ran { message, result: Err(Unrun { label, text }), times: StageTimes::default() })
+    /// Submits a message to a lane. Returns a message that cannot run.
+    fn submit(&mut self, message: M) -> Option<RunOutcome<M>> {
+        let failed = |message, label, text| {
+            Some(RunOutcome { message, result: Err(RunFailure { label, text }), times: MessageTimes::default() })
         };
         self.bytes += len(&message);
         let payload = match message.payload() {
             Ok(payload) => payload,
-            Err(why) => return unrun(message, "no_payload", why),
+            Err(why) => return failed(message, "no_payload", why),
         };
-        let wire = match admission::fits(&self.bundle, payload.len(), Some(message.headers())) {
-            Ok(wire) => wire,
+        let encoding = match fits(&self.bundle, payload.len(), Some(message.headers())) {
+            Ok(encoding) => encoding,
             Err(refusal) => {
-                return unrun(message, refusal.verdict().label, outcome::header_text(&refusal.to_string()));
+                return failed(message, refusal.verdict().label, outcome::header_text(&refusal.to_string()));
             }
         };
         let job = Job {
             bundle: self.bundle.clone(),
             payload,
-            wire,
+            encoding,
             name: None,
             received: Instant::now(),
             deadline: None,
@@ -131,20 +131,21 @@ impl<M: Runnable> Running<M> {
                 self.messages += 1;
                 None
             }
-            // The queue has a place for each message in hand.
-            Err(job) => unrun(job.ticket, Refusal::Stopping.verdict().label, Refusal::Stopping.to_string()),
+            // The queue holds all messages in flight: a full queue means a stopped lane.
+            Err(job) => failed(job.ticket, Refusal::Stopping.verdict().label, Refusal::Stopping.to_string()),
         }
     }
 
-    fn take(&mut self, finished: Finished<M>) -> Ran<M> {
+    fn take(&mut self, finished: Finished<M>) -> RunOutcome<M> {
         let Finished { bundle, result, times, ticket: message, .. } = finished;
         self.messages -= 1;
-        Ran { message, result: result.map_err(|failure| unrun(&bundle, &failure)), times }
+        RunOutcome { message, result: result.map_err(|failure| RunFailure::new(&bundle, &failure)), times }
     }
 }
 
-pub fn unrun(bundle: &Bundle, failure: &Failure) -> Unrun {
-    let identity = &bundle.identity;
-    let text = outcome::sentence(identity.model.as_ref(), &identity.version.to_string(), failure.stage(), failure);
-    Unrun { label: failure.verdict().label, text }
+impl RunFailure {
+    pub fn new(bundle: &Bundle, failure: &Failure) -> Self {
+        let text = failure.sentence(&bundle.identity, bundle.plan.name(failure.stage));
+        Self { label: failure.verdict().label, text }
+    }
 }

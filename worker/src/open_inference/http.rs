@@ -17,34 +17,37 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::lanes::ticket::{Envelope, Reply, ReplyTo};
 use crate::limits;
 use crate::models::bundle::Bundle;
 use crate::models::registry::Registry;
+use crate::nats::headers::{ERROR, ERROR_CODE, RESULT, TIMEOUT};
 use crate::observe::metrics::Metrics;
 use crate::open_inference::metadata::{Listed, Live, Model, ModelReady, Ready, SERVER};
-use crate::outcome::Refusal;
-use crate::requests::admission::{Arrival, Bus, Envelope, Reply, ReplyTo};
-use crate::requests::reply;
+use crate::requests::admission::{Admission, Arrival};
 use crate::status::service::WorkerStatus;
-use crate::wire::{self, BINARY_TYPE, FRAME_TYPE, HEADER_LENGTH, JSON_TYPE, MESSAGE_PACK_TYPE, media_type};
+use inferbus_pipeline::Refusal;
+use inferbus_pipeline::encoding::{
+    BINARY_TYPE, FRAME_TYPE, HEADER_LENGTH, JSON_TYPE, MESSAGE_PACK_TYPE, error_json, media_type,
+};
 
 /// The way to the bus, from when there is one.
 #[derive(Default)]
-pub struct Door(OnceLock<(Weak<Bus>, CancellationToken)>);
+pub struct Door(OnceLock<(Weak<Admission>, CancellationToken)>);
 
 impl Door {
     /// Lets requests in until told to stop.
-    pub fn open(&self, bus: &Arc<Bus>, stop: CancellationToken) {
+    pub fn open(&self, admission: &Arc<Admission>, stop: CancellationToken) {
         // A worker has one bus in its life.
-        let _ = self.0.set((Arc::downgrade(bus), stop));
+        let _ = self.0.set((Arc::downgrade(admission), stop));
     }
 
-    fn bus(&self) -> Result<Arc<Bus>, Problem> {
-        let (bus, stop) = self.0.get().ok_or(Problem::Starting)?;
+    fn admission(&self) -> Result<Arc<Admission>, Problem> {
+        let (admission, stop) = self.0.get().ok_or(Problem::Starting)?;
         if stop.is_cancelled() {
             return Err(Problem::Refused(Refusal::Stopping));
         }
-        bus.upgrade().ok_or(Problem::Refused(Refusal::Stopping))
+        admission.upgrade().ok_or(Problem::Refused(Refusal::Stopping))
     }
 }
 
@@ -114,7 +117,7 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        error(self.status(), wire::error_json(&self.to_string()))
+        error(self.status(), error_json(&self.to_string()))
     }
 }
 
@@ -229,7 +232,7 @@ impl OpenInference {
         let (caller, answer) = oneshot::channel();
         let envelope = Envelope { reply: ReplyTo::Caller(caller), headers: Some(headers) };
         let arrival = Arrival { model, payload, envelope, urgent: false, output: || None };
-        self.door.bus()?.ask(arrival).await;
+        self.door.admission()?.ask(arrival).await;
         answer.await.map(response).map_err(|_| Problem::Lost)
     }
 
@@ -259,7 +262,7 @@ impl OpenInference {
 }
 
 /// What of a request's headers a message on the bus has, too.
-const PASSED: [&str; 4] = ["traceparent", "tracestate", HEADER_LENGTH, "Inferbus-Timeout"];
+const FORWARDED: [&str; 4] = ["traceparent", "tracestate", HEADER_LENGTH, TIMEOUT];
 
 /// A message's headers, as the bus reads them.
 fn headers(bundle: &Bundle, given: &http::HeaderMap) -> Result<HeaderMap, Problem> {
@@ -268,7 +271,7 @@ fn headers(bundle: &Bundle, given: &http::HeaderMap) -> Result<HeaderMap, Proble
         return Err(Problem::Encoded { given: encoding.to_owned() });
     }
     let mut headers = HeaderMap::new();
-    for name in PASSED {
+    for name in FORWARDED {
         if let Some(value) = text(name) {
             headers.insert(name, value);
         }
@@ -296,19 +299,19 @@ fn headers(bundle: &Bundle, given: &http::HeaderMap) -> Result<HeaderMap, Proble
 /// A reply over NATS as it is over HTTP.
 fn response(Reply { headers, payload }: Reply) -> Response {
     let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
-    let mut response = match text(reply::ERROR_CODE) {
+    let mut response = match text(ERROR_CODE) {
         Some(code) => {
-            let said = text(reply::ERROR).unwrap_or_default();
+            let said = text(ERROR).unwrap_or_default();
             let packed = text("Content-Type").is_some_and(|written| written == MESSAGE_PACK_TYPE);
-            let body = if packed { payload.to_vec() } else { wire::error_json(&said) };
+            let body = if packed { payload.to_vec() } else { error_json(&said) };
             error(code.parse().unwrap_or(500), body)
         }
-        None if text("Inferbus-Result").is_some() => StatusCode::NO_CONTENT.into_response(),
+        None if text(RESULT).is_some() => StatusCode::NO_CONTENT.into_response(),
         None => Response::new(Body::from(payload)),
     };
     for (name, values) in headers.iter() {
         let name: &str = name.as_ref();
-        if name == reply::ERROR_CODE || name == reply::ERROR {
+        if name == ERROR_CODE || name == ERROR {
             continue;
         }
         let value = values.first().and_then(|value| HeaderValue::from_str(value.as_str()).ok());

@@ -4,7 +4,9 @@ use inferbus_engine::{Dim, Port, Signature};
 use inferbus_open_inference::name;
 use serde::Serialize;
 
-use crate::models::bundle::{Bundle, Identity};
+use inferbus_pipeline::Identity;
+
+use crate::models::bundle::Bundle;
 use crate::models::registry::{ModelState, ModelStatus};
 
 #[derive(Serialize)]

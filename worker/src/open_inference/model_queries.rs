@@ -10,15 +10,15 @@ use futures_util::stream::select;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::BusSettings;
+use crate::lanes::ticket::{Envelope, ReplyTo};
 use crate::models::registry::Registry;
 use crate::nats::connect;
 use crate::observe::metrics::Metrics;
 use crate::open_inference::metadata::{Model, ModelReady};
-use crate::requests::admission::{Envelope, ReplyTo};
 use crate::requests::reply;
-use crate::wire;
+use inferbus_pipeline::encoding::JSON_TYPE;
 
-pub struct Questions {
+pub struct ModelQueries {
     client: Client,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
@@ -32,7 +32,7 @@ pub fn subjects(prefix: &str) -> [String; 2] {
     [format!("{prefix}.*.metadata"), format!("{prefix}.*.ready")]
 }
 
-impl Questions {
+impl ModelQueries {
     pub async fn subscribe(
         client: Client,
         registry: Arc<Registry>,
@@ -48,33 +48,33 @@ impl Questions {
     /// Answers until told to stop, and then what the server had already sent.
     pub async fn run(self, stop: CancellationToken) {
         let Self { client, registry, metrics, prefix, mut metadata, mut ready } = self;
-        let asked = Asked { client, registry, metrics, prefix };
+        let answerer = Answerer { client, registry, metrics, prefix };
         let mut questions = select(&mut metadata, &mut ready);
         loop {
             tokio::select! {
                 question = questions.next() => match question {
-                    Some(question) => asked.answer(question).await,
+                    Some(question) => answerer.answer(question).await,
                     None => return,
                 },
                 () = stop.cancelled() => break,
             }
         }
         for subscriber in [metadata, ready] {
-            for question in connect::unsubscribe(&asked.client, subscriber).await {
-                asked.answer(question).await;
+            for question in connect::unsubscribe(&answerer.client, subscriber).await {
+                answerer.answer(question).await;
             }
         }
     }
 }
 
-struct Asked {
+struct Answerer {
     client: Client,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     prefix: String,
 }
 
-impl Asked {
+impl Answerer {
     async fn answer(&self, question: Message) {
         let Message { subject, reply, headers, .. } = question;
         let Some(reply) = reply else { return };
@@ -87,17 +87,17 @@ impl Asked {
             Ok(json) => json,
             Err(refusal) => {
                 let mut headers = headers.unwrap_or_default();
-                headers.insert("Content-Type", wire::JSON_TYPE);
+                headers.insert("Content-Type", JSON_TYPE);
                 let envelope = Envelope { reply: ReplyTo::Subject(reply), headers: Some(headers) };
                 return reply::refusal(&self.client, &self.metrics, envelope, &refusal).await;
             }
         };
         let mut headers = HeaderMap::new();
-        headers.insert("Content-Type", wire::JSON_TYPE);
+        headers.insert("Content-Type", JSON_TYPE);
         // Names and numbers can always be written.
         let json = json.unwrap_or_default();
         if self.client.publish_with_headers(reply, headers, json.into()).await.is_err() {
-            self.metrics.unpublished.inc();
+            self.metrics.publish_failures.inc();
         }
     }
 }

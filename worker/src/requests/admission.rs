@@ -1,84 +1,32 @@
-//! The way in: a message is taken from NATS, given a place, and handed to a lane.
+//! Admission of requests: each gets a place and goes to a lane, waits for its model, or is refused at once.
 //!
-//! Promises: a message is handed to a lane, waits for its model to be loaded (`cold.rs`), or is answered at once
-//! with why not; nothing is queued beyond the places in hand. The bus never computes and never waits for a lane. What comes back from the
-//! lanes goes out through `publish.rs`.
+//! Guarantees: nothing is queued beyond the places in flight. Admission never computes and never waits for a lane.
+//! Finished messages leave through `reply.rs`.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_nats::{Client, HeaderMap, Message, Subject, Subscriber};
+use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
-use inferbus_catalog::{ModelName, Priority, Route, RouteName, Span, UnitFault};
-use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use inferbus_catalog::{ModelName, Priority, Route, RouteName};
+use inferbus_pipeline::{Encoding, Refusal};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::crashes::journal::Journal;
-use crate::lanes::lane::{Job, Lanes};
+use super::reply;
+use super::waiting_room::{RoomClosed, Waiting, WaitingRoom};
+use crate::lanes::dispatch::{Dispatch, fits};
+use crate::lanes::lane::Job;
+use crate::lanes::ticket::{Envelope, Place, ReplyTo, Request, Ticket};
 use crate::limits;
-use crate::models::bundle::{Bundle, Identity};
-use crate::models::registry::{Found, Registry};
-use crate::nats::connect;
+use crate::models::bundle::Bundle;
+use crate::models::registry::Found;
+use crate::nats::{connect, headers};
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry::message_span;
-use crate::outcome::Refusal;
-use crate::requests::reply;
-use crate::requests::waiting_room::{Shut, Waiting, WaitingRoom};
-use crate::stream::delivery::Delivery;
-use crate::stream::places::Room;
-use crate::stream::store::Promises;
-use crate::wire::Wire;
 
-/// How long the sender of a request waits for its result.
-pub const TIMEOUT: &str = "Inferbus-Timeout";
-
-/// What must be remembered of a message while a lane has it.
-pub enum Ticket {
-    Request(Asked),
-    Stream(Box<Delivery>),
-}
-
-/// Whom a request's answer goes to.
-pub enum ReplyTo {
-    Nobody,
-    Subject(Subject),
-    /// Somebody in this process, who asked otherwise than over NATS.
-    Caller(oneshot::Sender<Reply>),
-}
-
-/// What a [`ReplyTo::Caller`] gets: what a reply over NATS would be.
-pub struct Reply {
-    pub headers: HeaderMap,
-    pub payload: Bytes,
-}
-
-/// What is remembered of a request.
-pub struct Asked {
-    pub reply: ReplyTo,
-    /// Where the result goes besides the reply, and below which emitted topics are published.
-    pub output: Option<String>,
-    pub headers: Option<HeaderMap>,
-    pub received: Instant,
-    /// Gives the message's place and bytes back when the ticket is dropped.
-    _place: Place,
-}
-
-/// A message's place among those in hand, and its bytes'.
-struct Place {
-    in_flight: Gauge,
-    _message: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.in_flight.dec();
-    }
-}
-
-/// Where messages of one subscription belong.
+/// The origin of one subscription's messages.
 pub enum Origin {
     /// `<prefix>.<model>`: the subject's last token is the model.
     Direct {
@@ -87,44 +35,36 @@ pub enum Origin {
     Route(RouteName, Route),
 }
 
-/// What the bus is told at its start.
-pub struct Given {
-    pub lane_count: usize,
-    /// Requests in hand at once.
-    pub in_flight: usize,
-    pub journal: Option<Arc<Journal>>,
-    pub promises: Promises,
+/// A request as received.
+pub struct Arrival<'a, Output> {
+    pub model: &'a str,
+    pub payload: Bytes,
+    pub envelope: Envelope,
+    /// Goes before all normal requests.
+    pub urgent: bool,
+    /// Creates the subject of the result besides the reply; called only for an accepted request.
+    pub output: Output,
 }
 
-pub struct Bus {
+pub struct Admission {
     pub client: Client,
-    pub registry: Arc<Registry>,
-    pub lanes: Lanes<Ticket>,
+    pub dispatch: Arc<Dispatch>,
     pub metrics: Arc<Metrics>,
-    /// Room for messages of streams.
-    pub room: Room,
     /// Requests for models that are not loaded.
     pub waiting: WaitingRoom,
-    pub given: Given,
+    max_in_flight: usize,
     places: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
 }
 
-impl Bus {
-    pub fn new(
-        client: Client,
-        registry: Arc<Registry>,
-        lanes: Lanes<Ticket>,
-        metrics: Arc<Metrics>,
-        given: Given,
-    ) -> Self {
-        let places = Arc::new(Semaphore::new(given.in_flight));
+impl Admission {
+    pub fn new(client: Client, dispatch: Arc<Dispatch>, metrics: Arc<Metrics>, max_in_flight: usize) -> Self {
+        let places = Arc::new(Semaphore::new(max_in_flight));
         let bytes = Arc::new(Semaphore::new(limits::IN_FLIGHT_BYTES / limits::BYTES_PER_PERMIT));
-        let (room, waiting) = (Room::default(), WaitingRoom::default());
-        Self { client, registry, lanes, metrics, room, waiting, given, places, bytes }
+        Self { client, dispatch, metrics, waiting: WaitingRoom::default(), max_in_flight, places, bytes }
     }
 
-    /// Takes messages until told to stop, then those that the server had already sent.
+    /// Accepts messages until stopped, then those that the server had already sent.
     pub async fn take(&self, mut messages: Subscriber, origin: &Origin, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -142,32 +82,32 @@ impl Bus {
 
     async fn accept(&self, message: Message, origin: &Origin) {
         let Message { subject, reply, payload, headers, .. } = message;
-        let reply = reply.map_or(ReplyTo::Nobody, ReplyTo::Subject);
+        let reply = reply.map_or(ReplyTo::Discard, ReplyTo::Subject);
         let model = origin.model(&subject);
         let (envelope, urgent) = (Envelope { reply, headers }, origin.is_urgent());
         self.ask(Arrival { model, payload, envelope, urgent, output: || origin.output(&subject) }).await;
     }
 
-    /// Has a model tried, and answers at once if that cannot be.
+    /// Admits a request, or sends its refusal.
     pub async fn ask(&self, arrival: Arrival<'_, impl FnOnce() -> Option<String>>) {
-        if let Err((envelope, refusal)) = self.hand_over(arrival) {
+        if let Err((envelope, refusal)) = self.admit(arrival) {
             reply::refusal(&self.client, &self.metrics, envelope, &refusal).await;
         }
     }
 
     /// No await and no I/O from here to the lane.
-    #[expect(clippy::result_large_err, reason = "it is moved once, to whoever answers")]
-    fn hand_over(&self, arrival: Arrival<'_, impl FnOnce() -> Option<String>>) -> Result<(), (Envelope, Refusal)> {
+    #[expect(clippy::result_large_err, reason = "it is moved once, to the reply")]
+    fn admit(&self, arrival: Arrival<'_, impl FnOnce() -> Option<String>>) -> Result<(), (Envelope, Refusal)> {
         let Arrival { model, payload, envelope, urgent, output } = arrival;
         let received = Instant::now();
         let len = payload.len();
-        let deadline = match deadline(received, envelope.headers.as_ref()) {
+        let deadline = match headers::deadline(received, envelope.headers.as_ref()) {
             Ok(deadline) => deadline,
             Err(refusal) => return Err((envelope, refusal)),
         };
-        let found = match self.registry.find(model) {
+        let found = match self.dispatch.registry.find(model) {
             Found::Active(bundle) => match fits(&bundle, len, envelope.headers.as_ref()) {
-                Ok(wire) => Ok((bundle, wire)),
+                Ok(encoding) => Ok((bundle, encoding)),
                 Err(refusal) => return Err((envelope, refusal)),
             },
             Found::Cold(model) => Err(model),
@@ -175,114 +115,86 @@ impl Bus {
         };
         let Some(place) = self.place(len) else {
             let model = found.map_or_else(|model| model, |(bundle, _)| bundle.identity.model.clone());
-            return Err((envelope, Refusal::Busy { model, limit: self.given.in_flight }));
+            return Err((envelope, self.busy(model, self.max_in_flight)));
         };
         let Envelope { reply, headers } = envelope;
-        let asked = Asked { reply, output: output(), headers, received, _place: place };
-        let waiting = Waiting { payload, asked, deadline, urgent };
+        let request = Request { reply, output: output(), headers, received, place };
+        let waiting = Waiting { payload, request, deadline, urgent };
         match found {
-            Ok((bundle, wire)) => self.submit(bundle, wire, waiting),
+            Ok((bundle, encoding)) => self.submit(bundle, encoding, waiting),
             Err(model) => self.wait(model, waiting),
         }
     }
 
-    #[expect(clippy::result_large_err, reason = "it is moved once, to whoever answers")]
-    fn submit(&self, bundle: Arc<Bundle>, wire: Wire, waiting: Waiting) -> Result<(), (Envelope, Refusal)> {
+    #[expect(clippy::result_large_err, reason = "it is moved once, to the reply")]
+    fn submit(&self, bundle: Arc<Bundle>, encoding: Encoding, waiting: Waiting) -> Result<(), (Envelope, Refusal)> {
         bundle.touch();
-        let Waiting { payload, asked, deadline, urgent } = waiting;
-        // What it has waited for its model is no waiting for a lane.
-        let (span, received) = (message_span(&bundle.identity, asked.headers.as_ref()), Instant::now());
-        let ticket = Ticket::Request(asked);
-        let job = Job { bundle, payload, wire, name: None, received, deadline, urgent, span, ticket };
-        let Err(job) = self.lanes.submit(job) else {
+        let Waiting { payload, request, deadline, urgent } = waiting;
+        // The wait for the model does not count as a wait for a lane.
+        let (span, received) = (message_span(&bundle.identity, request.headers.as_ref()), Instant::now());
+        let ticket = Ticket::Request(request);
+        let job = Job { bundle, payload, encoding, name: None, received, deadline, urgent, span, ticket };
+        let Err(job) = self.dispatch.lanes.submit(job) else {
             return Ok(());
         };
-        let (reply, headers) = match job.ticket {
-            Ticket::Request(Asked { reply, headers, .. }) => (reply, headers),
-            Ticket::Stream(_) => (ReplyTo::Nobody, None),
+        let envelope = match job.ticket {
+            Ticket::Request(request) => request.into(),
+            Ticket::Stored(_) => Envelope { reply: ReplyTo::Discard, headers: None },
         };
-        Err((Envelope { reply, headers }, Refusal::Stopping))
+        Err((envelope, Refusal::Stopping))
     }
 
-    #[expect(clippy::result_large_err, reason = "it is moved once, to whoever answers")]
+    #[expect(clippy::result_large_err, reason = "it is moved once, to the reply")]
     fn wait(&self, model: ModelName, waiting: Waiting) -> Result<(), (Envelope, Refusal)> {
-        match self.waiting.enter(model.clone(), waiting, self.given.in_flight.div_ceil(2)) {
+        // The other half of the places is for models that are loaded.
+        let max = self.max_in_flight.div_ceil(2);
+        match self.waiting.enter(model.clone(), waiting, max) {
             Ok(is_first) => {
                 if is_first {
-                    self.registry.asked.put(model, ());
+                    self.dispatch.registry.load_requests.put(model, ());
                 }
                 Ok(())
             }
-            Err((waiting, Shut::Closed)) => Err((waiting.asked.into(), Refusal::Stopping)),
-            Err((waiting, Shut::Full)) => {
-                Err((waiting.asked.into(), Refusal::Busy { model, limit: self.given.in_flight.div_ceil(2) }))
-            }
+            Err((waiting, RoomClosed::Stopping)) => Err((waiting.request.into(), Refusal::Stopping)),
+            Err((waiting, RoomClosed::Full)) => Err((waiting.request.into(), self.busy(model, max))),
         }
     }
 
-    /// What becomes of a request that has waited for its model: `bundle` is what there was for it then.
-    pub async fn waited(&self, model: &ModelName, bundle: Option<Arc<Bundle>>, waiting: Waiting) {
-        let found = bundle.map_or_else(|| self.registry.find(model.as_ref()), Found::Active);
+    /// Continues a request that waited for its model. `bundle` is the bundle that served the model at that moment.
+    pub async fn resume(&self, model: &ModelName, bundle: Option<Arc<Bundle>>, waiting: Waiting) {
+        let found = bundle.map_or_else(|| self.dispatch.registry.find(model.as_ref()), Found::Active);
         let ended = match found {
-            Found::Active(bundle) => match fits(&bundle, waiting.payload.len(), waiting.asked.headers.as_ref()) {
-                Ok(wire) => {
-                    self.metrics.models.waits.observe(waiting.asked.received.elapsed().as_secs_f64());
-                    self.submit(bundle, wire, waiting)
+            Found::Active(bundle) => match fits(&bundle, waiting.payload.len(), waiting.request.headers.as_ref()) {
+                Ok(encoding) => {
+                    self.metrics.models.waits.observe(waiting.request.received.elapsed().as_secs_f64());
+                    self.submit(bundle, encoding, waiting)
                 }
-                Err(refusal) => Err((waiting.asked.into(), refusal)),
+                Err(refusal) => Err((waiting.request.into(), refusal)),
             },
-            // It had to make room again before anybody could have it.
+            // The model was evicted again before this request could use it.
             Found::Cold(model) => self.wait(model, waiting),
-            Found::Refused(refusal) => Err((waiting.asked.into(), refusal)),
+            Found::Refused(refusal) => Err((waiting.request.into(), refusal)),
         };
-        if let Err((message, refusal)) = ended {
-            reply::refusal(&self.client, &self.metrics, message, &refusal).await;
+        if let Err((envelope, refusal)) = ended {
+            reply::refusal(&self.client, &self.metrics, envelope, &refusal).await;
         }
     }
 
-    /// The bundle that takes a message of this size and kind, or why none does.
-    pub fn admit(&self, model: &str, len: usize, headers: Option<&HeaderMap>) -> Result<(Arc<Bundle>, Wire), Refusal> {
-        let bundle = self.registry.active(model)?;
-        let wire = fits(&bundle, len, headers)?;
-        Ok((bundle, wire))
+    fn busy(&self, model: ModelName, messages: usize) -> Refusal {
+        Refusal::Busy { model, messages, bytes: limits::IN_FLIGHT_BYTES }
     }
 
     fn place(&self, len: usize) -> Option<Place> {
         let permits = u32::try_from(len.div_ceil(limits::BYTES_PER_PERMIT)).ok()?;
         let message = self.places.clone().try_acquire_owned().ok()?;
         let bytes = self.bytes.clone().try_acquire_many_owned(permits).ok()?;
-        self.metrics.in_flight.inc();
-        Some(Place { in_flight: self.metrics.in_flight.clone(), _message: message, _bytes: bytes })
+        Some(Place::new(self.metrics.in_flight.clone(), message, bytes))
     }
 
-    /// Waits until every message in hand has been published.
-    pub async fn emptied(&self) {
-        // A closed semaphore cannot happen here, and would mean that nothing is in hand.
-        let _ = self.places.acquire_many(u32::try_from(self.given.in_flight).unwrap_or(u32::MAX)).await;
-        self.room.emptied().await;
-    }
-}
-
-/// A request as it came.
-pub struct Arrival<'a, Output> {
-    pub model: &'a str,
-    pub payload: Bytes,
-    pub envelope: Envelope,
-    /// Whether it goes before all that are not.
-    pub urgent: bool,
-    /// Where its result goes besides the reply: only made for a message that is taken.
-    pub output: Output,
-}
-
-/// What a refusal needs of a message.
-pub struct Envelope {
-    pub reply: ReplyTo,
-    pub headers: Option<HeaderMap>,
-}
-
-impl From<Asked> for Envelope {
-    fn from(Asked { reply, headers, .. }: Asked) -> Self {
-        Self { reply, headers }
+    /// Waits until no request is in flight.
+    pub async fn drained(&self) {
+        // The semaphore is never closed; an error would mean that nothing is in flight.
+        let _ = self.places.acquire_many(u32::try_from(self.max_in_flight).unwrap_or(u32::MAX)).await;
     }
 }
 
@@ -306,27 +218,4 @@ impl Origin {
             Self::Route(_, route) => route.output_for(subject),
         }
     }
-}
-
-/// Until when the sender wants the result, by the time since the message was received: clocks need not agree.
-fn deadline(received: Instant, headers: Option<&HeaderMap>) -> Result<Option<Instant>, Refusal> {
-    let Some(given) = headers.and_then(|headers| headers.get(TIMEOUT)) else {
-        return Ok(None);
-    };
-    let span: Result<Span, UnitFault> = given.as_str().parse();
-    let unreadable = |why: UnitFault| Refusal::Timeout { given: excerpt(given.as_str()), why: why.to_string() };
-    span.map(|span| received.checked_add(span.duration())).map_err(unreadable)
-}
-
-fn excerpt(text: &str) -> String {
-    text.chars().take(limits::EXCERPT).collect()
-}
-
-/// Whether a bundle takes a message of this length and with these headers, whoever brings it, and how its tensors are written.
-pub fn fits(bundle: &Bundle, len: usize, headers: Option<&HeaderMap>) -> Result<Wire, Refusal> {
-    if len > limits::PAYLOAD {
-        let Identity { model, version, .. } = bundle.identity.clone();
-        return Err(Refusal::TooLarge { model, version, len, limit: limits::PAYLOAD });
-    }
-    if bundle.takes_tensors() { Wire::of(&bundle.identity, headers) } else { Ok(Wire::Frame) }
 }

@@ -1,8 +1,7 @@
-//! The bus's subscriptions: one for direct requests, one for each route, following the routes live.
+//! The subscriptions of a worker: one for direct requests and one for each route, updated live.
 //!
-//! Promises: a route that is taken out finishes what the server has already sent for it. Each route has a
-//! queue group of its own, because a server gives a message that matches two subscriptions of one group
-//! to only one of them, whatever their subjects.
+//! Guarantees: a removed route finishes the messages that the server has already sent for it. Each route has a separate
+//! queue group, because a server delivers a message that matches two subscriptions of one group to only one of them.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,103 +12,143 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::admission::{Admission, Origin};
 use crate::config::BusSettings;
 use crate::limits;
+use crate::models::registry::Registry;
 use crate::nats::connect;
-use crate::requests::admission::{Bus, Origin};
-use crate::stream::feed::Feed;
+use crate::stream::consumer::RouteConsumer;
+use crate::stream::context::StreamContext;
 
-/// Serves direct requests and routes until told to stop, and returns when every message that the server
-/// had sent has been accepted or refused.
-pub async fn run(
-    bus: Arc<Bus>,
+type Routes = BTreeMap<RouteName, Route>;
+
+/// Everything that messages arrive through.
+struct Subscriptions {
+    admission: Arc<Admission>,
+    streams: Arc<StreamContext>,
     settings: BusSettings,
-    mut routes: watch::Receiver<BTreeMap<RouteName, Route>>,
+    serving: BTreeMap<RouteName, (Route, CancellationToken)>,
+    tasks: JoinSet<()>,
+}
+
+/// The difference between the served routes and the catalog's.
+struct Change {
+    /// Stopped only after the new routes have started, so no message is lost between two subscriptions.
+    ended: Vec<CancellationToken>,
+    started: Vec<(RouteName, Route, CancellationToken)>,
+}
+
+/// Serves direct requests and routes until stopped. Returns when every message that the server had sent was accepted or
+/// refused.
+pub async fn run(
+    admission: Arc<Admission>,
+    streams: Arc<StreamContext>,
+    settings: BusSettings,
+    mut routes: watch::Receiver<Routes>,
     stop: CancellationToken,
 ) {
-    let mut takers = JoinSet::new();
-    let mut serving: BTreeMap<RouteName, (Route, CancellationToken)> = BTreeMap::new();
-    let direct = Origin::Direct { prefix: settings.prefix.clone() };
-    subscribe(&bus, &mut takers, format!("{}.*", settings.prefix), settings.group.clone(), direct, stop.child_token())
-        .await;
-    let mut taking = false;
+    let (serving, tasks) = (BTreeMap::new(), JoinSet::new());
+    let mut subscriptions = Subscriptions { admission, streams, settings, serving, tasks };
+    subscriptions.serve_requests(stop.child_token()).await;
+    let mut ready = false;
     loop {
         let wanted = routes.borrow_and_update().clone();
-        let mut ending = Vec::new();
-        serving.retain(|name, (route, stop)| {
-            let stays = wanted.get(name) == Some(route);
-            if !stays {
-                ending.push(stop.clone());
-            }
-            if !wanted.contains_key(name) {
-                bus.registry.set_route_problem(name, None);
-            }
-            stays
-        });
-        let mut begun = Vec::new();
-        for (name, route) in wanted {
-            if let Entry::Vacant(place) = serving.entry(name.clone()) {
-                let stop = stop.child_token();
-                place.insert((route.clone(), stop.clone()));
-                if let Some(options) = route.stream() {
-                    let feed = Feed::new(bus.clone(), name, route.clone(), options.clone());
-                    takers.spawn(feed.run(stop));
-                    continue;
-                }
-                let group = format!("{}.{name}", settings.group);
-                let origin = Origin::Route(name.clone(), route.clone());
-                subscribe(&bus, &mut takers, route.subject.clone(), group, origin, stop).await;
-                begun.push((name, route));
-            }
-        }
-        if !taking || !begun.is_empty() {
-            // Whoever reads that it begins may send at once. Without an answer it begins when the server is back.
-            connect::round_trip(&bus.client, limits::SUBSCRIBE).await;
-        }
-        // A changed route ends only now, so that no message falls between its two subscriptions.
-        for route in ending {
-            route.cancel();
-        }
-        for (name, route) in begun {
-            tracing::info!(route = %name, subject = route.subject, model = %route.model, output = route.output, "route begins");
-        }
-        if !std::mem::replace(&mut taking, true) {
-            bus.registry.mark_taking();
-            tracing::info!(subject = %format!("{}.*", settings.prefix), group = settings.group, "worker takes messages");
-        }
+        let change = subscriptions.change(wanted, &stop);
+        subscriptions.apply(change, !std::mem::replace(&mut ready, true)).await;
         tokio::select! {
             () = stop.cancelled() => break,
             changed = routes.changed() => if changed.is_err() { break },
-            Some(ended) = takers.join_next() => if let Err(fault) = ended {
-                tracing::error!(%fault, "a route stopped unexpectedly: this is a defect of the worker, so start it again");
+            Some(ended) = subscriptions.tasks.join_next() => if let Err(fault) = ended {
+                tracing::error!(%fault, "a route stopped unexpectedly: this is a defect; restart the worker");
             }
         }
     }
     stop.cancelled().await;
-    let ended = async { while takers.join_next().await.is_some() {} };
+    let mut tasks = subscriptions.tasks;
+    let ended = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(limits::DRAIN, ended).await.is_err() {
-        tracing::error!(seconds = limits::DRAIN.as_secs(), "what the server had sent was not all taken in time");
+        tracing::error!(seconds = limits::DRAIN.as_secs(), "not all messages sent by the server were accepted in time");
     }
 }
 
-async fn subscribe(
-    bus: &Arc<Bus>,
-    takers: &mut JoinSet<()>,
-    subject: String,
-    group: String,
-    origin: Origin,
-    stop: CancellationToken,
-) {
-    match bus.client.queue_subscribe(subject.clone(), group).await {
-        Ok(messages) => {
-            let bus = bus.clone();
-            takers.spawn(async move {
-                bus.take(messages, &origin, stop).await;
-                if let Origin::Route(name, _) = origin {
-                    tracing::info!(route = %name, "route ended");
-                }
-            });
+impl Subscriptions {
+    fn registry(&self) -> &Registry {
+        &self.admission.dispatch.registry
+    }
+
+    async fn serve_requests(&mut self, stop: CancellationToken) {
+        let BusSettings { prefix, group, .. } = self.settings.clone();
+        let origin = Origin::Direct { prefix: prefix.clone() };
+        self.subscribe(format!("{prefix}.*"), group, origin, stop).await;
+    }
+
+    /// Updates the table of served routes.
+    fn change(&mut self, wanted: Routes, stop: &CancellationToken) -> Change {
+        let mut ended = Vec::new();
+        let registry = &self.admission.dispatch.registry;
+        self.serving.retain(|name, (route, stop)| {
+            let stays = wanted.get(name) == Some(route);
+            if !stays {
+                ended.push(stop.clone());
+            }
+            if !wanted.contains_key(name) {
+                registry.set_route_problem(name, None);
+            }
+            stays
+        });
+        let mut started = Vec::new();
+        for (name, route) in wanted {
+            if let Entry::Vacant(place) = self.serving.entry(name.clone()) {
+                let stop = stop.child_token();
+                place.insert((route.clone(), stop.clone()));
+                started.push((name, route, stop));
+            }
         }
-        Err(fault) => tracing::error!(subject, %fault, "cannot subscribe"),
+        Change { ended, started }
+    }
+
+    async fn apply(&mut self, Change { ended, started }: Change, is_first: bool) {
+        let mut subscribed = Vec::new();
+        for (name, route, stop) in started {
+            if let Some(options) = route.stream() {
+                let consumer = RouteConsumer::new(self.streams.clone(), name, route.clone(), options.clone());
+                self.tasks.spawn(consumer.run(stop));
+                continue;
+            }
+            let group = format!("{}.{name}", self.settings.group);
+            let origin = Origin::Route(name.clone(), route.clone());
+            self.subscribe(route.subject.clone(), group, origin, stop).await;
+            subscribed.push((name, route));
+        }
+        if is_first || !subscribed.is_empty() {
+            // A reader of the log line below may send at once. Without an answer the route starts after the reconnect.
+            connect::round_trip(&self.admission.client, limits::SUBSCRIBE).await;
+        }
+        for route in ended {
+            route.cancel();
+        }
+        for (name, Route { subject, model, output, .. }) in subscribed {
+            tracing::info!(route = %name, subject, %model, output, "route started");
+        }
+        if is_first {
+            self.registry().mark_taking();
+            let BusSettings { prefix, group, .. } = &self.settings;
+            tracing::info!(subject = %format!("{prefix}.*"), group, "worker accepts requests");
+        }
+    }
+
+    async fn subscribe(&mut self, subject: String, group: String, origin: Origin, stop: CancellationToken) {
+        match self.admission.client.queue_subscribe(subject.clone(), group).await {
+            Ok(messages) => {
+                let admission = self.admission.clone();
+                self.tasks.spawn(async move {
+                    admission.take(messages, &origin, stop).await;
+                    if let Origin::Route(name, _) = origin {
+                        tracing::info!(route = %name, "route ended");
+                    }
+                });
+            }
+            Err(fault) => tracing::error!(subject, %fault, "subscribing failed"),
+        }
     }
 }

@@ -1,34 +1,30 @@
-//! The waiting room: a request for a model that is not loaded waits here until it is.
+//! The waiting room: a request for a model that is not loaded waits here for the load.
 //!
-//! Promises: a request keeps its place and its bytes while it waits, so that what waits is bounded by what may be
-//! in hand. A model is asked for once, however many wait for it, and they go on in the order in which they
-//! came. Each leaves the room: to a lane, or with the reason why not.
+//! Guarantees: a waiting request keeps its place and its bytes, so the room is bounded by the messages in flight. A
+//! model is requested once for all waiting requests, and they leave in the order of arrival.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use inferbus_catalog::ModelName;
-use tokio_util::sync::CancellationToken;
 
+use crate::lanes::ticket::Request;
 use crate::limits;
-use crate::outcome::Refusal;
-use crate::requests::admission::{Asked, Bus};
-use crate::requests::reply;
 
 /// A request that waits for its model.
 pub struct Waiting {
     pub payload: Bytes,
-    pub asked: Asked,
-    /// Nobody wants its result later than this.
+    pub request: Request,
+    /// The sender discards a later result.
     pub deadline: Option<Instant>,
     pub urgent: bool,
 }
 
-/// Why a request cannot wait.
-pub enum Shut {
-    Closed,
+/// The reason for which a request cannot wait.
+pub enum RoomClosed {
+    Stopping,
     Full,
 }
 
@@ -46,20 +42,20 @@ struct State {
 
 impl WaitingRoom {
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing inside can be left half done, so a panic elsewhere does not matter here.
+        // No update can be left half done, so a panic elsewhere does not matter here.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says whether it is the first for its model, which must then be asked for. A closed room gives it back, and so does
-    /// one that has `most` waiting: the other places are for models that are there.
-    #[expect(clippy::result_large_err, reason = "it is moved once, to whoever answers")]
-    pub fn enter(&self, model: ModelName, waiting: Waiting, most: usize) -> Result<bool, (Waiting, Shut)> {
+    /// Returns whether the request is the first for its model; the caller then requests the load. A closed room, and one
+    /// with `max` requests, return the request.
+    #[expect(clippy::result_large_err, reason = "it is moved once, to the reply")]
+    pub fn enter(&self, model: ModelName, waiting: Waiting, max: usize) -> Result<bool, (Waiting, RoomClosed)> {
         let mut state = self.state();
         if state.closed {
-            return Err((waiting, Shut::Closed));
+            return Err((waiting, RoomClosed::Stopping));
         }
-        if state.len >= most {
-            return Err((waiting, Shut::Full));
+        if state.len >= max {
+            return Err((waiting, RoomClosed::Full));
         }
         state.len += 1;
         let others = state.waiting.entry(model).or_default();
@@ -67,17 +63,19 @@ impl WaitingRoom {
         Ok(others.len() == 1)
     }
 
-    fn leave(&self, model: &ModelName) -> Vec<Waiting> {
+    /// Removes all requests for a model.
+    pub fn leave(&self, model: &ModelName) -> Vec<Waiting> {
         let mut state = self.state();
         let left = state.waiting.remove(model).unwrap_or_default();
         state.len -= left.len();
         left
     }
 
-    fn overdue(&self) -> Vec<(ModelName, Waiting)> {
+    /// Removes requests that waited too long or passed their deadline.
+    pub fn overdue(&self) -> Vec<(ModelName, Waiting)> {
         let now = Instant::now();
         let is_late = |waiting: &mut Waiting| {
-            let too_long = now.duration_since(waiting.asked.received) >= limits::LOAD;
+            let too_long = now.duration_since(waiting.request.received) >= limits::LOAD;
             too_long || waiting.deadline.is_some_and(|deadline| deadline <= now)
         };
         let mut state = self.state();
@@ -90,40 +88,9 @@ impl WaitingRoom {
         late
     }
 
-    fn close(&self) -> Vec<Waiting> {
+    pub fn close(&self) -> Vec<Waiting> {
         let mut state = self.state();
         (state.closed, state.len) = (true, 0);
         std::mem::take(&mut state.waiting).into_values().flatten().collect()
     }
-}
-
-/// Lets requests go on when their models have been looked at, until told to stop.
-pub async fn run(bus: Arc<Bus>, stop: CancellationToken) {
-    let mut look_around = tokio::time::interval(limits::LOOK_AROUND);
-    loop {
-        tokio::select! {
-            settled = bus.registry.settled.take() => for (model, bundle) in settled {
-                for waiting in bus.waiting.leave(&model) {
-                    bus.waited(&model, bundle.clone(), waiting).await;
-                }
-            },
-            _ = look_around.tick() => for (model, waiting) in bus.waiting.overdue() {
-                let why = format!("it was not loaded within {} s", limits::LOAD.as_secs());
-                let model = model.to_string();
-                let refusal = match waiting.deadline {
-                    Some(deadline) if deadline <= Instant::now() => Refusal::Late { model },
-                    _ => Refusal::NotLoaded { model, why },
-                };
-                refuse(&bus, waiting, refusal).await;
-            },
-            () = stop.cancelled() => break,
-        }
-    }
-    for waiting in bus.waiting.close() {
-        refuse(&bus, waiting, Refusal::Stopping).await;
-    }
-}
-
-async fn refuse(bus: &Bus, waiting: Waiting, refusal: Refusal) {
-    reply::refusal(&bus.client, &bus.metrics, waiting.asked.into(), &refusal).await;
 }

@@ -121,7 +121,7 @@ impl Service {
     }
 
     fn stats(&self) -> Stats {
-        let totals = &self.metrics.totals;
+        let totals = self.metrics.totals();
         let requests = totals.requests.load(Ordering::Relaxed);
         let nanoseconds = totals.nanoseconds.load(Ordering::Relaxed);
         let last_error = totals.last_error().map(|(code, status)| error::Error { code: code.into(), status });

@@ -15,17 +15,17 @@ const TERM: Bytes = Bytes::from_static(b"+TERM");
 const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
 
 /// Whether the server knows that the message is done.
-pub async fn done(client: &Client, ack: Subject) -> Result<(), String> {
+pub async fn ack(client: &Client, ack: Subject) -> Result<(), String> {
     checked(client, ack, ACK).await
 }
 
-/// [`done`] without waiting for the server: for a benchmark.
-pub async fn unheard(client: &Client, ack: Subject) -> Result<(), String> {
+/// [`ack`] without waiting for the server: for a benchmark.
+pub async fn ack_unconfirmed(client: &Client, ack: Subject) -> Result<(), String> {
     client.publish(ack, ACK).await.map_err(|fault| fault.to_string())
 }
 
 /// Whether the server knows that the message is not to be delivered again.
-pub async fn never_again(client: &Client, ack: Subject) -> Result<(), String> {
+pub async fn term(client: &Client, ack: Subject) -> Result<(), String> {
     checked(client, ack, TERM).await
 }
 
@@ -39,12 +39,12 @@ async fn checked(client: &Client, ack: Subject, word: Bytes) -> Result<(), Strin
 }
 
 /// Has the message delivered again after a pause. Where this is lost, the ack wait does it.
-pub async fn again(client: &Client, ack: Subject, pause: Duration) {
+pub async fn nak(client: &Client, ack: Subject, pause: Duration) {
     let word = format!("-NAK {{\"delay\":{}}}", pause.as_nanos());
     let _ = client.publish(ack, word.into()).await;
 }
 
-/// A sign of life.
+/// An in-progress ack.
 pub async fn in_progress(client: &Client, ack: Subject) {
     let _ = client.publish(ack, IN_PROGRESS).await;
 }

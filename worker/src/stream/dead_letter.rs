@@ -3,18 +3,18 @@
 use async_nats::HeaderMap;
 use bytes::Bytes;
 
-use super::delivery::Delivery;
+use super::in_flight::Delivery;
 use super::names;
-use crate::job::Stage;
 use crate::limits;
 use crate::models::bundle::Bundle;
-use crate::outcome::{Verdict, header_text};
+use inferbus_pipeline::Verdict;
+use inferbus_pipeline::outcome::header_text;
 
 /// Why a message is dead.
 pub struct Cause<'a> {
     pub verdict: Verdict,
     pub text: String,
-    pub stage: Option<Stage>,
+    pub step: Option<&'static str>,
     /// What ran it, if anything did.
     pub bundle: Option<&'a Bundle>,
 }
@@ -30,21 +30,21 @@ pub enum Form {
 
 /// Headers and payload. A payload for which the server has no room beside the headers stays in its stream.
 pub fn write(delivery: &Delivery, id: &str, cause: &Cause<'_>, form: Form) -> (HeaderMap, Bytes) {
-    let intake = &delivery.intake;
+    let in_flight = &delivery.in_flight;
     let mut headers = cause.bundle.map(|bundle| bundle.headers.clone()).unwrap_or_default();
-    headers.insert("Inferbus-Model", intake.route.model.as_str());
-    headers.insert(names::ROUTE, intake.name.as_str());
-    headers.insert(names::STREAM, intake.options.stream.as_str());
+    headers.insert("Inferbus-Model", in_flight.route.model.as_str());
+    headers.insert(names::ROUTE, in_flight.name.as_str());
+    headers.insert(names::STREAM, in_flight.options.stream.as_str());
     headers.insert(names::SEQUENCE, delivery.stored.sequence.to_string());
     headers.insert(names::SUBJECT, delivery.subject.as_str());
     headers.insert(names::DELIVERIES, delivery.stored.deliveries.to_string());
     headers.insert(names::REASON, cause.verdict.label);
     headers.insert(names::ERROR, header_text(&cause.text));
-    if let Some(stage) = cause.stage {
-        headers.insert(names::STAGE, stage.name());
+    if let Some(step) = cause.step {
+        headers.insert(names::STAGE, step);
     }
     headers.insert(async_nats::header::NATS_MESSAGE_ID, id);
-    let room = intake.bus.client.max_payload().saturating_sub(limits::HEADER_ROOM);
+    let room = in_flight.cx.client.max_payload().saturating_sub(limits::HEADER_ROOM);
     let fits = delivery.payload.len() <= room;
     if form == Form::Whole {
         let left = if fits { room - delivery.payload.len() } else { limits::HEADER_ROOM };
@@ -53,7 +53,7 @@ pub fn write(delivery: &Delivery, id: &str, cause: &Cause<'_>, form: Form) -> (H
     if fits && form == Form::Whole {
         return (headers, delivery.payload.clone());
     }
-    headers.insert(names::PAYLOAD_LEFT, format!("{}/{}", intake.options.stream, delivery.stored.sequence));
+    headers.insert(names::PAYLOAD_LEFT, format!("{}/{}", in_flight.options.stream, delivery.stored.sequence));
     (headers, Bytes::new())
 }
 

@@ -174,7 +174,7 @@ pub fn check_input(config: &stream::Config, route: &Route) -> Result<(), Conflic
 pub fn check_consumer(found: &consumer::Config, wanted: &consumer::Config) -> Result<(), Conflict> {
     let name = wanted.durable_name.as_deref().unwrap_or_default();
     let differ = |setting, found: String, wanted: String| {
-        let advice = "change the route back, or delete the consumer and run `inferbus route mend`";
+        let advice = "change the route back, or delete the consumer and run `inferbus route repair`";
         let object = format!("the consumer {name}");
         if found == wanted { Ok(()) } else { Err(Conflict { object, setting, found, wanted, advice }) }
     };

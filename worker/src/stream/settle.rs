@@ -8,38 +8,48 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
+use inferbus_pipeline::{Done, Failure, MessageTimes, Refusal, outcome};
 
-use super::delivery::{Delivery, Stored};
-use super::intake::Intake;
+use super::ack_subject::StoredMessage;
+use super::in_flight::{Delivery, InFlight};
 use super::store::{self, StoreFault};
-use super::{acks, dead_letter, names, results};
+use super::{acks, dead_letter, names, stored_results};
 use crate::failpoint;
-use crate::job::{Done, Failure, StageTimes};
 use crate::lanes::lane::Finished;
+use crate::lanes::ticket::{StoredTicket, Ticket};
 use crate::limits;
 use crate::models::bundle::Bundle;
-use crate::nats::backoff;
+use crate::nats::{backoff, headers};
 use crate::observe::metrics::End;
 use crate::observe::telemetry::mark_failed;
-use crate::outcome::{self, Refusal, Verdict};
-use crate::requests::reply::{fits, result_headers};
 
-/// A message that a lane is done with.
-pub async fn finished(message: Finished<()>, delivery: Box<Delivery>) {
-    let Finished { bundle, result, times, span, .. } = message;
-    let limit = delivery.intake.bus.client.max_payload();
+/// The ticket of a delivery on its way through the lanes.
+pub fn ticket(delivery: Box<Delivery>) -> Ticket {
+    Ticket::Stored(delivery)
+}
+
+impl StoredTicket for Delivery {
+    fn finish(self: Box<Self>, finished: Finished<()>) {
+        tokio::spawn(settle(finished, self));
+    }
+}
+
+/// Ends a message that a lane has finished.
+async fn settle(finished: Finished<()>, delivery: Box<Delivery>) {
+    let mut headers = finished.headers(delivery.headers.as_ref());
+    let Finished { bundle, result, times, span, .. } = finished;
+    let limit = delivery.in_flight.cx.client.max_payload();
     let whole = delivery.received.elapsed();
-    match result.and_then(|done| fits(limit, done)) {
+    match result.and_then(|done| bundle.fits_server(limit, done)) {
         Ok(done) => {
-            bundle.metrics.done(done.output.is_some(), done.emits.len(), times, whole);
-            let mut headers = result_headers(&bundle, &span, delivery.headers.as_ref(), times);
-            let Intake { name, options, .. } = &*delivery.intake;
+            bundle.metrics.succeeded(done.output.is_some(), done.emits.len(), &times, whole);
+            let InFlight { name, options, .. } = &*delivery.in_flight;
             names::origin(&mut headers, Some(name.as_str()), options.stream.as_str(), delivery.stored.sequence);
             succeeded(&bundle, done, headers, &delivery).await;
         }
         Err(failure) => {
             mark_failed(&span, failure.verdict().code);
-            failed(&bundle, &failure, times, whole, &delivery).await;
+            failed(&bundle, &failure, &times, whole, &delivery).await;
         }
     }
 }
@@ -48,40 +58,40 @@ pub async fn finished(message: Finished<()>, delivery: Box<Delivery>) {
 pub async fn refused(delivery: Box<Delivery>, refusal: Refusal) {
     let verdict = refusal.verdict();
     let text = outcome::header_text(&refusal.to_string());
-    delivery.intake.bus.metrics.refusal(verdict, &text);
-    if refusal.may_pass() {
+    delivery.in_flight.cx.metrics.refusal(verdict, &text);
+    if refusal.is_transient() {
         let pause = backoff::pause(delivery.stored.deliveries);
-        tracing::debug!(route = %delivery.intake.name, sequence = delivery.stored.sequence, ?pause, "delivered again later: {text}");
-        if !delivery.intake.is_retired() {
-            acks::again(&delivery.intake.bus.client, newest_ack(&delivery), pause).await;
+        tracing::debug!(route = %delivery.in_flight.name, sequence = delivery.stored.sequence, ?pause, "delivered again later: {text}");
+        if !delivery.in_flight.is_retired() {
+            acks::nak(&delivery.in_flight.cx.client, newest_ack(&delivery), pause).await;
         }
-        delivery.intake.metrics.ended(End::Retried);
+        delivery.in_flight.metrics.ended(End::Retried);
         return;
     }
-    bury(&delivery, dead_letter::Cause { verdict, text, stage: None, bundle: None }).await;
+    dead_letter_and_term(&delivery, dead_letter::Cause { verdict, text, step: None, bundle: None }).await;
 }
 
-async fn failed(bundle: &Bundle, failure: &Failure, times: StageTimes, whole: Duration, delivery: &Delivery) {
-    let (verdict, stage, identity) = (failure.verdict(), failure.stage(), &bundle.identity);
-    let text = outcome::sentence(identity.model.as_ref(), &identity.version.to_string(), stage, failure);
+async fn failed(bundle: &Bundle, failure: &Failure, times: &MessageTimes, whole: Duration, delivery: &Delivery) {
+    let (verdict, step) = (failure.verdict(), bundle.plan.name(failure.stage));
+    let text = failure.sentence(&bundle.identity, step);
     bundle.metrics.failed(verdict, &text, times, whole);
-    bury(delivery, dead_letter::Cause { verdict, text, stage: Some(stage), bundle: Some(bundle) }).await;
+    dead_letter_and_term(delivery, dead_letter::Cause { verdict, text, step: Some(step), bundle: Some(bundle) }).await;
 }
 
 async fn succeeded(bundle: &Bundle, done: Done, headers: HeaderMap, delivery: &Delivery) {
     let id = &*delivery.id;
     let Some(earlier) = earlier(delivery, id).await else { return given_up(delivery, NOT_LOOKED_UP) };
     match earlier {
-        Earlier::Buried => return confirm(delivery, End::DeadLetter).await,
+        Earlier::DeadLetter => return confirm(delivery, End::DeadLetter).await,
         Earlier::Published(ids, _) if ids.contains(id) => return confirm(delivery, End::Result).await,
         Earlier::Published(stored, since) => {
             let publication = Publication { headers, id, stored, since };
             match publication.store(done, delivery).await {
                 Ok(end) => confirm(delivery, end).await,
                 Err(StoreFault::TooLarge(text)) => {
-                    let verdict = Verdict { code: 507, label: "over_limit" };
-                    let cause = dead_letter::Cause { verdict, text, stage: None, bundle: Some(bundle) };
-                    bury(delivery, cause).await;
+                    let verdict = outcome::OVER_LIMIT;
+                    let cause = dead_letter::Cause { verdict, text, step: None, bundle: Some(bundle) };
+                    dead_letter_and_term(delivery, cause).await;
                 }
                 Err(fault) => given_up(delivery, &fault.to_string()),
             }
@@ -108,7 +118,7 @@ impl Publication<'_> {
             self.one(id, subject, self.headers.clone(), emit.payload.into(), delivery).await?;
         }
         let Some(output) = done.output else { return Ok(End::NoResult) };
-        done.written.say(&mut self.headers);
+        headers::write_encoding(&mut self.headers, done.encoding);
         let (id, headers) = (self.id.to_owned(), std::mem::take(&mut self.headers));
         self.one(id, delivery.output.clone(), headers, output, delivery).await?;
         Ok(End::Result)
@@ -129,10 +139,10 @@ impl Publication<'_> {
             if self.stored.contains(&id) {
                 return Ok(());
             }
-            match store::confirmed(delivery, &delivery.intake.results, &subject, &headers, &payload).await {
+            match store::confirmed(delivery, &delivery.in_flight.results, &subject, &headers, &payload).await {
                 Ok(duplicate) => {
                     if duplicate {
-                        delivery.intake.metrics.duplicates.inc();
+                        delivery.in_flight.metrics.duplicates.inc();
                     }
                     return Ok(());
                 }
@@ -146,7 +156,7 @@ impl Publication<'_> {
     /// Looks up what is stored of the message, if more may have been stored so long ago that the server has forgotten it.
     async fn refresh(&mut self, delivery: &Delivery) -> Result<(), StoreFault> {
         let now = unix_time();
-        if now.saturating_sub(self.since) >= delivery.intake.window {
+        if now.saturating_sub(self.since) >= delivery.in_flight.window {
             let since = self.since.saturating_sub(limits::CLOCK_SKEW);
             let stored = published(delivery, self.id, since).await;
             let unknown = || StoreFault::OutOfTime(NOT_LOOKED_UP.into());
@@ -158,7 +168,7 @@ impl Publication<'_> {
 }
 
 /// Stores a dead letter, and then tells the server never to deliver the message again.
-async fn bury(delivery: &Delivery, cause: dead_letter::Cause<'_>) {
+async fn dead_letter_and_term(delivery: &Delivery, cause: dead_letter::Cause<'_>) {
     let id = &*delivery.id;
     // On another version, before a crash, or while this worker stood still, it may have ended already.
     let since = (delivery.stored.deliveries > 1 || forgotten(delivery)).then(|| unseen_since(delivery));
@@ -170,8 +180,8 @@ async fn bury(delivery: &Delivery, cause: dead_letter::Cause<'_>) {
             _ => return given_up(delivery, NOT_LOOKED_UP),
         }
     }
-    let (route, sequence) = (&delivery.intake.name, delivery.stored.sequence);
-    delivery.intake.tell_of_dead_letter(sequence, cause.verdict.label, &cause.text);
+    let (route, sequence) = (&delivery.in_flight.name, delivery.stored.sequence);
+    delivery.in_flight.log_dead_letter(sequence, cause.verdict.label, &cause.text);
     let mut form = dead_letter::Form::Whole;
     loop {
         let (headers, payload) = dead_letter::write(delivery, id, &cause, form);
@@ -193,7 +203,7 @@ const NOT_LOOKED_UP: &str = "what is stored already could not be looked up";
 
 /// What earlier deliveries left behind.
 enum Earlier {
-    Buried,
+    DeadLetter,
     /// These ids, and more since that time.
     Published(HashSet<String>, Duration),
 }
@@ -202,7 +212,7 @@ enum Earlier {
 async fn earlier(delivery: &Delivery, id: &str) -> Option<Earlier> {
     let forgotten = forgotten(delivery);
     if (delivery.stored.deliveries > 1 || forgotten) && is_dead(delivery, id).await? {
-        return Some(Earlier::Buried);
+        return Some(Earlier::DeadLetter);
     }
     let (now, since) = (unix_time(), unseen_since(delivery));
     if forgotten {
@@ -214,17 +224,17 @@ async fn earlier(delivery: &Delivery, id: &str) -> Option<Earlier> {
 
 /// Since when something may have been published of this message, after the Unix epoch.
 fn unseen_since(delivery: &Delivery) -> Duration {
-    let Stored { deliveries, at, .. } = delivery.stored;
+    let StoredMessage { deliveries, at, .. } = delivery.stored;
     // Nobody had a first delivery before it was asked for, but others may have had it since.
-    let asked = unix_time().saturating_sub(delivery.asked.elapsed() + limits::CLOCK_SKEW);
+    let asked = unix_time().saturating_sub(delivery.requested_at.elapsed() + limits::CLOCK_SKEW);
     if deliveries > 1 { at } else { at.max(asked) }
 }
 
 /// Whether that is so long ago that the server may have forgotten what it stored.
 fn forgotten(delivery: &Delivery) -> bool {
-    let Stored { deliveries, at, .. } = delivery.stored;
-    let age = if deliveries > 1 { unix_time().saturating_sub(at) } else { delivery.asked.elapsed() };
-    age >= delivery.intake.window
+    let StoredMessage { deliveries, at, .. } = delivery.stored;
+    let age = if deliveries > 1 { unix_time().saturating_sub(at) } else { delivery.requested_at.elapsed() };
+    age >= delivery.in_flight.window
 }
 
 fn unix_time() -> Duration {
@@ -232,29 +242,30 @@ fn unix_time() -> Duration {
 }
 
 async fn is_dead(delivery: &Delivery, id: &str) -> Option<bool> {
-    let intake = &delivery.intake;
-    store::asked(delivery, || results::is_dead(&intake.context, id, &intake.name, delivery.stored.sequence)).await
+    let in_flight = &delivery.in_flight;
+    store::ask(delivery, || stored_results::is_dead(&in_flight.context, id, &in_flight.name, delivery.stored.sequence))
+        .await
 }
 
 async fn published(delivery: &Delivery, id: &str, since: Duration) -> Option<HashSet<String>> {
-    let intake = &delivery.intake;
-    let ask = || results::published(&intake.context, &intake.results, &delivery.output, id, since);
-    store::asked(delivery, ask).await
+    let in_flight = &delivery.in_flight;
+    let ask = || stored_results::published(&in_flight.context, &in_flight.results, &delivery.output, id, since);
+    store::ask(delivery, ask).await
 }
 
 /// Acknowledges, again if need be: a message that is settled must not come back for want of an answer.
 async fn confirm(delivery: &Delivery, end: End) {
-    let client = &delivery.intake.bus.client;
+    let client = &delivery.in_flight.cx.client;
     let mut pause = limits::RETRY_FIRST;
     loop {
-        if delivery.intake.is_retired() {
+        if delivery.in_flight.is_retired() {
             return given_up(delivery, "its stream or its consumer was made again meanwhile");
         }
         let ack = newest_ack(delivery);
         let answered = match end {
-            End::DeadLetter => acks::never_again(client, ack).await,
-            _ if delivery.intake.bus.given.promises.acknowledged => acks::done(client, ack).await,
-            _ => acks::unheard(client, ack).await,
+            End::DeadLetter => acks::term(client, ack).await,
+            _ if delivery.in_flight.cx.confirmations.acknowledged => acks::ack(client, ack).await,
+            _ => acks::ack_unconfirmed(client, ack).await,
         };
         let Err(why) = answered else { break };
         if Instant::now() + pause >= delivery.deadline() {
@@ -265,20 +276,15 @@ async fn confirm(delivery: &Delivery, end: End) {
         pause = (pause * 2).min(limits::RETRY_LONGEST);
     }
     failpoint::pass(failpoint::ACKED, &delivery.payload);
-    delivery.intake.metrics.ended(end);
+    delivery.in_flight.metrics.ended(end);
 }
 
 fn given_up(delivery: &Delivery, why: &str) {
-    let (route, sequence) = (&delivery.intake.name, delivery.stored.sequence);
+    let (route, sequence) = (&delivery.in_flight.name, delivery.stored.sequence);
     tracing::error!(%route, sequence, "given up at its deadline, and left to be delivered again: {why}");
-    delivery.intake.metrics.ended(End::Retried);
+    delivery.in_flight.metrics.ended(End::Retried);
 }
 
 fn newest_ack(delivery: &Delivery) -> Subject {
-    delivery.intake.newest_ack(delivery.stored.sequence).unwrap_or_else(|| delivery.ack.clone())
-}
-
-/// The publisher's door to this file.
-pub fn spawn(message: Finished<()>, delivery: Box<Delivery>) {
-    tokio::spawn(finished(message, delivery));
+    delivery.in_flight.newest_ack(delivery.stored.sequence).unwrap_or_else(|| delivery.ack.clone())
 }

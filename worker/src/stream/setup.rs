@@ -12,30 +12,9 @@ use inferbus_catalog::{Route, RouteName, StreamOptions};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
+use super::fault::SetupFault;
 use super::objects::{self, Conflict};
-use super::{names, results};
-
-#[derive(Debug, thiserror::Error)]
-pub enum SetupFault {
-    #[error("cannot {doing}: {reason}")]
-    Unreachable { doing: String, reason: String },
-    #[error("cannot {doing}: the server refused: {reason}")]
-    Refused { doing: String, reason: String },
-    #[error(transparent)]
-    Conflict(#[from] Conflict),
-    #[error(
-        "the stream {stream} is gone, and there are results of it: restore it, or begin with a new one by `inferbus route mend {route}`"
-    )]
-    StreamLost { stream: String, route: RouteName },
-    #[error(
-        "the consumer {consumer} of the stream {stream} is gone: say where to go on by `inferbus route mend {route} --from <sequence>` (the newest result is of sequence {newest})"
-    )]
-    ConsumerLost { consumer: String, stream: String, route: RouteName, newest: u64 },
-    #[error(
-        "the result stream {results} is gone, and the route had begun: restore it, or begin with a new one by `inferbus route mend {route}`"
-    )]
-    ResultsLost { results: String, route: RouteName },
-}
+use super::{names, stored_results};
 
 /// What of a route exists on the server.
 #[derive(Clone, Debug)]
@@ -118,7 +97,7 @@ pub async fn find(
     let results = stream_info(context, &names::results(name, route)).await?;
     let dead_letters = stream_info(context, names::DEAD_LETTERS).await?;
     let newest = match &results {
-        Some(results) => results::newest(context, &results.config.name, name, route).await?,
+        Some(results) => stored_results::newest(context, &results.config.name, name, route).await?,
         None => None,
     };
     Ok(Found { input, consumer, results, dead_letters, newest })

@@ -13,8 +13,7 @@ use async_nats::jetstream::response::Response;
 use async_nats::{HeaderMap, Request, RequestErrorKind, Subject};
 use bytes::Bytes;
 
-use super::delivery::Delivery;
-use super::intake::Intake;
+use super::in_flight::{Delivery, InFlight};
 use crate::failpoint;
 use crate::limits;
 
@@ -29,25 +28,9 @@ pub enum StoreFault {
 }
 
 /// Why one try did not store anything.
-enum Miss {
+enum Failed {
     TooLarge(String),
-    Passing(String),
-}
-
-/// What the end of a stream's message waits for. Every worker waits for all of it; a benchmark leaves something out, to see
-/// what it costs.
-#[derive(Clone, Copy, Debug)]
-pub struct Promises {
-    /// The server's word that a result is stored.
-    pub stored: bool,
-    /// The server's word that it has heard the acknowledgement.
-    pub acknowledged: bool,
-}
-
-impl Default for Promises {
-    fn default() -> Self {
-        Self { stored: true, acknowledged: true }
-    }
+    Transient(String),
 }
 
 /// Publishes, and says whether the server had it already.
@@ -59,38 +42,38 @@ pub async fn confirmed(
     payload: &Bytes,
 ) -> Result<bool, StoreFault> {
     let publish = || publish(delivery, stream, subject.clone(), headers.clone(), payload.clone());
-    persist(delivery, delivery.intake.window, publish).await
+    persist(delivery, delivery.in_flight.window, publish).await
 }
 
 /// Asks the server something that a message's end depends on; `None` if it could not answer before the deadline.
-pub async fn asked<T, E, F>(delivery: &Delivery, ask: impl Fn() -> F) -> Option<T>
+pub async fn ask<T, E, F>(delivery: &Delivery, ask: impl Fn() -> F) -> Option<T>
 where
     F: Future<Output = Result<T, E>>,
     E: std::fmt::Display,
 {
-    let ask = || async { ask().await.map_err(|fault| Miss::Passing(fault.to_string())) };
+    let ask = || async { ask().await.map_err(|fault| Failed::Transient(fault.to_string())) };
     persist(delivery, Duration::MAX, ask).await.ok()
 }
 
 /// Tries until the deadline, and for less than `window`.
 async fn persist<T, F>(delivery: &Delivery, window: Duration, attempt: impl Fn() -> F) -> Result<T, StoreFault>
 where
-    F: Future<Output = Result<T, Miss>>,
+    F: Future<Output = Result<T, Failed>>,
 {
     let begun = Instant::now();
     let first = match attempt().await {
         Ok(value) => return Ok(value),
-        Err(Miss::TooLarge(text)) => return Err(StoreFault::TooLarge(text)),
-        Err(Miss::Passing(text)) => text,
+        Err(Failed::TooLarge(text)) => return Err(StoreFault::TooLarge(text)),
+        Err(Failed::Transient(text)) => text,
     };
-    let intake = &delivery.intake;
-    intake.set_trouble(Some(first.clone()));
+    let in_flight = &delivery.in_flight;
+    in_flight.set_trouble(Some(first.clone()));
     let left = delivery.deadline().saturating_duration_since(Instant::now());
-    let Ok(_gate) = tokio::time::timeout(left, intake.gate.lock()).await else {
+    let Ok(_gate) = tokio::time::timeout(left, in_flight.retry_gate.lock()).await else {
         return Err(StoreFault::OutOfTime(first));
     };
     // However this ends: perhaps nobody is left who would notice that the trouble is over, so the next one is let in to try.
-    let _over = Over(intake);
+    let _over = Over(in_flight);
     let (mut why, mut pause) = (first, Duration::ZERO);
     loop {
         tokio::time::sleep(pause).await;
@@ -99,10 +82,10 @@ where
         }
         why = match attempt().await {
             Ok(value) => return Ok(value),
-            Err(Miss::TooLarge(text)) => return Err(StoreFault::TooLarge(text)),
-            Err(Miss::Passing(text)) => text,
+            Err(Failed::TooLarge(text)) => return Err(StoreFault::TooLarge(text)),
+            Err(Failed::Transient(text)) => text,
         };
-        intake.set_trouble(Some(why.clone()));
+        in_flight.set_trouble(Some(why.clone()));
         pause = (pause * 2).clamp(limits::RETRY_FIRST, limits::RETRY_STORE);
         if Instant::now() + pause >= delivery.deadline() {
             return Err(StoreFault::OutOfTime(why));
@@ -111,7 +94,7 @@ where
 }
 
 /// The end of a route's trouble, as far as one message can tell.
-struct Over<'a>(&'a Intake);
+struct Over<'a>(&'a InFlight);
 
 impl Drop for Over<'_> {
     fn drop(&mut self) {
@@ -125,26 +108,26 @@ async fn publish(
     subject: Subject,
     headers: HeaderMap,
     payload: Bytes,
-) -> Result<bool, Miss> {
-    let client = &delivery.intake.bus.client;
+) -> Result<bool, Failed> {
+    let client = &delivery.in_flight.cx.client;
     // What waits in the client until a server is back may go out when others have long stored the same.
     if client.connection_state() != State::Connected {
-        return Err(Miss::Passing("not connected to NATS".into()));
+        return Err(Failed::Transient("not connected to NATS".into()));
     }
-    if !delivery.intake.bus.given.promises.stored {
+    if !delivery.in_flight.cx.confirmations.stored {
         let sent = client.publish_with_headers(subject, headers, payload).await;
-        return sent.map(|()| false).map_err(|fault| Miss::Passing(fault.to_string()));
+        return sent.map(|()| false).map_err(|fault| Failed::Transient(fault.to_string()));
     }
     let request = Request::new().headers(headers).payload(payload).timeout(Some(limits::CONFIRM));
     let answer = match client.send_request(subject.clone(), request).await {
         Ok(answer) => answer,
         Err(fault) if fault.kind() == RequestErrorKind::MaxPayloadExceeded => {
-            return Err(Miss::TooLarge(fault.to_string()));
+            return Err(Failed::TooLarge(fault.to_string()));
         }
         Err(fault) if fault.kind() == RequestErrorKind::NoResponders => {
-            return Err(Miss::Passing(format!("no stream stores {subject}")));
+            return Err(Failed::Transient(format!("no stream stores {subject}")));
         }
-        Err(fault) => return Err(Miss::Passing(format!("publishing to {subject}: {fault}"))),
+        Err(fault) => return Err(Failed::Transient(format!("publishing to {subject}: {fault}"))),
     };
     failpoint::pass(failpoint::PUBLISHED, &delivery.payload);
     match serde_json::from_slice::<Response<PublishAck>>(&answer.payload) {
@@ -152,14 +135,14 @@ async fn publish(
             failpoint::pass(failpoint::CONFIRMED, &delivery.payload);
             if stored.stream != stream {
                 let text = format!("{subject} was stored by the stream {} and not by {stream}", stored.stream);
-                return Err(Miss::Passing(text));
+                return Err(Failed::Transient(text));
             }
             Ok(stored.duplicate)
         }
         Ok(Response::Err { error }) if error.error_code() == ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM => {
-            Err(Miss::TooLarge(error.to_string()))
+            Err(Failed::TooLarge(error.to_string()))
         }
-        Ok(Response::Err { error }) => Err(Miss::Passing(format!("the server does not store {subject}: {error}"))),
-        Err(fault) => Err(Miss::Passing(format!("the answer to {subject} is not one of a stream: {fault}"))),
+        Ok(Response::Err { error }) => Err(Failed::Transient(format!("the server does not store {subject}: {error}"))),
+        Err(fault) => Err(Failed::Transient(format!("the answer to {subject} is not one of a stream: {fault}"))),
     }
 }

@@ -1,6 +1,7 @@
-//! The baseline: what the hot functions took when somebody last looked and found it right.
+//! The baseline: the accepted instruction counts of the hot functions.
 //!
-//! Promises: more than [`TOLERANCE`] above it fails, and as much below asks for a new one, so that a gain is not lost unseen.
+//! Guarantees: a count above the baseline by more than [`TOLERANCE`] fails. A count below it requires a new baseline,
+//! so a gain is not lost.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,11 +11,11 @@ use anyhow::{Context as _, bail};
 
 use crate::count::Counts;
 
-/// How far a count may be from its baseline, in parts of it.
+/// The relative tolerance of a count.
 const TOLERANCE: f64 = 0.02;
-const ACCEPT: &str = "`make guard-accept` makes these counts the baseline; the commit says why they changed";
+const ACCEPT: &str = "`make guard-accept` accepts these counts; give the reason in the commit";
 
-/// Counts by the toolchain that they belong to.
+/// Counts by toolchain.
 type Baselines = BTreeMap<String, Counts>;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,9 +23,9 @@ enum Verdict {
     Same,
     More,
     Less,
-    /// It has no baseline.
+    /// Missing in the baseline.
     New,
-    /// It is only in the baseline.
+    /// Only in the baseline.
     Gone,
 }
 
@@ -50,12 +51,15 @@ impl Line<'_> {
     }
 }
 
-/// Counts and fails if that is not what the baseline says; without a baseline it does not count.
+/// Counts, and fails if the counts differ from the baseline. Without a baseline, it fails without counting.
 pub fn compare(file: &Path, toolchain: &str, count: impl FnOnce() -> anyhow::Result<Counts>) -> anyhow::Result<()> {
     let baselines = read(file)?;
     let baseline = baselines.get(toolchain).with_context(|| {
         let known = baselines.keys().map(String::as_str).collect::<Vec<_>>().join("; ");
-        format!("{} has no baseline for {toolchain}, only for: {known}. Take one from a commit that is right: `make guard-accept`", file.display())
+        format!(
+            "{} lacks a baseline for {toolchain}; known are: {known}. Run `make guard-accept` on a good commit",
+            file.display()
+        )
     })?;
     let now = count()?;
     let lines = lines(baseline, &now);
@@ -63,7 +67,7 @@ pub fn compare(file: &Path, toolchain: &str, count: impl FnOnce() -> anyhow::Res
     judge(&lines)
 }
 
-/// Keeps what was counted for other toolchains.
+/// Keeps the counts of other toolchains.
 pub fn accept(file: &Path, toolchain: &str, counts: Counts) -> anyhow::Result<()> {
     let mut baselines = if file.exists() { read(file)? } else { Baselines::default() };
     let old = baselines.remove(toolchain).unwrap_or_default();
@@ -75,7 +79,7 @@ pub fn accept(file: &Path, toolchain: &str, counts: Counts) -> anyhow::Result<()
 
 fn read(file: &Path) -> anyhow::Result<Baselines> {
     let text = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
-    serde_json::from_slice(&text).with_context(|| format!("{} is not a baseline: take it from git", file.display()))
+    serde_json::from_slice(&text).with_context(|| format!("{} is not a baseline: restore it from git", file.display()))
 }
 
 fn lines<'a>(baseline: &'a Counts, now: &'a Counts) -> Vec<Line<'a>> {
@@ -89,17 +93,17 @@ fn table(lines: &[Line<'_>]) -> String {
     let mut text =
         format!("{:20} {:>10} {:>10} {:>7}  instructions per call\n", "function", "baseline", "now", "ratio");
     for line in lines {
-        let says = match line.verdict() {
+        let remark = match line.verdict() {
             Verdict::Same => "",
             Verdict::More => "more than allowed",
             Verdict::Less => "less: accept the new baseline",
-            Verdict::New => "has no baseline",
-            Verdict::Gone => "is not counted any more",
+            Verdict::New => "new: accept a baseline",
+            Verdict::Gone => "no longer counted",
         };
         let (baseline, now) = (number(line.baseline), number(line.now));
         let ratio = line.ratio().map_or("-".into(), |ratio| format!("{ratio:.4}"));
         // Writing to a string cannot fail.
-        let _ = writeln!(text, "{:20} {baseline:>10} {now:>10} {ratio:>7}  {says}", line.name);
+        let _ = writeln!(text, "{:20} {baseline:>10} {now:>10} {ratio:>7}  {remark}", line.name);
     }
     text
 }
@@ -112,19 +116,19 @@ fn judge(lines: &[Line<'_>]) -> anyhow::Result<()> {
     let more = of(Verdict::More);
     if !more.is_empty() {
         bail!(
-            "more instructions than {} % over the baseline: {more}. Find out why; if it is worth it, {ACCEPT}",
+            "more than {} % above the baseline: {more}. Find the reason; if the cost is justified, {ACCEPT}",
             TOLERANCE * 100.0
         );
     }
     if lines.iter().any(|line| line.verdict() != Verdict::Same) {
-        bail!("the baseline does not fit any more, although nothing takes more: {ACCEPT}");
+        bail!("the baseline is outdated, although no count is higher: {ACCEPT}");
     }
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
+    #![allow(clippy::unwrap_used, reason = "a failed setup fails the test")]
 
     use super::*;
 
@@ -140,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_within_the_tolerance_passes() {
+    fn counts_within_the_tolerance_pass() {
         assert_eq!(compared(&[("a", 1020), ("b", 49)]), Ok(()));
     }
 
@@ -151,20 +155,20 @@ mod tests {
     }
 
     #[test]
-    fn a_gain_a_new_function_and_a_lost_one_ask_for_a_new_baseline() {
+    fn gains_new_functions_and_lost_functions_require_a_new_baseline() {
         for now in [&[("a", 979), ("b", 50)][..], &[("a", 1000), ("b", 50), ("c", 1)], &[("a", 1000)]] {
             let fault = compared(now).unwrap_err();
-            assert!(fault.contains("does not fit any more"), "{fault}");
+            assert!(fault.contains("outdated"), "{fault}");
         }
     }
 
     #[test]
-    fn another_toolchain_has_its_own_baseline() {
+    fn each_toolchain_has_a_separate_baseline() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("baseline.json");
         accept(&file, "rustc 1, here", counts(&[("a", 1000)])).unwrap();
-        let fault = compare(&file, "rustc 2, here", || panic!("there is nothing to compare with")).unwrap_err();
-        assert!(fault.to_string().contains("no baseline for rustc 2, here, only for: rustc 1, here"), "{fault}");
+        let fault = compare(&file, "rustc 2, here", || panic!("counted without a baseline")).unwrap_err();
+        assert!(fault.to_string().contains("a baseline for rustc 2, here; known are: rustc 1, here"), "{fault}");
         accept(&file, "rustc 2, here", counts(&[("a", 2000)])).unwrap();
         compare(&file, "rustc 1, here", || Ok(counts(&[("a", 1000)]))).unwrap();
         compare(&file, "rustc 2, here", || Ok(counts(&[("a", 2000)]))).unwrap();

@@ -1,5 +1,5 @@
-//! Counting: each function runs twice under valgrind's callgrind, and the longer run less the shorter one is what its calls
-//! took. So whatever happens once, such as compiling a plugin, falls out.
+//! Counting: each function runs twice under valgrind's callgrind. The difference of the long and the short run is the
+//! cost of the calls, without one-time work such as the compilation of a plugin.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -16,36 +16,35 @@ use crate::functions::{ALL, Hot};
 /// Instructions of one call, by the function's name.
 pub type Counts = BTreeMap<String, u64>;
 
-/// How long one run may take, on a machine that does many things.
+/// The time limit of one run, generous for a busy machine.
 const RUN: Duration = Duration::from_secs(120);
-/// Runs at the same time: they do not change one another's counts.
+/// Concurrent runs. They do not affect each other's counts.
 const AT_ONCE: usize = 2;
-/// The C library fills and copies more than 2 KiB by one instruction, which callgrind counts once for each byte; that would hide
-/// all else.
+/// The C library fills and copies more than 2 KiB with one instruction. Callgrind counts it once per byte, which would
+/// hide everything else.
 const NO_STRING_INSTRUCTIONS: &str =
     "glibc.cpu.x86_rep_stosb_threshold=1073741824:glibc.cpu.x86_rep_movsb_threshold=1073741824";
-const NO_START: &str = "bench/guard/valgrind cannot be started: it needs Python 3.9 or newer";
+const NO_START: &str = "bench/guard/valgrind cannot be started: install Python 3.9 or newer";
 
-/// What a baseline belongs to: another compiler makes other instructions of the same source, and another C library copies and
-/// allocates in its own way.
+/// The key of a baseline. Counts depend on the compiler and on the C library.
 pub fn toolchain() -> anyhow::Result<String> {
-    let rustc = said("rustc", "-vV").context("rustc cannot be asked for its version: put it on PATH")?;
+    let rustc = output_of("rustc", "-vV").context("the version of rustc: put rustc on PATH")?;
     let line = |start: &str| rustc.lines().find_map(|line| line.strip_prefix(start)).map(str::trim);
-    let version = line("rustc ").context("rustc does not say its version")?;
-    let target = line("host: ").context("rustc does not say its target")?;
-    let library = said("getconf", "GNU_LIBC_VERSION").unwrap_or_else(|| "another libc".into());
+    let version = line("rustc ").context("the version in the output of rustc")?;
+    let target = line("host: ").context("the target in the output of rustc")?;
+    let library = output_of("getconf", "GNU_LIBC_VERSION").unwrap_or_else(|| "another libc".into());
     Ok(format!("rustc {version}, {target}, {}", library.trim()))
 }
 
-fn said(program: &str, argument: &str) -> Option<String> {
+fn output_of(program: &str, argument: &str) -> Option<String> {
     let output = std::process::Command::new(program).arg(argument).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Counts all functions, or those that are named.
+/// Counts the named functions, or all.
 pub fn all(names: &[String]) -> anyhow::Result<Counts> {
     let unknown = names.iter().find(|name| ALL.iter().all(|hot| hot.name != **name));
-    ensure!(unknown.is_none(), "there is no function {unknown:?}");
+    ensure!(unknown.is_none(), "the function {unknown:?} does not exist");
     let wanted = ALL.iter().filter(|hot| names.is_empty() || names.iter().any(|name| name == hot.name));
     let counts = stream::iter(wanted.map(one)).buffered(AT_ONCE).try_collect();
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(counts)
@@ -63,12 +62,12 @@ async fn instructions(folder: &Path, name: &str, calls: u64) -> anyhow::Result<u
     let file = folder.join(calls.to_string());
     let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/guard/valgrind"));
     command
-        // The sandbox's clock has a thread of its own, which ticks as time goes by.
+        // The thread of the sandbox's clock depends on elapsed time.
         .args(["--tool=callgrind", "--separate-threads=yes", "--error-exitcode=1"])
         .arg(format!("--callgrind-out-file={}", file.display()))
         .arg(std::env::current_exe()?)
         .args(["call", name, &calls.to_string()])
-        // Where the stack begins depends on how long the environment is.
+        // The environment shifts the start of the stack.
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("GLIBC_TUNABLES", NO_STRING_INSTRUCTIONS)
@@ -80,12 +79,12 @@ async fn instructions(folder: &Path, name: &str, calls: u64) -> anyhow::Result<u
     first_thread(&file)
 }
 
-/// What the thread that began the program took.
+/// The count of the main thread.
 fn first_thread(file: &Path) -> anyhow::Result<u64> {
     let file = file.display().to_string() + "-01";
-    let text = std::fs::read_to_string(&file).with_context(|| format!("callgrind has not written {file}"))?;
+    let text = std::fs::read_to_string(&file).with_context(|| format!("{file} of callgrind"))?;
     let Some(total) = text.lines().find_map(|line| line.strip_prefix("totals: ")) else {
-        bail!("callgrind's file has no totals");
+        bail!("the totals in callgrind's file are missing");
     };
     total.trim().parse().with_context(|| format!("callgrind's total is {total:?}"))
 }

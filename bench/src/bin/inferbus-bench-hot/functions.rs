@@ -1,19 +1,19 @@
-//! The hot functions: what every message goes through, each by itself, so that a count points at one of them.
+//! The hot functions on the path of every message, one by one, so a changed count identifies the function.
 //!
-//! Promises: what a function gives is checked before it is counted. Nothing here needs a server, a file or the network, and
-//! nothing depends on the time or on chance, but the sandbox's clock.
+//! Guarantees: results are checked in every call. The functions do not use servers, files or the network. Only the
+//! sandbox's clock depends on time.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use async_nats::HeaderMap;
-use inferbus::job::{self, Parts, Payload, Stage, StageTimes, Surroundings, Transform};
-use inferbus::lanes::queue::{Queue, Turn, Waits};
-use inferbus::models::bundle::Identity;
-use inferbus::models::registry::{Found, Registry, Slot};
+use inferbus_pipeline::Identity;
+use inferbus_pipeline::{self, Parts, Payload, Stage, MessageTimes, Context, Transform};
 use inferbus::requests::reply::{identity_headers, message_headers};
-use inferbus::wire::{Decoded, Wire, Written};
+use inferbus::lanes::queue::{Queue, Turn, Waits};
+use inferbus::models::registry::{Found, Registry, Slot};
+use inferbus_pipeline::encoding::{Decoded, Wire, Written};
 use inferbus_abi::frame::{self, DataType, Frame, Shape, Tensor};
 use inferbus_catalog::{Digest, Mapping, ModelName, SubjectFilter, parse_version};
 use inferbus_engine::{Model, ModelFault};
@@ -22,12 +22,12 @@ use inferbus_sandbox::{Bounds, Ceilings, Grants, LogLine, Plugin, Sandbox};
 use serde_json::json;
 use tracing::Span;
 
-/// A function, ready to be called again and again.
+/// A prepared function for repeated calls.
 pub type Call = Box<dyn FnMut() -> anyhow::Result<()>>;
 
 pub struct Hot {
     pub name: &'static str,
-    /// Calls of the shorter of two runs: enough that what happens once is nothing beside them.
+    /// Calls of the short run, enough to make one-time work negligible.
     pub calls: u64,
     pub prepare: fn() -> anyhow::Result<Call>,
 }
@@ -47,14 +47,14 @@ pub const ALL: &[Hot] = &[
     Hot { name: "v2.packed_decode", calls: 200, prepare: packed_decode },
 ];
 
-/// As many as a small picture has.
+/// The size of a small picture.
 const ELEMENTS: usize = 784;
 const WAITING_LINES: usize = 8;
 const MODELS: usize = 100;
-/// Few, because the room of all is reserved at once.
+/// Few, because memory is reserved for all of them.
 const INSTANCES: u32 = 4;
 
-/// A plugin that gives back what it gets.
+/// A plugin that echoes its input.
 const ECHO: &str = r#"(module
     (memory (export "memory") 1)
     (func (export "alloc") (param i32) (result i32) i32.const 1024)
@@ -63,7 +63,7 @@ const ECHO: &str = r#"(module
                 (i64.extend_i32_u (local.get $len)))))"#;
 
 fn numbers() -> Vec<f32> {
-    // Short ones, as pictures have.
+    // Short numbers, like those of pictures.
     (0..ELEMENTS).map(|at| (at % 256) as f32 / 256.0).collect()
 }
 
@@ -96,7 +96,7 @@ fn frame_encode() -> anyhow::Result<Call> {
     Ok(Box::new(move || {
         let label = Tensor { name: "label", dtype: DataType::I64, shape: Shape::from(&[1]), data: &[0; 8] };
         let bytes = frame::encode(black_box(&[tensor(bytemuck::cast_slice(&numbers)), label]))?;
-        ensure!(bytes.len() == expected.len(), "the frame has {} bytes", bytes.len());
+        ensure!(bytes.len() == expected.len(), "a frame of {} bytes", bytes.len());
         Ok(())
     }))
 }
@@ -106,11 +106,11 @@ fn result_headers() -> anyhow::Result<Call> {
     let mut incoming = HeaderMap::new();
     incoming.insert("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let micros = Duration::from_micros;
-    let times = StageTimes { pre: micros(12), infer: micros(345), post: micros(6), ..StageTimes::default() };
+    let times = MessageTimes { pre: micros(12), infer: micros(345), post: micros(6), ..MessageTimes::default() };
     Ok(Box::new(move || {
         let mut headers = message_headers(black_box(&bundle), &Span::none(), Some(&incoming), times);
         Written::Frame.say(&mut headers);
-        ensure!(headers.len() == bundle.len() + 2, "a result has {} headers", headers.len());
+        ensure!(headers.len() == bundle.len() + 2, "a result with {} headers", headers.len());
         Ok(())
     }))
 }
@@ -121,7 +121,7 @@ fn registry_find() -> anyhow::Result<Call> {
     registry.add(names.collect::<anyhow::Result<Vec<_>>>()?);
     Ok(Box::new(move || {
         let found = registry.find(black_box("model-42"));
-        ensure!(matches!(&found, Found::Cold(name) if name.as_str() == "model-42"), "the model is not found");
+        ensure!(matches!(&found, Found::Cold(name) if name.as_str() == "model-42"), "the model was not found");
         Ok(())
     }))
 }
@@ -130,7 +130,7 @@ fn subject_mapped() -> anyhow::Result<Call> {
     let mapping = Mapping::new("camera.*.frames.>".parse::<SubjectFilter>()?, "results.{{wildcard(1)}}.digits")?;
     Ok(Box::new(move || {
         let subject = mapping.subject(black_box("camera.door-7.frames.high.1"));
-        ensure!(subject.as_deref() == Some("results.door-7.digits"), "the subject becomes {subject:?}");
+        ensure!(subject.as_deref() == Some("results.door-7.digits"), "the subject became {subject:?}");
         Ok(())
     }))
 }
@@ -162,7 +162,7 @@ impl Waits for Item {
     fn begin(&self) {}
 }
 
-/// Every line has one waiting, and the one that was taken waits again.
+/// Each line has one waiting item. A taken item is queued again.
 fn push_take() -> anyhow::Result<Call> {
     let queue = Queue::new(WAITING_LINES);
     let since = Instant::now();
@@ -172,14 +172,14 @@ fn push_take() -> anyhow::Result<Call> {
     let mut turn = Vec::with_capacity(1);
     Ok(Box::new(move || {
         ensure!(queue.take(black_box(&mut turn)), "the queue is closed");
-        let item = turn.pop().context("nothing was taken")?;
+        let item = turn.pop().context("an item of the queue")?;
         queue.push(item).ok().context("the queue is full")
     }))
 }
 
 fn echo() -> anyhow::Result<Plugin> {
     let sandbox = Sandbox::new(Ceilings { instances: INSTANCES, ..Ceilings::default() })?;
-    // On a simulated processor everything takes fifty times as long.
+    // A simulated processor is fifty times slower.
     let bounds = Bounds { time: Ceilings::default().bounds.time, ..Bounds::default() };
     Ok(Plugin::load(&sandbox, &wat::parse_str(ECHO)?, Grants::default(), bounds, b"")?)
 }
@@ -189,12 +189,12 @@ fn sandbox_echo() -> anyhow::Result<Call> {
     let input = framed()?;
     Ok(Box::new(move || {
         let reply = lane.call(input.len(), &mut |room| room.copy_from_slice(black_box(&input)), &mut |_| {})?;
-        ensure!(reply.output.map(<[u8]>::len) == Some(input.len()), "the echo gives something else");
+        ensure!(reply.output.map(<[u8]>::len) == Some(input.len()), "the echo differs");
         Ok(())
     }))
 }
 
-/// A model that gives its first input, so that what is counted is what lies around one.
+/// A model that returns its first input, to count the work around a model.
 struct Same;
 
 impl Model for Same {
@@ -204,10 +204,10 @@ impl Model for Same {
     }
 }
 
-/// Here time stands still.
+/// A context with a fixed time.
 struct Still(Instant);
 
-impl Surroundings for Still {
+impl Context for Still {
     fn now(&self) -> Instant {
         self.0
     }
@@ -220,9 +220,9 @@ fn job(mut parts: Parts) -> anyhow::Result<Call> {
     let numbers = numbers();
     let expected = frame::encode(&[tensor(bytemuck::cast_slice(&numbers))])?;
     Ok(Box::new(move || {
-        let payload = Payload { bytes: black_box(&payload), wire: Wire::Frame, identity: &identity };
-        let output = job::run(&mut parts, payload, &around).0?.output.context("a message has no result")?;
-        ensure!(output == expected, "a message has another result");
+        let payload = Payload { bytes: black_box(&payload), wire: Encoding::Frame, identity: &identity };
+        let output = job::run(&mut parts, payload, &around).0?.output.context("a result of the message")?;
+        ensure!(output == expected, "the result differs");
         Ok(())
     }))
 }
@@ -266,11 +266,11 @@ fn packed_decode() -> anyhow::Result<Call> {
 fn json_encode() -> anyhow::Result<Call> {
     let (identity, numbers) = (identity()?, numbers());
     Ok(Box::new(move || {
-        // As short as a request can be, because it is counted, too.
+        // The shortest request, because its decoding is counted, too.
         let decoded = Wire::Open(json_form()).decode(br#"{"inputs":[]}"#, &identity)?;
         let output = Tensor { name: "y", ..tensor(bytemuck::cast_slice(&numbers)) };
         let (bytes, _) = Decoded::encode(Some(&decoded), black_box(&[output]))?;
-        ensure!(bytes.len() > ELEMENTS, "the response has {} bytes", bytes.len());
+        ensure!(bytes.len() > ELEMENTS, "a response of {} bytes", bytes.len());
         Ok(())
     }))
 }

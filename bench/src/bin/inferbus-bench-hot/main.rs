@@ -1,7 +1,7 @@
-//! `make guard`: how many instructions the hot functions take, and whether that is more than the baseline says.
+//! `make guard`: counts the instructions of the hot functions and compares them with the baseline.
 //!
-//! Promises: nothing here looks at the time, so a busy machine changes nothing; what is compared was made by the same
-//! compiler for the same target and C library.
+//! Guarantees: counts do not depend on time, so a busy machine does not change them. Compared counts have the same compiler,
+//! target and C library.
 #![forbid(unsafe_code)]
 
 mod baseline;
@@ -23,13 +23,13 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Count, and compare with the baseline
+    /// Count and compare with the baseline
     Guard,
-    /// Count, and make that the baseline
+    /// Count and accept the counts as the baseline
     Accept,
-    /// Count, and print: all functions, or those that are named
+    /// Count and print: all functions, or the named ones
     Count { names: Vec<String> },
-    /// Call a function so many times: what is counted
+    /// Call a function repeatedly, for counting
     Call { name: String, calls: u64 },
 }
 
@@ -56,6 +56,6 @@ fn run(command: Command) -> anyhow::Result<()> {
 
 fn call(name: &str, calls: u64) -> anyhow::Result<()> {
     let hot = functions::ALL.iter().find(|hot| hot.name == name);
-    let mut call = (hot.with_context(|| format!("there is no function `{name}`"))?.prepare)()?;
+    let mut call = (hot.with_context(|| format!("the function `{name}` does not exist"))?.prepare)()?;
     (0..calls).try_for_each(|_| call())
 }

@@ -1,4 +1,4 @@
-//! The trial process alone, for this crate's tests: the product starts `inferbus` itself, which this crate cannot see.
+//! The trial process as a program, for this crate's tests. In production, it is a subcommand of `inferbus`.
 #![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {

@@ -1,21 +1,19 @@
-//! What the parent and the trial process say to each other: a job as arguments one way, an answer of one line the other.
+//! The protocol of the worker and the trial process: a job as arguments, and an answer of one line.
 
 use std::time::Duration;
 
-use super::Loaded;
-use crate::ort_backend::Provider;
-use crate::{Allow, Options, Sharing};
+use crate::{Allow, Options, Provider, Sharing};
 
-/// What the process is to do with the model on its input, and what it may use.
+/// The options for loading the model on standard input, and the bounds.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Job {
+pub(super) struct TrialJob {
     /// Bytes of address space.
     pub(super) memory: Option<u64>,
     pub(super) processor_time: Duration,
     pub(super) options: Options,
 }
 
-impl Job {
+impl TrialJob {
     pub(super) fn arguments(&self) -> [String; 8] {
         let Self { memory, processor_time, options } = self;
         let Options { threads, time, arena, provider, sharing: _, together, allow } = options;
@@ -51,13 +49,20 @@ impl Job {
     }
 }
 
-/// What came of a job.
+/// The facts about a model, loaded and run once on zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrialReport {
+    /// Bytes of memory for one session, after one run.
+    pub memory: u64,
+}
+
+/// The outcome of a job.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Answer {
-    Fine(Loaded),
-    /// In ONNX Runtime's words.
+    Fine(TrialReport),
+    /// A message from ONNX Runtime.
     Refused(String),
-    /// In our own.
+    /// A message from the engine.
     Fault(String),
     OutOfMemory,
 }
@@ -65,18 +70,18 @@ pub(super) enum Answer {
 impl Answer {
     pub(super) fn line(&self) -> String {
         match self {
-            Self::Fine(Loaded { memory }) => format!("fine {memory}\n"),
+            Self::Fine(TrialReport { memory }) => format!("fine {memory}\n"),
             Self::Refused(why) => format!("refused {why}\n"),
             Self::Fault(why) => format!("fault {why}\n"),
             Self::OutOfMemory => "out of-memory\n".to_owned(),
         }
     }
 
-    /// What a whole line says.
+    /// Reads a complete line.
     pub(super) fn of(bytes: &[u8]) -> Option<Self> {
         let line = std::str::from_utf8(bytes).ok()?.strip_suffix('\n')?;
         match line.split_once(' ')? {
-            ("fine", memory) => Some(Self::Fine(Loaded { memory: memory.parse().ok()? })),
+            ("fine", memory) => Some(Self::Fine(TrialReport { memory: memory.parse().ok()? })),
             ("refused", why) => Some(Self::Refused(why.to_owned())),
             ("fault", why) => Some(Self::Fault(why.to_owned())),
             ("out", "of-memory") => Some(Self::OutOfMemory),
@@ -101,16 +106,16 @@ mod tests {
                 together: true,
                 allow: Allow { ort_format: false, ep_context: true },
             };
-            let job = Job { memory, processor_time: Duration::from_secs(60), options };
-            assert_eq!(Job::read(&job.arguments()), Some(job));
+            let job = TrialJob { memory, processor_time: Duration::from_secs(60), options };
+            assert_eq!(TrialJob::read(&job.arguments()), Some(job));
         }
-        assert_eq!(Job::read(&["7".to_owned()]), None);
+        assert_eq!(TrialJob::read(&["7".to_owned()]), None);
     }
 
     #[test]
-    fn only_a_whole_answer_is_one() {
+    fn only_a_complete_line_is_an_answer() {
         for answer in [
-            Answer::Fine(Loaded { memory: 5 }),
+            Answer::Fine(TrialReport { memory: 5 }),
             Answer::Refused("no such operator".into()),
             Answer::Fault("too many".into()),
             Answer::OutOfMemory,

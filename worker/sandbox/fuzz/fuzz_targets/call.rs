@@ -1,4 +1,4 @@
-//! Gives any bytes to a plugin that does what they say: the sandbox keeps its promises. Run: `make fuzz`.
+//! Sends arbitrary bytes to a plugin and checks the guarantees of the sandbox. Run: `make fuzz`.
 
 #![no_main]
 
@@ -7,9 +7,9 @@ use std::cell::RefCell;
 use inferbus_sandbox::oracle::{GUEST, Guest};
 
 thread_local! {
-    static GUEST_OF_ALL: RefCell<Guest> = RefCell::new(Guest::load(&wat::parse_str(GUEST).expect("a module")));
+    static SHARED_GUEST: RefCell<Guest> = RefCell::new(Guest::load(&wat::parse_str(GUEST).expect("a module")));
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    GUEST_OF_ALL.with_borrow_mut(|guest| guest.call(bytes));
+    SHARED_GUEST.with_borrow_mut(|guest| guest.call(bytes));
 });

@@ -1,4 +1,4 @@
-//! Takes any bytes for a module: inspection, planning and rewriting keep their promises. Run: `make fuzz`.
+//! Inspects, plans and rewrites arbitrary bytes, and checks the guarantees. Run: `make fuzz`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! The compiler process alone, for this crate's tests: the product starts `inferbus` itself, which this crate cannot see.
+//! The compiler process, for the tests of this crate. The product starts the `inferbus` executable instead.
 #![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {

@@ -1,8 +1,8 @@
-//! Compiled code on local disk, so that a worker starts without compiling.
+//! Compiled code on local disk, so a restarted worker does not compile again.
 //!
-//! Promises: what [`Cache::get`] gives is what [`Cache::put`] was given for that key by a process of this user, to the bit:
-//! each file carries a MAC over the key and the code, and is not looked at otherwise before that is right. Nothing that is
-//! wrong with a cache keeps a plugin from being loaded; it is told in the log, removed, and compiled anew.
+//! Guarantees: [`Cache::get`] returns exactly the code passed to [`Cache::put`] for the same key by a process of this
+//! user. Each file carries a MAC over key and code. The MAC is verified before any other use of the file. A defective
+//! cache never prevents a load: the file is logged, removed, and compiled again.
 
 use std::fmt::Write as _;
 use std::hash::{Hash as _, Hasher};
@@ -11,61 +11,61 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use inferbus_private_dir::{Folder, FolderFault, touch};
 use rustix::rand::{GetRandomFlags, getrandom};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 
 use super::{MachineCode, Source};
-use crate::folder::{Folder, FolderFault, touch};
 use crate::limits;
-use crate::rewrite;
+use crate::load::rewrite;
 
-/// Why there is no cache. Plugins are then compiled at each start.
+/// Reasons for a start without cache. Plugins are then compiled at each start.
 #[derive(Debug, thiserror::Error)]
 pub enum CacheFault {
     #[error(transparent)]
     Folder(#[from] FolderFault),
-    #[error("its key in {} can be neither read nor made: {why}", folder.display())]
+    #[error("the cache key in {} can be neither read nor created: {why}", folder.display())]
     Key { folder: PathBuf, why: std::io::Error },
 }
 
-/// A folder of compiled code that is private to one user; clones share it.
+/// A private folder of compiled code. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Cache(Arc<Opened>);
+pub struct Cache(Arc<OpenCache>);
 
 #[derive(Debug)]
-struct Opened {
+struct OpenCache {
     folder: Folder,
     path: PathBuf,
-    secret: Secret,
+    secret: CacheSecret,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-struct Secret([u8; SECRET]);
+struct CacheSecret([u8; SECRET]);
 
-/// What code depends on, hashed.
+/// A hash of all inputs of the machine code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Key([u8; 32]);
+pub(super) struct CacheKey([u8; 32]);
 
-/// Says what a file is and how it is laid out: this, the MAC, the code.
+/// The start of each file, with the version of its layout: magic, MAC, code.
 const MAGIC: [u8; 8] = *b"ibcode\0\x01";
 const MAC: usize = 32;
 const HEADER: usize = MAGIC.len() + MAC;
 const SECRET: usize = 32;
 const OPEN_TO_OTHERS: u32 = 0o077;
-/// A name that nobody else gives a file, should the folder be one that holds others.
+/// A distinct name, because the folder may contain files of other programs.
 const SECRET_NAME: &str = "inferbus-cache.key";
 
 impl Cache {
-    /// Opens the cache in this folder, which is made where it is missing.
+    /// Opens the cache in this folder. Creates the folder if it is missing.
     pub fn open(path: &Path) -> Result<Self, CacheFault> {
         let folder = Folder::open(path)?;
         let secret = secret(&folder).map_err(|why| CacheFault::Key { folder: path.to_owned(), why })?;
-        Ok(Self(Arc::new(Opened { folder, path: path.to_owned(), secret })))
+        Ok(Self(Arc::new(OpenCache { folder, path: path.to_owned(), secret })))
     }
 
-    pub(super) fn get(&self, key: &Key) -> Option<MachineCode> {
-        let Opened { folder, secret, .. } = &*self.0;
+    pub(super) fn get(&self, key: &CacheKey) -> Option<MachineCode> {
+        let OpenCache { folder, secret, .. } = &*self.0;
         let (bytes, file) = match folder.read(&key.name(), HEADER + limits::COMPILED_BYTES) {
             Ok(Some(found)) => found,
             Ok(None) => return None,
@@ -74,74 +74,74 @@ impl Cache {
                 return None;
             }
         };
-        if !secret.vouches(key, &bytes) {
+        if !secret.verifies(key, &bytes) {
             self.forget(key, "it is not as it was written");
             return None;
         }
-        // Being evicted too early costs a compilation.
+        // The fault is ignored: an early eviction only costs a compilation.
         let _ = touch(&file, limits::CACHE_TOUCH);
         Some(MachineCode { bytes, header: HEADER })
     }
 
-    pub(super) fn put(&self, key: &Key, code: &MachineCode) {
-        let Opened { folder, secret, path } = &*self.0;
+    pub(super) fn put(&self, key: &CacheKey, code: &MachineCode) {
+        let OpenCache { folder, secret, path } = &*self.0;
         let code = code.code();
         let mac = secret.mac(key, code).finalize().into_bytes();
         let stored = folder
             .replace(&key.name(), &[&MAGIC, &mac, code])
             .and_then(|()| folder.keep_to(is_ours, limits::CACHE_FILES, limits::CACHE_BYTES));
         if let Err(fault) = stored {
-            tracing::warn!(folder = %path.display(), "a compiled plugin could not be cached: {fault}");
+            tracing::warn!(folder = %path.display(), "compiled plugin not cached: {fault}");
         }
     }
 
-    /// Removes a file that cannot be used.
-    pub(super) fn forget(&self, key: &Key, why: &str) {
-        let Opened { folder, path, .. } = &*self.0;
+    /// Removes an unusable file.
+    pub(super) fn forget(&self, key: &CacheKey, why: &str) {
+        let OpenCache { folder, path, .. } = &*self.0;
         let file = path.join(key.name());
-        tracing::warn!(file = %file.display(), "a cached plugin is not used, {why}: it is removed and compiled anew");
+        tracing::warn!(file = %file.display(), "cached plugin rejected ({why}): removing and recompiling it");
         if let Err(fault) = folder.remove(&key.name()) {
-            tracing::warn!(file = %file.display(), "it could not be removed: {fault}");
+            tracing::warn!(file = %file.display(), "cached plugin not removed: {fault}");
         }
     }
 }
 
 fn is_ours(name: &str) -> bool {
-    name.len() == 2 * size_of::<Key>() && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+    name.len() == 2 * size_of::<CacheKey>() && name.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// The folder's secret, made where there is none that is fit.
-fn secret(folder: &Folder) -> std::io::Result<Secret> {
+/// The secret of the folder. Creates one if it is missing or invalid.
+fn secret(folder: &Folder) -> std::io::Result<CacheSecret> {
     let read = || {
         let Some((bytes, file)) = folder.read(SECRET_NAME, SECRET + 1)? else { return Ok(None) };
         if file.metadata()?.mode() & OPEN_TO_OTHERS != 0 {
             return Err(std::io::Error::other("others can read it"));
         }
-        <[u8; SECRET]>::try_from(bytes).map(Some).map_err(|_| std::io::Error::other("it has another length"))
+        <[u8; SECRET]>::try_from(bytes).map(Some).map_err(|_| std::io::Error::other("it has the wrong length"))
     };
     match read() {
-        Ok(Some(secret)) => return Ok(Secret(secret)),
+        Ok(Some(secret)) => return Ok(CacheSecret(secret)),
         Ok(None) => {}
-        // One that cannot be read just now may be fit.
+        // A temporary read error does not make the secret invalid.
         Err(fault) if fault.kind() != std::io::ErrorKind::Other => return Err(fault),
         Err(fault) => {
-            tracing::warn!("the key of the plugin cache is not fit, {fault}: a new one is made");
+            tracing::warn!("invalid plugin cache key ({fault}): creating a new one");
             folder.remove(SECRET_NAME)?;
         }
     }
     let mut fresh = [0; SECRET];
     let filled = getrandom(&mut fresh[..], GetRandomFlags::empty())?;
     if filled != SECRET {
-        return Err(std::io::Error::other("the operating system gave too little randomness"));
+        return Err(std::io::Error::other("the operating system returned too few random bytes"));
     }
     folder.create(SECRET_NAME, &fresh)?;
-    // Another process may have been first.
-    read()?.map(Secret).ok_or_else(|| std::io::Error::other("it was removed at once"))
+    // Another process may have created it first.
+    read()?.map(CacheSecret).ok_or_else(|| std::io::Error::other("it was removed immediately"))
 }
 
-impl Secret {
-    fn mac(&self, key: &Key, code: &[u8]) -> Hmac<Sha256> {
-        // HMAC itself fills a key that is shorter than a block with zeroes.
+impl CacheSecret {
+    fn mac(&self, key: &CacheKey, code: &[u8]) -> Hmac<Sha256> {
+        // HMAC pads short keys with zeroes to the size of a block.
         let mut block = [0; 2 * SECRET];
         block[..SECRET].copy_from_slice(&self.0);
         let mut mac = Hmac::<Sha256>::new(&block.into());
@@ -150,32 +150,32 @@ impl Secret {
         mac
     }
 
-    /// Whether these bytes are a file that a process with this secret wrote for this key.
-    fn vouches(&self, key: &Key, file: &[u8]) -> bool {
+    /// Whether a process with this secret has written this file for this key.
+    fn verifies(&self, key: &CacheKey, file: &[u8]) -> bool {
         let Some((magic, rest)) = file.split_first_chunk::<{ MAGIC.len() }>() else {
             return false;
         };
         let Some((mac, code)) = rest.split_first_chunk::<MAC>() else {
             return false;
         };
-        // The comparison takes the same time wherever the first difference is.
+        // The comparison takes constant time.
         *magic == MAGIC && self.mac(key, code).verify(mac.into()).is_ok()
     }
 }
 
-impl std::fmt::Debug for Secret {
+impl std::fmt::Debug for CacheSecret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret")
+        f.write_str("CacheSecret")
     }
 }
 
-impl Key {
+impl CacheKey {
     pub(super) fn of(engine: &Engine, source: &Source<'_>) -> Self {
         let Source { wasm, config, globals } = source;
-        let mut hash = Fed(Sha256::new());
+        let mut hash = Sha256Hasher(Sha256::new());
         (Sha256::digest(wasm).as_slice(), Sha256::digest(config).as_slice()).hash(&mut hash);
         (rewrite::VERSION, globals).hash(&mut hash);
-        // Wasmtime's version, the processor's features and every setting that code depends on.
+        // Covers the version of Wasmtime, the features of the processor, and the code settings.
         engine.precompile_compatibility_hash().hash(&mut hash);
         Self(hash.0.finalize().into())
     }
@@ -188,15 +188,15 @@ impl Key {
     }
 }
 
-/// Takes what is hashed, however it is cut, into a hash that nobody can find a second input for.
-struct Fed(Sha256);
+/// Feeds values of `Hash` into a collision-resistant hash.
+struct Sha256Hasher(Sha256);
 
-impl Hasher for Fed {
+impl Hasher for Sha256Hasher {
     fn write(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// Not asked for.
+    /// Unused: the digest is read directly.
     fn finish(&self) -> u64 {
         0
     }

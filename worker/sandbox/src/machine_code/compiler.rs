@@ -1,67 +1,42 @@
-//! The parent's side of compiling: starts the compiler process, feeds it, reads it, bounds it and ends it.
+//! The parent's side of a compilation: starts the compiler process, judges its answer, and ends it.
 //!
-//! Promises: whatever a module does to the compiler, and whatever program stands in for it, the caller has machine code or a
-//! fault within [`CompileBounds::time`], and the process is not left behind.
+//! Guarantees: the caller gets machine code or a fault within [`CompileBounds::time`], for any module and any program
+//! in place of the compiler. The process never outlives the call.
 
-use std::io::{self, Read, Write};
-use std::os::fd::AsFd;
+use std::io;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::process::Signal;
 
 use super::MachineCode;
 use super::child::precompile;
-use super::wire::{ANSWER, Answer, Job};
+use super::compile_bounds::CompileBounds;
+use super::exchange::{Exchange, ExchangeEnd};
+use super::wire::{ANSWER_HEADER, CompileAnswer, CompileJob};
 use crate::limits;
-use crate::load_fault::LoadFault;
+use crate::load::load_fault::LoadFault;
 use crate::text::{host_text, printable};
 
-/// What turns modules into machine code.
+/// The place of compilations.
 #[derive(Clone, Debug, Default)]
 pub enum Compiler {
-    /// This process, without bounds on the compiler: for tests and for modules that can be trusted.
+    /// This process, without bounds on the compiler. For tests and trusted modules only.
     #[default]
     InProcess,
-    /// A process for each module.
+    /// A separate process for each module.
     Child(ChildProcess),
 }
 
-/// A program that calls [`compile_child`](crate::compile_child). What it answers runs in this process, so it must be as
-/// trusted as this process is.
+/// A program with a call of [`compile_child`](crate::compile_child). Its output runs in this process, so it needs the
+/// same trust as this process.
 #[derive(Clone, Debug)]
 pub struct ChildProcess {
     pub program: PathBuf,
     pub arguments: Vec<String>,
     pub bounds: CompileBounds,
-}
-
-/// What compiling one module may use.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CompileBounds {
-    /// Bytes of address space.
-    pub memory: u64,
-    /// In whole seconds.
-    pub processor_time: Duration,
-    /// From start to end, however busy the machine is.
-    pub time: Duration,
-    /// Bytes of machine code.
-    pub output: usize,
-}
-
-impl Default for CompileBounds {
-    fn default() -> Self {
-        Self {
-            memory: limits::COMPILE_MEMORY,
-            processor_time: limits::COMPILE_PROCESSOR_TIME,
-            time: limits::COMPILE_TIME,
-            output: limits::COMPILED_BYTES,
-        }
-    }
 }
 
 impl Compiler {
@@ -80,39 +55,40 @@ impl Compiler {
 impl ChildProcess {
     fn compile(&self, wasm: &[u8]) -> Result<MachineCode, LoadFault> {
         let deadline = Instant::now() + self.bounds.time;
-        let job = Job::new(&self.bounds, wasm.len());
+        let job = CompileJob::new(&self.bounds, wasm.len());
         let to_send = [&job.to_bytes()[..], wasm].concat();
         let no_compiler = |fault: io::Error| LoadFault::NoCompiler { why: fault.to_string() };
         let mut running = self.start().map_err(no_compiler)?;
-        let talk = Talk::with(&mut running.0, &to_send).map_err(no_compiler)?;
-        let (ended, answer, words) = talk.until(deadline, ANSWER.saturating_add(self.bounds.output));
+        let exchange = Exchange::with(&mut running.0, &to_send).map_err(no_compiler)?;
+        let (ended, answer, words) = exchange.run(deadline, ANSWER_HEADER.saturating_add(self.bounds.output));
         let status = running.end();
         match ended {
-            Ended::Deadline => Err(LoadFault::CompilerTooSlow { limit: self.bounds.time }),
-            Ended::TooMuch => Err(LoadFault::CompiledTooLarge { limit: self.bounds.output }),
-            Ended::Broken(fault) => Err(LoadFault::CompilerBroken { why: format!("could not be heard: {fault}") }),
-            Ended::Hung => self.verdict(answer, &words, status),
+            ExchangeEnd::Deadline => Err(LoadFault::CompilerTooSlow { limit: self.bounds.time }),
+            ExchangeEnd::TooMuch => Err(LoadFault::CompiledTooLarge { limit: self.bounds.output }),
+            ExchangeEnd::Broken(fault) => Err(LoadFault::CompilerBroken { why: format!("could not be read: {fault}") }),
+            ExchangeEnd::Hung => self.verdict(answer, &words, status),
         }
     }
 
-    fn start(&self) -> io::Result<Running> {
+    fn start(&self) -> io::Result<RunningChild> {
         let mut command = Command::new(&self.program);
-        // In a group of its own: who stops a worker from its terminal does not mean the module.
+        // A separate process group: a signal from the terminal is for the worker, and must not look like a module
+        // fault.
         command.args(&self.arguments).env_clear().current_dir("/").process_group(0);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().map(Running)
+        command.spawn().map(RunningChild)
     }
 
-    /// What to make of a process that has nothing more to say.
+    /// Judges the complete output of the process.
     fn verdict(&self, bytes: Vec<u8>, words: &[u8], status: io::Result<ExitStatus>) -> Result<MachineCode, LoadFault> {
-        match Answer::of(&bytes) {
-            Some(Answer::Code) => Ok(MachineCode { bytes, header: ANSWER }),
-            Some(Answer::Refused) => {
-                let why = bytes.get(ANSWER..).unwrap_or_default();
+        match CompileAnswer::of(&bytes) {
+            Some(CompileAnswer::Code) => Ok(MachineCode { bytes, header: ANSWER_HEADER }),
+            Some(CompileAnswer::Refused) => {
+                let why = bytes.get(ANSWER_HEADER..).unwrap_or_default();
                 Err(LoadFault::Compile(printable(why, limits::QUOTED_BYTES)))
             }
-            Some(Answer::OutOfMemory) => Err(LoadFault::CompilerOutOfMemory { limit: self.bounds.memory }),
-            Some(Answer::TooLarge) => Err(LoadFault::CompiledTooLarge { limit: self.bounds.output }),
+            Some(CompileAnswer::OutOfMemory) => Err(LoadFault::CompilerOutOfMemory { limit: self.bounds.memory }),
+            Some(CompileAnswer::TooLarge) => Err(LoadFault::CompiledTooLarge { limit: self.bounds.output }),
             None => Err(self.no_answer(words, status)),
         }
     }
@@ -124,7 +100,7 @@ impl ChildProcess {
             (Some(signal), _) if signal == Signal::XCPU.as_raw() => {
                 LoadFault::CompilerOutOfTime { limit: self.bounds.processor_time }
             }
-            // How a Rust program ends that gets no memory.
+            // A Rust program aborts with this text after a failed allocation.
             (Some(signal), _) if signal == Signal::ABORT.as_raw() && words.starts_with("memory allocation of") => {
                 LoadFault::CompilerOutOfMemory { limit: self.bounds.memory }
             }
@@ -135,146 +111,22 @@ impl ChildProcess {
     }
 }
 
-/// A process that does not outlive this value.
-struct Running(Child);
+/// A process, killed at the end of this value.
+struct RunningChild(Child);
 
-impl Running {
-    /// Ends the process, if it has not ended by itself, and says how it ended. One that was already on its way out keeps its
-    /// own status.
+impl RunningChild {
+    /// Kills the process unless it has ended, and returns its status. A process during its exit keeps its status.
     fn end(&mut self) -> io::Result<ExitStatus> {
         let killed = self.0.kill();
-        // Waited for in any case, so that nothing is left of it.
+        // Always waits, to leave no zombie.
         let status = self.0.wait();
         killed.and(status)
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningChild {
     fn drop(&mut self) {
-        // Ended already, in all likelihood.
+        // Usually it has ended already.
         let _ = self.end();
     }
-}
-
-/// How a talk ended.
-enum Ended {
-    /// The process closed its output, most likely by its own end.
-    Hung,
-    Deadline,
-    TooMuch,
-    Broken(io::Error),
-}
-
-/// Both directions at once, in one thread: whoever writes first must not wait for a reader that itself writes.
-struct Talk<'a> {
-    input: Option<ChildStdin>,
-    to_send: &'a [u8],
-    output: Stream<std::process::ChildStdout>,
-    errors: Stream<std::process::ChildStderr>,
-}
-
-impl<'a> Talk<'a> {
-    fn with(child: &mut Child, to_send: &'a [u8]) -> io::Result<Self> {
-        let missing = || io::Error::other("its pipes are missing");
-        let input = child.stdin.take().ok_or_else(missing)?;
-        without_waiting(&input)?;
-        let output = Stream::of(child.stdout.take().ok_or_else(missing)?)?;
-        let errors = Stream::of(child.stderr.take().ok_or_else(missing)?)?;
-        Ok(Self { input: Some(input), to_send, output, errors })
-    }
-
-    /// Talks until the process has nothing more to say. Gives what it said on its output and on its error output.
-    fn until(mut self, deadline: Instant, most: usize) -> (Ended, Vec<u8>, Vec<u8>) {
-        let ended = loop {
-            match self.step(deadline) {
-                Ok(()) if self.output.said.len() > most => break Ended::TooMuch,
-                Ok(()) if self.output.from.is_none() => break Ended::Hung,
-                Ok(()) if Instant::now() >= deadline => break Ended::Deadline,
-                Ok(()) => {}
-                Err(fault) => break Ended::Broken(fault),
-            }
-        };
-        // The last words were said before the output was closed.
-        let _ = self.errors.read(limits::COMPILER_WORDS);
-        (ended, self.output.said, self.errors.said)
-    }
-
-    /// Waits until there is something to do, and does it.
-    fn step(&mut self, deadline: Instant) -> io::Result<()> {
-        self.wait(deadline)?;
-        self.send()?;
-        self.output.read(usize::MAX)?;
-        self.errors.read(limits::COMPILER_WORDS)
-    }
-
-    fn wait(&self, deadline: Instant) -> io::Result<()> {
-        let mut waits = Vec::with_capacity(3);
-        waits.extend(self.input.as_ref().map(|input| PollFd::new(input, PollFlags::OUT)));
-        waits.extend(self.output.from.as_ref().map(|from| PollFd::new(from, PollFlags::IN)));
-        waits.extend(self.errors.from.as_ref().map(|from| PollFd::new(from, PollFlags::IN)));
-        let left = deadline.saturating_duration_since(Instant::now());
-        let left = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut waits, Some(&left)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
-            Err(fault) => Err(fault.into()),
-        }
-    }
-
-    fn send(&mut self) -> io::Result<()> {
-        while let Some(input) = &mut self.input {
-            let sent = match input.write(self.to_send) {
-                Ok(sent) => sent,
-                Err(fault) if would_wait(&fault) => return Ok(()),
-                // Who does not listen to the end may still have an answer.
-                Err(fault) if fault.kind() == io::ErrorKind::BrokenPipe => self.to_send.len(),
-                Err(fault) => return Err(fault),
-            };
-            self.to_send = self.to_send.get(sent..).unwrap_or_default();
-            if self.to_send.is_empty() {
-                self.input = None;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// One pipe from the process, and what has come through it.
-struct Stream<R> {
-    /// `None` after its end.
-    from: Option<R>,
-    said: Vec<u8>,
-}
-
-impl<R: Read + AsFd> Stream<R> {
-    fn of(from: R) -> io::Result<Self> {
-        without_waiting(&from)?;
-        Ok(Self { from: Some(from), said: Vec::new() })
-    }
-
-    /// Takes what is there; of more than `most` bytes, the rest is read and forgotten.
-    fn read(&mut self, most: usize) -> io::Result<()> {
-        let mut room = [0; limits::COMPILER_READ];
-        let Some(from) = &mut self.from else {
-            return Ok(());
-        };
-        match from.read(&mut room) {
-            Ok(0) => self.from = None,
-            Ok(read) => {
-                let read = read.min(most.saturating_sub(self.said.len()));
-                self.said.extend_from_slice(room.get(..read).unwrap_or_default());
-            }
-            Err(fault) if would_wait(&fault) => {}
-            Err(fault) => return Err(fault),
-        }
-        Ok(())
-    }
-}
-
-fn would_wait(fault: &io::Error) -> bool {
-    matches!(fault.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-fn without_waiting(pipe: &impl AsFd) -> io::Result<()> {
-    fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)?;
-    Ok(())
 }

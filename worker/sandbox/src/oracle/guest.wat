@@ -1,10 +1,10 @@
-;; Does what its messages say. Where a message lies depends on its length alone, because nothing else is known by then.
+;; Interprets its messages. The address of a message depends only on its length, because `alloc` has no other input.
 (module
   (import "inferbus" "log" (func $log (param i32 i32 i32)))
   (import "inferbus" "emit" (func $emit (param i32 i32 i32 i32) (result i32)))
   (memory (export "memory") 2 8)
   (global $number (mut i64) (i64.const 5))
-  ;; Thirty-two addresses: most are good, the others near every edge.
+  ;; Thirty-two addresses: most are valid, the others are close to each edge.
   (data (i32.const 0)
     "\00\04\00\00" "\00\00\01\00" "\00\10\00\00" "\00\04\00\00" "\00\00\00\00" "\00\04\00\00" "\10\00\00\00" "\00\04\00\00"
     "\00\04\00\00" "\f0\ff\01\00" "\00\04\00\00" "\00\00\02\00" "\00\04\00\00" "\01\04\00\00" "\00\04\00\00" "\f0\ff\ff\ff"
@@ -17,7 +17,7 @@
     (local $end i32) (local $step i32) (local $a i32) (local $b i32) (local $c i32) (local $d i32)
     (local.set $end (i32.add (local.get $at) (local.get $len)))
     (block $done (loop $more
-      ;; One byte says what to do, sixteen with what.
+      ;; One byte of operation, sixteen bytes of operands.
       (br_if $done (i32.gt_u (i32.add (local.get $at) (i32.const 17)) (local.get $end)))
       (local.set $step (i32.and (i32.load8_u (local.get $at)) (i32.const 7)))
       (local.set $a (i32.load offset=1 (local.get $at)))
@@ -40,7 +40,7 @@
       (if (i32.eq (local.get $step) (i32.const 6)) (then
         (memory.copy (local.get $a) (local.get $b) (local.get $c))))
       (if (i32.eq (local.get $step) (i32.const 7)) (then
-        ;; All of memory, and the global in it.
+        ;; Returns all of memory, with a copy of the global.
         (i64.store (i32.const 512) (global.get $number))
         (return (i64.extend_i32_u (i32.mul (memory.size) (i32.const 65536))))))
       (br $more)))

@@ -1,4 +1,4 @@
-//! The corpora of the fuzz targets, replayed without a fuzzer.
+//! Replays the corpora of the fuzz targets without a fuzzer.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot be set up has failed")]
 

@@ -1,4 +1,4 @@
-//! The benchmark's two functions for Extism's hosts, written with Extism's own kit.
+//! The benchmark's two functions for Extism's hosts, written with Extism's kit.
 
 use bench_kernels::{image, tiny};
 use extism_pdk::{FnResult, Memory, WithReturnCode, plugin_fn};

@@ -1,5 +1,5 @@
-//! The benchmark's two functions for an instance that lives on: with rooms that are used again, as one would write it without a worker
-//! that puts memory back. The signatures are those of the plugin contract.
+//! The benchmark's two functions for a reused instance. Buffers are reused, because memory is not reset between calls.
+//! The signatures are those of the plugin contract.
 
 use std::cell::RefCell;
 
@@ -40,7 +40,7 @@ pub extern "C" fn planes(_: usize, _: usize) -> i64 {
     })
 }
 
-/// Address and length as the contract packs them.
+/// Address and length, packed by the contract.
 fn packed<T>(output: &[T]) -> i64 {
     (output.as_ptr().addr() as i64) << 32 | size_of_val(output) as i64
 }

@@ -8,19 +8,19 @@ use inferbus_bench::helpers::{answer, bare_loop, echo, native, worker as helper_
 
 use crate::command::{Command, FULL, Helper, Options, Output, PEERS};
 use crate::floors::{bare_ort, parts};
+use crate::growth;
 use crate::load::Load;
 use crate::opponents::peers::{self, workload::PeerWorkload};
 use crate::opponents::{contestant, sandbox_peers};
 use crate::paper::figures::Figures;
 use crate::paper::{report, setting};
 use crate::project::root;
+use crate::scale;
 use crate::subjects::swap::{first_result, many_bumps, sizes};
 use crate::subjects::{
     allocations, batching, compile_bomb, engine, large_models, sandbox, start, stream, worker, workloads,
 };
 use crate::workloads::kinds::{KINDS, Kind, Workload, named};
-use crate::growth;
-use crate::scale;
 
 const ROUNDS: usize = 7;
 /// Beside a peer: two contestants take six turns in each round.

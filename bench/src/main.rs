@@ -5,11 +5,6 @@
 //! Compared values are ratios of neighbours in time. Every answer is checked while it is measured.
 #![forbid(unsafe_code)]
 
-#[path = "../../worker/engine/tests/common/author.rs"]
-mod author;
-#[path = "../../worker/sandbox/tests/support/bombs.rs"]
-#[allow(dead_code, reason = "one of them is enough here")]
-mod bombs;
 mod command;
 mod dispatch;
 mod floors;

@@ -4,9 +4,9 @@ use std::hint::black_box;
 
 use anyhow::Context as _;
 use digits::Image;
-use inferbus_pipeline::{Stage, Transform};
 use inferbus_abi::frame::{self, DataType, Tensor};
 use inferbus_bench::helpers::native;
+use inferbus_pipeline::{Stage, Transform};
 use ort::value::TensorRef;
 
 use crate::floors::bare_ort;

@@ -6,10 +6,10 @@ use anyhow::ensure;
 use bytes::Bytes;
 use inferbus::dev_server::{DevServer, Settings};
 use inferbus_catalog::Catalog;
+use inferbus_testkit::onnx::{F32, Graph, Size, int, integers, node, port};
 
 use super::points::{Points, ROUNDS};
 use super::site::timed;
-use crate::author::{F32, Graph, Size, int, integers, node, port};
 use crate::load::Round;
 use crate::opponents::contestant::Contestant;
 use crate::paper::curve::Kind;

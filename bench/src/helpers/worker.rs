@@ -1,8 +1,8 @@
 //! A worker like `inferbus worker`, with stages chosen by the benchmark.
 
 use inferbus::app::{self, Children};
-use inferbus::models::loader::Loader;
 use inferbus::config::WorkerConfig;
+use inferbus::models::loader::Loader;
 use inferbus::observe::telemetry::Telemetry;
 use tokio_util::sync::CancellationToken;
 

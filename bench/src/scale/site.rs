@@ -10,10 +10,10 @@ use async_nats::Client;
 use async_nats::jetstream::kv::Store;
 use clap::Parser;
 use inferbus::app::{self, Children};
-use inferbus::models::artifact_cache::ArtifactCache;
-use inferbus::models::loader::Loader;
 use inferbus::config::Compute;
 use inferbus::dev_server::{DevServer, Settings};
+use inferbus::models::artifact_cache::ArtifactCache;
+use inferbus::models::loader::Loader;
 use inferbus_catalog::{ByteSize, Catalog, Route, RouteName};
 use tempfile::TempDir;
 

@@ -5,8 +5,7 @@ use bytes::Bytes;
 use inferbus_abi::frame::{DataType, Frame, Tensor, encode};
 use inferbus_catalog::{Activate, Bundle, Catalog, PushOptions};
 use inferbus_loadgen::random::Random;
-
-use crate::author::{F32, Graph, Size, floats, node, port};
+use inferbus_testkit::onnx::{F32, Graph, Size, floats, node, port};
 
 pub const INPUT: &str = "x";
 /// The models of 100 MB: 24 layers of four megabytes.

@@ -6,8 +6,8 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use inferbus_catalog::{Activate, Bundle, Catalog, PushOptions};
 use serde_json::{Value, json};
 
-use crate::author::wrap;
 use crate::project::root;
+use inferbus_testkit::onnx::wrap;
 
 /// The field of a network's description. The runtime ignores it.
 const DOC_STRING: u64 = 6;

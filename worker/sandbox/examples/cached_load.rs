@@ -1,5 +1,5 @@
-//! What loading a plugin costs: from the cache, compiled in a process of its own, and compiled in this one:
-//! `cargo run -p inferbus-sandbox --example cached_load`, after `make plugins`.
+//! The cost of loading a plugin: from the cache, compiled in a child process, and compiled in this one: `cargo run -p
+//! inferbus-sandbox --example cached_load`, after `make plugins`.
 
 use std::error::Error;
 use std::fs;
@@ -59,7 +59,8 @@ fn of_one(name: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
     let examined = begun.elapsed();
     let each = |time: Duration| time.as_secs_f64() * 1e3 / f64::from(PLUGINS);
     println!(
-        "{name}, {} bytes: {:.2} ms each from the cache ({:.2} ms of them to examine the module), {:.1} ms compiled in a process \
+        "{name}, {} bytes: {:.2} ms each from the cache ({:.2} ms of them to examine the module), \
+         {:.1} ms compiled in a process \
          of its own, {:.1} ms in this one",
         wasm.len(),
         each(cached),

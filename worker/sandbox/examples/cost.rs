@@ -1,4 +1,4 @@
-//! What one call costs with a rewind and with a fresh instance, by the plugin's memory, payload and lanes at work:
+//! The cost of one call with a rewind and with a fresh instance, by the plugin's memory, payload and active lanes:
 //! `cargo run -p inferbus-sandbox --example cost`.
 
 use std::error::Error;
@@ -8,11 +8,11 @@ use std::thread;
 use inferbus_sandbox::{Bounds, Ceilings, Fault, Grants, Instance, Plugin, Sandbox};
 
 const CALLS: u32 = 10_000;
-/// The quickest round counts, because whatever else the machine does only adds.
+/// The quickest round counts, because other work on the machine only adds time.
 const ROUNDS: u32 = 7;
 const WARM: usize = 100;
 
-/// A plugin that drops segments, if only in code that never runs, gets fresh instances.
+/// A plugin with a dropped segment gets fresh instances, even if the code never runs.
 const FRESH: &str = r#"(data $unused "x") (func (data.drop $unused))"#;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -76,7 +76,7 @@ fn call(lane: &mut Instance, input: &[u8]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// KiB by which the process grows with this many warm instances.
+/// The growth of the process in KiB with this many warm instances.
 fn resident(plugin: &Plugin) -> Result<u64, Box<dyn Error>> {
     let before = resident_kib()?;
     let mut lanes: Vec<_> = (0..WARM).map(|_| plugin.instance()).collect();
@@ -94,7 +94,7 @@ fn resident_kib() -> Result<u64, Box<dyn Error>> {
     Ok(line.trim().trim_end_matches(" kB").parse()?)
 }
 
-/// Answers with its input, as a Rust guest does: with data beside the heap and a stack that is written to.
+/// Replies with its input like a Rust guest: with data beside the heap and writes to a stack.
 fn echo(pages: u32, more: &str) -> String {
     format!(
         r#"(module

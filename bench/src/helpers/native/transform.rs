@@ -1,8 +1,8 @@
 //! A transform as a native function with its buffers.
 
-use inferbus_pipeline::{Stage, Transform};
 use inferbus_abi::ALIGNMENT;
 use inferbus_abi::frame::{self, DataType};
+use inferbus_pipeline::{Stage, Transform};
 use inferbus_sandbox::{Emit, Fault, LogLine, Reply};
 
 pub(super) type Function = fn(&[u8], &mut Output) -> Result<(), String>;

@@ -4,10 +4,10 @@ use anyhow::Context as _;
 use async_nats::jetstream::kv::Store;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use inferbus_catalog::{Activate, Bundle, Catalog, PushOptions};
+use inferbus_testkit::onnx::wrap;
 use serde_json::{Value, json};
 
 use crate::project::root;
-use inferbus_testkit::onnx::wrap;
 
 /// The field of a network's description. The runtime ignores it.
 const DOC_STRING: u64 = 6;

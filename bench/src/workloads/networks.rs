@@ -3,8 +3,9 @@
 //! Weights are random by seed. The weights of a filter add up to about zero: a common part of all inputs would
 //! otherwise dominate, with equal answers to all payloads.
 
-use crate::workloads::models::numbers;
 use inferbus_testkit::onnx::{F32, Graph, Size, floats, int, ints, node, port};
+
+use crate::workloads::models::numbers;
 
 /// The factor of the last layer's weights, for different odds of the classes.
 const WORDS_SPREAD: f32 = 6.0;

@@ -6,6 +6,7 @@ use anyhow::ensure;
 use bytes::Bytes;
 use inferbus::dev_server::{DevServer, Settings};
 use inferbus_catalog::Catalog;
+use inferbus_testkit::onnx::{F32, Graph, Size, int, integers, node, port};
 
 use super::points::{Points, ROUNDS};
 use super::site::timed;

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use async_nats::jetstream::kv::Store;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use inferbus_catalog::{Activate, Bundle, Catalog, PushOptions};
+use inferbus_testkit::onnx::wrap;
 use serde_json::{Value, json};
 
 use crate::project::root;

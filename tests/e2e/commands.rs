@@ -415,7 +415,7 @@ impl Dev {
         stdout.read_line(&mut said).expect("a line");
         let url = said.trim().rsplit("NATS_URL=").next().expect("an address").to_owned();
         let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
-        log.find(|line| line.contains("worker takes messages")).expect("the worker takes messages");
+        log.find(|line| line.contains("worker accepts requests")).expect("the worker accepts requests");
         // Both stay open, so that the command can write until its end.
         std::thread::spawn(move || log.for_each(drop));
         std::thread::spawn(move || stdout.lines().for_each(drop));

@@ -213,7 +213,7 @@ async fn a_worker_started_before_its_server_serves_when_server_and_catalog_come(
     let client = connect(&url).await;
     let catalog = Catalog::create(client.clone()).await.expect("a catalog");
     block_in_place(|| {
-        worker.wait_for("worker takes messages");
+        worker.wait_for("worker accepts requests");
         assert_eq!(worker.get("/readyz"), (200, "ready\n".into()));
     });
     let site = Site { server, client, catalog };

@@ -40,7 +40,7 @@ impl Worker {
 
     pub fn start_with(url: &str, options: WorkerOptions) -> Self {
         let worker = Self::spawn(url, options);
-        worker.wait_for("worker takes messages");
+        worker.wait_for("worker accepts requests");
         worker
     }
 

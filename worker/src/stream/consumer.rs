@@ -103,7 +103,7 @@ impl RouteConsumer {
         };
         if !std::mem::replace(&mut self.started, true) {
             let Route { subject, model, output, .. } = &self.route;
-            tracing::info!(route = %self.name, stream = %self.options.stream, subject, %model, output, "route begins");
+            tracing::info!(route = %self.name, stream = %self.options.stream, subject, %model, output, "route started");
         }
         let puller = Puller::new(in_flight, inbox, self.pin.take());
         self.pull(puller, messages, stop).await

@@ -323,7 +323,7 @@ async fn of_two_operators_at_once_none_is_overwritten_unseen() {
         assert!(won.iter().any(|version| active == *version), "{active} is active: {ended:?}");
         for (_, ran) in ended.iter().filter(|(_, ran)| ran.code != Some(0)) {
             assert_eq!(ran.code, Some(OVERTAKEN), "{ran:?}");
-            assert!(ran.stderr.contains("was changed at the same time"), "{ran:?}");
+            assert!(ran.stderr.contains("was changed concurrently"), "{ran:?}");
         }
         let served = || {
             status(&site, workers.len())

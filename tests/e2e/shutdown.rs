@@ -169,7 +169,7 @@ async fn a_worker_leaves_while_its_server_is_down() {
     let worker = Worker::start(site.url());
     site.server.stop().await;
     block_in_place(|| {
-        worker.wait_for("trying to reach NATS again");
+        worker.wait_for("connection to NATS lost");
         assert_eq!(worker.stop(), Some(0));
     });
 }
@@ -234,7 +234,7 @@ async fn a_worker_serves_again_after_its_server_was_restarted() {
 
     site.server.stop().await;
     block_in_place(|| {
-        worker.wait_for("trying to reach NATS again");
+        worker.wait_for("connection to NATS lost");
         let (code, reason) = worker.get("/readyz");
         assert_eq!(code, 503, "{reason}");
         assert!(reason.contains("not connected"), "{reason}");
@@ -243,7 +243,7 @@ async fn a_worker_serves_again_after_its_server_was_restarted() {
 
     let site = Site::start_with(settings).await;
     block_in_place(|| {
-        worker.wait_for("connected to NATS again");
+        worker.wait_for("reconnected to NATS");
         until("the worker is ready again", || worker.get("/readyz").0 == 200);
     });
     served(&site).await;

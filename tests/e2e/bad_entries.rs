@@ -69,7 +69,7 @@ fn cases(good: &Value) -> Vec<Case> {
             "bytes",
             "other bytes",
             Mistake::Artifact { part: "pre", bytes: b"other bytes".to_vec(), named: other },
-            "the bytes stored as",
+            "the stored object of",
         ),
         case(
             "module",

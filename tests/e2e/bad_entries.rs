@@ -83,7 +83,7 @@ fn cases(good: &Value) -> Vec<Case> {
             "sample",
             "failing sample",
             artifact("sample", b"no picture".to_vec()),
-            "the bundle's own sample fails in pre: ",
+            "the bundle's sample failed in pre: ",
         ),
         case("model", "not ONNX", artifact("model", b"these bytes are no model".to_vec()), "the model: "),
     ]

@@ -241,7 +241,7 @@ fn parts_that_do_not_fit_one_another_are_found_at_check_and_at_push() {
     let misfit = misfit();
     for command in ["check", "push"] {
         let ran = alone(&[command, text(misfit.path())]);
-        fails(&ran, REFUSED, "the bundle's own sample fails in infer: the pre plugin's tensors do not fit the model");
+        fails(&ran, REFUSED, "the bundle's sample failed in model: the pre plugin's tensors do not fit the model");
     }
     let said = alone(&["check", &folder(FIRST)]).ok();
     for words in ["bytes, opset ai.onnx ", "sample   {\"label\""] {

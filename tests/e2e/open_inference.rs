@@ -133,7 +133,7 @@ async fn what_is_wrong_over_http_is_told() {
         ("POST", path, Some(("Content-Type", "text/html")), 415, "text/html"),
         ("POST", path, Some(("Content-Encoding", "deflate")), 415, "deflate"),
         ("POST", path, Some(("Inference-Header-Content-Length", "x")), 400, "not a number of bytes"),
-        ("POST", path, Some(("Inference-Header-Content-Length", "9999")), 400, "Inference-Header-Content-Length is 9999"),
+        ("POST", path, Some(("Inference-Header-Content-Length", "9999")), 400, "Content-Length is 9999"),
         ("GET", "/v2/models/identity/ready", None, 200, ""),
         ("GET", "/v2/models/nobody/ready", None, 404, "nobody"),
     ];

@@ -69,7 +69,7 @@ fn cases(good: &Value) -> Vec<Case> {
             "bytes",
             "other bytes",
             Mistake::Artifact { part: "pre", bytes: b"other bytes".to_vec(), named: other },
-            "the bytes stored as",
+            "the stored object of",
         ),
         case(
             "module",
@@ -83,7 +83,7 @@ fn cases(good: &Value) -> Vec<Case> {
             "sample",
             "failing sample",
             artifact("sample", b"no picture".to_vec()),
-            "the bundle's own sample fails in pre: ",
+            "the bundle's sample failed in pre: ",
         ),
         case("model", "not ONNX", artifact("model", b"these bytes are no model".to_vec()), "the model: "),
     ]
@@ -323,7 +323,7 @@ async fn of_two_operators_at_once_none_is_overwritten_unseen() {
         assert!(won.iter().any(|version| active == *version), "{active} is active: {ended:?}");
         for (_, ran) in ended.iter().filter(|(_, ran)| ran.code != Some(0)) {
             assert_eq!(ran.code, Some(OVERTAKEN), "{ran:?}");
-            assert!(ran.stderr.contains("was changed at the same time"), "{ran:?}");
+            assert!(ran.stderr.contains("was changed concurrently"), "{ran:?}");
         }
         let served = || {
             status(&site, workers.len())

@@ -388,7 +388,7 @@ async fn one_message_more_than_a_worker_takes_is_answered_at_once() {
         async move { ask(&client, "infer.slow", SENSOR.into()).await }
     });
     block_in_place(|| until("the first message is in flight", || worker.metric("inferbus_in_flight") == 1.0));
-    let case = Case::refused("slow", 429, "busy", &["slow: ", "1 messages", "send again later"]);
+    let case = Case::refused("slow", 429, "busy", &["slow: ", "1 messages", "retry later"]);
     case.check(&case.ask(&site.client).await);
     assert_eq!(slow.await.expect("an answer").code, Some(504), "the first is not disturbed");
     block_in_place(|| {

@@ -100,7 +100,7 @@ async fn a_route_of_high_priority_overtakes_what_waits_and_shares_no_run_with_it
     let (site, worker) = serving(EIGHT).await;
     block_in_place(|| {
         site.inferbus(&["route", "add", "--subject", "urgent", "--model", "echo", "--priority", "high"]).ok();
-        worker.wait_until("the route", |line| line["message"] == "route begins" && line["subject"] == "urgent");
+        worker.wait_until("the route", |line| line["message"] == "route started" && line["subject"] == "urgent");
     });
     let waiting = join_all((0..7).map(|n| ask(&site, "infer.echo", rows(&[n as f32]), None)));
     let urgent = async {

@@ -241,7 +241,7 @@ fn parts_that_do_not_fit_one_another_are_found_at_check_and_at_push() {
     let misfit = misfit();
     for command in ["check", "push"] {
         let ran = alone(&[command, text(misfit.path())]);
-        fails(&ran, REFUSED, "the bundle's own sample fails in infer: the pre plugin's tensors do not fit the model");
+        fails(&ran, REFUSED, "the bundle's sample failed in model: the pre plugin's tensors do not fit the model");
     }
     let said = alone(&["check", &folder(FIRST)]).ok();
     for words in ["bytes, opset ai.onnx ", "sample   {\"label\""] {
@@ -415,7 +415,7 @@ impl Dev {
         stdout.read_line(&mut said).expect("a line");
         let url = said.trim().rsplit("NATS_URL=").next().expect("an address").to_owned();
         let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
-        log.find(|line| line.contains("worker takes messages")).expect("the worker takes messages");
+        log.find(|line| line.contains("worker accepts requests")).expect("the worker accepts requests");
         // Both stay open, so that the command can write until its end.
         std::thread::spawn(move || log.for_each(drop));
         std::thread::spawn(move || stdout.lines().for_each(drop));

@@ -168,7 +168,7 @@ fn mqtt_port(folder: &Path) -> String {
 fn add_route(site: &Site, worker: &Worker, subject: &str, output: &str) {
     site.inferbus(&["route", "add", "--subject", subject, "--model", "digits", "--output", output]).ok();
     block_in_place(|| {
-        worker.wait_until("the route", |line| line["message"] == "route begins" && line["subject"] == subject)
+        worker.wait_until("the route", |line| line["message"] == "route started" && line["subject"] == subject)
     });
 }
 

@@ -132,8 +132,8 @@ async fn what_is_wrong_over_http_is_told() {
         ("GET", "/v2/nothing", None, 404, "nothing at /v2/nothing"),
         ("POST", path, Some(("Content-Type", "text/html")), 415, "text/html"),
         ("POST", path, Some(("Content-Encoding", "deflate")), 415, "deflate"),
-        ("POST", path, Some(("Inference-Header-Content-Length", "x")), 400, "no number of bytes"),
-        ("POST", path, Some(("Inference-Header-Content-Length", "9999")), 400, "says 9999 bytes"),
+        ("POST", path, Some(("Inference-Header-Content-Length", "x")), 400, "not a number of bytes"),
+        ("POST", path, Some(("Inference-Header-Content-Length", "9999")), 400, "Content-Length is 9999"),
         ("GET", "/v2/models/identity/ready", None, 200, ""),
         ("GET", "/v2/models/nobody/ready", None, 404, "nobody"),
     ];

@@ -59,7 +59,7 @@ impl Ground {
     async fn put(&self, name: &str, route: &Route) {
         let mark = self.worker.log_len();
         self.site.catalog.put_route(&name.parse().expect("a name"), route).await.expect("a revision");
-        self.told(mark, "route begins", name);
+        self.told(mark, "route started", name);
     }
 
     fn told(&self, mark: usize, message: &str, name: &str) {
@@ -239,7 +239,7 @@ async fn a_route_that_is_not_valid_is_left_out_and_the_others_stay() {
         .site
         .put("routes", "broken", r#"{"subject":"sensors.door.*","model":"talkative","output":"inference.door.$1"}"#)
         .await;
-    ground.told(mark, "route begins", "broken");
+    ground.told(mark, "route started", "broken");
     ground.publish("sensors.door.9", SENSOR).await;
     assert_eq!(ground.next().await, published("inference.door.9"));
     ground.nothing_more().await;

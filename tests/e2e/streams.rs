@@ -137,7 +137,7 @@ async fn a_route_put_by_any_client_is_followed_live() {
     let worker = block_in_place(|| Worker::start(site.url()));
     let route = r#"{"mode":"stream","stream":"SENSORS","subject":"sensors.cam.*","model":"sensor","output":"seen.$1"}"#;
     site.put("routes", "cams", route).await;
-    block_in_place(|| worker.wait_for("route begins"));
+    block_in_place(|| worker.wait_for("route started"));
     publish(&site, "sensors.cam.a", numbered(1)).await;
     block_in_place(|| idle(&worker, 1.0));
     let results = site.stored("INFERBUS_RESULTS_cams").await;

@@ -40,7 +40,7 @@ impl Worker {
 
     pub fn start_with(url: &str, options: WorkerOptions) -> Self {
         let worker = Self::spawn(url, options);
-        worker.wait_for("worker takes messages");
+        worker.wait_for("worker accepts requests");
         worker
     }
 
@@ -72,7 +72,7 @@ impl Worker {
             }
         });
         let mut worker = Self { child, log, ended: Mutex::new(ended), admin: String::new() };
-        let line = worker.wait_for("health, readiness and metrics are served");
+        let line = worker.wait_for("serving health, readiness and metrics");
         worker.admin = line["address"].as_str().expect("an address").to_owned();
         worker
     }

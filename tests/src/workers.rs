@@ -55,7 +55,7 @@ impl Workers {
 
 /// Waits until a worker pulls the route's messages.
 pub fn serves(worker: &Worker) {
-    block_in_place(|| worker.wait_for("route begins"));
+    block_in_place(|| worker.wait_for("route started"));
 }
 
 impl Worker {

@@ -1,7 +1,7 @@
 //! The composition root: creates, connects and stops every part of a worker.
 //!
-//! Guarantees: [`run`] returns when every accepted message has its answer, or when the bound on that wait has passed,
-//! which it logs.
+//! Guarantees: [`run`] returns after every accepted message has its answer, or with a log line after the bound on this
+//! wait.
 
 mod background;
 mod connection;
@@ -116,7 +116,7 @@ pub async fn run_with(
         worker.serve(catalog, &stop).await?;
     }
     watching.cancel();
-    // A client that never finishes its request must not keep the worker alive.
+    // A client with an endless request must not keep the worker alive.
     match tokio::time::timeout(limits::FAREWELL, admin).await {
         Ok(ended) => ended.context("the admin server panicked")?.context("the admin server failed"),
         Err(_) => Ok(()),
@@ -136,7 +136,7 @@ struct Worker {
     background: Background,
 }
 
-/// The tasks that end after the last message.
+/// The tasks until the last message.
 struct Tasks {
     resolver: JoinHandle<()>,
     service: JoinHandle<anyhow::Result<()>>,

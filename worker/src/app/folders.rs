@@ -1,6 +1,6 @@
 //! The worker's private folders: caches, trial notes and the crash journal.
 //!
-//! Guarantees: a folder that cannot be used never stops a worker. The log names the folder and the lost feature.
+//! Guarantees: an unusable folder never stops a worker. The log names the folder and the lost feature.
 
 use std::sync::Arc;
 

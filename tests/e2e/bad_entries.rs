@@ -246,7 +246,7 @@ async fn a_bucket_that_is_deleted_and_made_again_is_followed_again() {
     let folder = |version| inferbus_tests::digits(version).into_os_string().into_string().expect("UTF-8");
     site.inferbus(&["push", &folder(FIRST)]).ok();
     site.inferbus(&["push", &folder(SECOND)]).ok();
-    let lost = "no longer says which version is active";
+    let lost = "the active version is missing in the catalog";
     for (worker, mark) in workers.iter().zip(marks) {
         block_in_place(|| worker.wait_until_after(mark, lost, |line| has_message(line, lost)));
     }

@@ -97,7 +97,7 @@ async fn fifty_of_many_models_are_served_with_room_for_twenty() {
     }
     assert!(worker.metric("inferbus_evictions_total") >= (USED - 20) as f64);
     assert!(worker.metric("inferbus_cold_loads_total") >= USED as f64);
-    until("what made room is gone", || worker.metric("inferbus_model_memory_bytes ") <= (41 << 20) as f64);
+    until("evicted models are gone", || worker.metric("inferbus_model_memory_bytes ") <= (41 << 20) as f64);
     say(&format!(
         "many_models: {models} models, ready after {} ms; {} of {USED} asked {ROUNDS} times loaded, \
          resident {} MiB before and at most {} MiB after",
@@ -155,8 +155,7 @@ async fn whoever_waits_for_a_model_that_cannot_be_had_hears_why() {
     let answer = ask_model(&site, "giant").await;
     assert_eq!(answer.code, Some(503));
     assert!(
-        answer.error.contains("more than all models together may take here (100MiB)")
-            && answer.error.contains("--model-memory"),
+        answer.error.contains("the limit for all models is 100MiB") && answer.error.contains("--model-memory"),
         "{}",
         answer.error
     );
@@ -194,7 +193,7 @@ async fn pinned_models_stay_and_messages_in_flight_survive_that_their_model_make
         }
     }
     assert!(worker.metric("inferbus_evictions_total") >= ROUNDS as f64);
-    assert_eq!(worker.metric("inferbus_swaps_total{model=\"kept\"}"), 1.0, "it never made room");
+    assert_eq!(worker.metric("inferbus_swaps_total{model=\"kept\"}"), 1.0, "never evicted");
     let status = block_in_place(|| site.inferbus(&["status", "--output", "json"])).json();
     let serving: BTreeSet<&str> = status[0]["models"]
         .as_array()

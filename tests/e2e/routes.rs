@@ -226,8 +226,8 @@ async fn a_route_that_is_not_valid_is_left_out_and_the_others_stay() {
         let mark = ground.worker.log_len();
         ground.site.put("routes", name, value).await;
         block_in_place(|| {
-            ground.worker.wait_until_after(mark, "the route is left out", |line| {
-                line["route"] == name && line["message"].as_str().is_some_and(|message| message.contains("left out"))
+            ground.worker.wait_until_after(mark, "ignoring an invalid route", |line| {
+                line["route"] == name && line["message"].as_str().is_some_and(|message| message.contains("ignoring"))
             })
         });
         ground.publish("sensors.cam.5", SENSOR).await;

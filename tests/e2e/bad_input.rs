@@ -126,7 +126,7 @@ impl Case {
         }
         assert_eq!(answer.stage, self.stage.unwrap_or_default(), "{model}");
         assert_eq!(answer.version, if self.stage.is_some() { FIRST } else { "" }, "{model}");
-        assert!(answer.payload.is_empty(), "{model}: an error has no payload");
+        assert!(answer.payload.is_empty(), "{model}: an error without a payload");
     }
 
     /// The series of its counter.
@@ -192,7 +192,7 @@ async fn misfitting_plugins(site: &Site) -> Vec<Case> {
             "the pre plugin's tensors do not fit the model: the model's input \"x\" takes the shape",
         ),
         ("other-type", frame("x", DataType::F64, &[1, 4], &[0; 32]), "infer", "takes f32, not f64"),
-        ("other-name", floats("z", &[1, 4]), "infer", "the model has no input \"z\""),
+        ("other-name", floats("z", &[1, 4]), "infer", "unknown input \"z\""),
         (
             "no-tensor",
             inferbus_abi::frame::encode(&[]).expect("a frame"),

@@ -181,5 +181,5 @@ async fn what_this_machine_cannot_do_is_refused_by_name() {
     smuggle(&site, &store, "elsewhere", IDENTITY_MODEL, json!({ "provider": "openvino" })).await;
     block_in_place(|| until("it is refused", || model(&worker, "elsewhere")["error"].is_string()));
     let error = model(&worker, "elsewhere")["error"].to_string();
-    assert!(error.contains("no provider") && error.contains("CPUExecutionProvider"), "{error}");
+    assert!(error.contains("lacks the provider") && error.contains("CPUExecutionProvider"), "{error}");
 }

@@ -207,7 +207,7 @@ async fn routes_are_changed_and_removed_while_the_worker_runs() {
     let mark = ground.worker.log_len();
     ground.site.catalog.delete_route(&"cameras".parse().expect("a name")).await.expect("deleted");
     ground.told(mark, "route ended", "cameras");
-    let nobody = ground.site.client.request("sensors.cam.3", SENSOR.into()).await.expect_err("nobody takes it");
+    let nobody = ground.site.client.request("sensors.cam.3", SENSOR.into()).await.expect_err("no responder");
     assert_eq!(nobody.kind(), async_nats::RequestErrorKind::NoResponders);
     ground.nothing_more().await;
 }

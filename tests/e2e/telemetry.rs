@@ -76,7 +76,7 @@ async fn collect(State(spans): State<Arc<UnboundedSender<Span>>>, body: Bytes) {
     let request = ExportTraceServiceRequest::decode(body).expect("an export request");
     let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
     for span in scopes.flat_map(|scope| scope.spans) {
-        // After the test, the receiver has no listener.
+        // After the test, the receiver is gone.
         let _ = spans.send(span);
     }
 }
@@ -106,7 +106,7 @@ async fn a_message_is_a_span_in_the_senders_trace_with_its_stages_in_a_row() {
     assert_eq!(
         header(&answer, "traceparent"),
         format!("00-{TRACE}-{}-01", hex(&message.span_id)),
-        "whoever goes on is our child"
+        "later spans are children of the message"
     );
     assert_eq!(header(&answer, "tracestate"), "vendor=kept");
     assert_eq!(attribute(message, "model"), Some(Value::StringValue("sensor".into())));
@@ -180,7 +180,7 @@ fn parse(text: &str) -> (BTreeSet<String>, BTreeMap<String, f64>) {
         let value = value.parse().unwrap_or_else(|_| panic!("`{value}` is no number in `{line}`"));
         assert_eq!(values.insert(series.to_owned(), value), None, "{series} is there twice");
     }
-    panic!("the text has no end:\n{text}");
+    panic!("the end of the text is missing:\n{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -256,7 +256,7 @@ fn a_batch_that_the_model_cannot_keep_is_found_at_check_and_at_push() {
     let words = include_bytes!("../../worker/engine/tests/models/identity_string.onnx");
     let bundle = BundleFolder::new("words", FIRST).network(words).table("[engine]\nbatch = { max = 8 }");
     for command in ["check", "push"] {
-        fails(&alone(&[command, text(bundle.path())]), REFUSED, "engine.batch cannot be kept: ");
+        fails(&alone(&[command, text(bundle.path())]), REFUSED, "cannot run in batches (engine.batch): ");
     }
     let open = BundleFolder::new("echo", FIRST).table("[engine]\nbatch = { max = 8 }");
     assert!(alone(&["check", text(open.path())]).ok().contains("up to 8 messages per run"));

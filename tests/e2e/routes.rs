@@ -146,7 +146,7 @@ async fn results_say_which_bytes_made_them() {
         let micros = text("Inferbus-Stage-Micros");
         assert_eq!(
             micros.split(',').filter_map(|stage| stage.split('=').next()).collect::<Vec<_>>(),
-            ["pre", "infer", "post"],
+            ["pre", "model", "post"],
             "{micros}"
         );
     }

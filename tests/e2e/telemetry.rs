@@ -100,7 +100,7 @@ async fn a_message_is_a_span_in_the_senders_trace_with_its_stages_in_a_row() {
     let answer = ask_in_trace(&site, SENSOR).await;
     assert_eq!(answer.payload, SENSOR);
     let spans = collector.message().await;
-    assert_eq!(spans.keys().map(String::as_str).collect::<Vec<_>>(), ["infer", "message", "post", "pre"]);
+    assert_eq!(spans.keys().map(String::as_str).collect::<Vec<_>>(), ["message", "model", "post", "pre"]);
     let message = &spans["message"];
     assert_eq!((hex(&message.trace_id), hex(&message.parent_span_id)), (TRACE.into(), PARENT.into()));
     assert_eq!(
@@ -112,7 +112,7 @@ async fn a_message_is_a_span_in_the_senders_trace_with_its_stages_in_a_row() {
     assert_eq!(attribute(message, "model"), Some(Value::StringValue("sensor".into())));
     assert_eq!(attribute(message, "version"), Some(Value::StringValue(FIRST.into())));
 
-    let stages = ["pre", "infer", "post"].map(|name| &spans[name]);
+    let stages = ["pre", "model", "post"].map(|name| &spans[name]);
     for stage in stages {
         assert_eq!((hex(&stage.trace_id), &stage.parent_span_id), (TRACE.into(), &message.span_id), "{}", stage.name);
     }

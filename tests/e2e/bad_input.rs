@@ -126,7 +126,7 @@ impl Case {
         }
         assert_eq!(answer.stage, self.stage.unwrap_or_default(), "{model}");
         assert_eq!(answer.version, if self.stage.is_some() { FIRST } else { "" }, "{model}");
-        assert!(answer.payload.is_empty(), "{model}: an error has no payload");
+        assert!(answer.payload.is_empty(), "{model}: an error without a payload");
     }
 
     /// The series of its counter.
@@ -182,21 +182,21 @@ async fn misfitting_plugins(site: &Site) -> Vec<Case> {
         (
             "other-shape",
             floats("x", &[1, 5]),
-            "infer",
+            "model",
             "the pre plugin's tensors do not fit the model: the model's input \"x\" takes the shape",
         ),
         (
             "other-rank",
             floats("x", &[4]),
-            "infer",
+            "model",
             "the pre plugin's tensors do not fit the model: the model's input \"x\" takes the shape",
         ),
-        ("other-type", frame("x", DataType::F64, &[1, 4], &[0; 32]), "infer", "takes f32, not f64"),
-        ("other-name", floats("z", &[1, 4]), "infer", "the model has no input \"z\""),
+        ("other-type", frame("x", DataType::F64, &[1, 4], &[0; 32]), "model", "takes f32, not f64"),
+        ("other-name", floats("z", &[1, 4]), "model", "unknown input \"z\""),
         (
             "no-tensor",
             inferbus_abi::frame::encode(&[]).expect("a frame"),
-            "infer",
+            "model",
             "the model's input \"x\" was not given",
         ),
     ] {
@@ -225,26 +225,26 @@ async fn bare_models(site: &Site) -> Vec<Case> {
         )
     };
     vec![
-        bad(b"", "pre", "the payload is not a tensor frame"),
-        bad(b"{\"inputs\":[]}", "pre", "the payload is not a tensor frame"),
-        bad(&good[..good.len() - 1], "pre", "the payload is not a tensor frame"),
+        bad(b"", "model", "the payload is not a tensor frame"),
+        bad(b"{\"inputs\":[]}", "model", "the payload is not a tensor frame"),
+        bad(&good[..good.len() - 1], "model", "the payload is not a tensor frame"),
         bad(
             &frame("x", DataType::F32, &[1, 5], &[0; 20]),
-            "infer",
+            "model",
             "the payload's tensors do not fit the model: the model's input \"x\" takes the shape",
         ),
-        bad(&frame("x", DataType::I64, &[1, 4], &[0; 32]), "infer", "takes f32, not i64"),
-        bad(&frame("picture", DataType::F32, &[1, 4], &[0; 16]), "infer", "no input \"picture\""),
+        bad(&frame("x", DataType::I64, &[1, 4], &[0; 32]), "model", "takes f32, not i64"),
+        bad(&frame("picture", DataType::F32, &[1, 4], &[0; 16]), "model", "unknown input \"picture\""),
         text,
         Case::tried(
             "gather",
             &frame("x", DataType::I64, &[1], &99_i64.to_le_bytes()),
             500,
-            "infer",
+            "model",
             "model_failed",
             "the model failed: ONNX Runtime",
         ),
-        Case::tried("wide", &good, 507, "post", "over_limit", "raise its max_payload"),
+        Case::tried("wide", &good, 507, "model", "over_limit", "raise its max_payload"),
     ]
 }
 

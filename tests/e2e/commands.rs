@@ -152,7 +152,7 @@ async fn what_is_not_there_is_code_4_and_what_is_not_understood_is_code_2() {
     fails(&site.inferbus(&["rollback", "nobody"]), NOT_FOUND, "no active version of `nobody`");
     fails(&site.inferbus(&["show", "nobody"]), NOT_FOUND, "no active version of `nobody`");
     fails(&site.inferbus(&["show", "digits", "7.7.7"]), NOT_FOUND, "no version 7.7.7");
-    fails(&site.inferbus(&["route", "rm", "nobody"]), NOT_FOUND, "no route `nobody`");
+    fails(&site.inferbus(&["route", "rm", "nobody"]), NOT_FOUND, "unknown route `nobody`");
     fails(&site.inferbus(&["status"]), NOT_FOUND, "no worker answers");
     for wrong in [
         &["activate", "Digits!", FIRST] as &[&str],
@@ -256,7 +256,7 @@ fn a_batch_that_the_model_cannot_keep_is_found_at_check_and_at_push() {
     let words = include_bytes!("../../worker/engine/tests/models/identity_string.onnx");
     let bundle = BundleFolder::new("words", FIRST).network(words).table("[engine]\nbatch = { max = 8 }");
     for command in ["check", "push"] {
-        fails(&alone(&[command, text(bundle.path())]), REFUSED, "engine.batch cannot be kept: ");
+        fails(&alone(&[command, text(bundle.path())]), REFUSED, "cannot run in batches (engine.batch): ");
     }
     let open = BundleFolder::new("echo", FIRST).table("[engine]\nbatch = { max = 8 }");
     assert!(alone(&["check", text(open.path())]).ok().contains("up to 8 messages per run"));
@@ -383,7 +383,7 @@ async fn routes_are_added_listed_and_removed() {
 
     fails(&add(&["--subject", "a..b"]), REFUSED, "subject: ");
     fails(&add(&["--subject", "a.*", "--output", "b.$2"]), REFUSED, "output: ");
-    fails(&add(&["--subject", "a.*", "--output", "a.$1"]), REFUSED, "come back without end");
+    fails(&add(&["--subject", "a.*", "--output", "a.$1"]), REFUSED, "its own results");
 }
 
 #[tokio::test(flavor = "multi_thread")]

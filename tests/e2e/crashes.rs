@@ -125,7 +125,7 @@ async fn a_version_that_kills_its_worker_is_set_aside_and_the_rest_is_served() {
     route(&site, "deadly").await;
     // Every one of them kills.
     publish(&site, "deadly", [0xee; 10]).await;
-    // A request in a crashing worker gets no answer. A wrong length never reaches the model, so it exonerates no
+    // A request in a crashing worker is not answered. A wrong length never reaches the model, so it exonerates no
     // message.
     let answer = async |site: &Site, model: &str, len| {
         let request = Request::new().payload(vec![1; len].into()).timeout(Some(Duration::from_secs(1)));

@@ -133,7 +133,7 @@ impl<'a> Stage<'a> {
     fn logged(&self, mut mark: usize, case: &Case) {
         let Served(reply) = &case.expected else { return };
         for (_, text) in &reply.log {
-            let fits = |line: &Value| line["stage"] == "pre" && line["message"] == *text;
+            let fits = |line: &Value| line["step"] == "pre" && line["message"] == *text;
             mark = block_in_place(|| self.worker.wait_until_after(mark, text, fits)).1;
         }
     }

@@ -12,7 +12,7 @@ use inferbus_tests::plugin::{sensor_post, sensor_pre};
 use inferbus_tests::{BundleFolder, FIRST, PATIENCE, Site, Worker, WorkerOptions, say, until};
 use tokio::task::block_in_place;
 
-/// A first byte of 255 is filtered out; anything but 16 bytes is refused; the rest comes back.
+/// A payload with a first byte of 255 is filtered, other lengths than 16 bytes are rejected, and others are returned.
 fn sensor(version: &str) -> BundleFolder {
     let filter = "(if (i32.eq (i32.load8_u (local.get $ptr)) (i32.const 255)) (then (return (i64.const 0))))";
     BundleFolder::new("sensor", version).plugin("pre", &sensor_pre("", b"", filter), "").plugin(
@@ -40,7 +40,7 @@ async fn publish(site: &Site, subject: &str, payload: Vec<u8>) -> u64 {
     site.store(subject, HeaderMap::new(), payload).await.0
 }
 
-/// Waits until the route has no message left.
+/// Waits until every message of the route has ended.
 fn idle(worker: &Worker, ended: f64) {
     until("every message has ended", || worker.metric("inferbus_stream_messages_total{") >= ended);
 }

@@ -76,7 +76,7 @@ async fn collect(State(spans): State<Arc<UnboundedSender<Span>>>, body: Bytes) {
     let request = ExportTraceServiceRequest::decode(body).expect("an export request");
     let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
     for span in scopes.flat_map(|scope| scope.spans) {
-        // After the test, the receiver has no listener.
+        // After the test, the receiver is gone.
         let _ = spans.send(span);
     }
 }
@@ -100,19 +100,19 @@ async fn a_message_is_a_span_in_the_senders_trace_with_its_stages_in_a_row() {
     let answer = ask_in_trace(&site, SENSOR).await;
     assert_eq!(answer.payload, SENSOR);
     let spans = collector.message().await;
-    assert_eq!(spans.keys().map(String::as_str).collect::<Vec<_>>(), ["infer", "message", "post", "pre"]);
+    assert_eq!(spans.keys().map(String::as_str).collect::<Vec<_>>(), ["message", "model", "post", "pre"]);
     let message = &spans["message"];
     assert_eq!((hex(&message.trace_id), hex(&message.parent_span_id)), (TRACE.into(), PARENT.into()));
     assert_eq!(
         header(&answer, "traceparent"),
         format!("00-{TRACE}-{}-01", hex(&message.span_id)),
-        "whoever goes on is our child"
+        "later spans are children of the message"
     );
     assert_eq!(header(&answer, "tracestate"), "vendor=kept");
     assert_eq!(attribute(message, "model"), Some(Value::StringValue("sensor".into())));
     assert_eq!(attribute(message, "version"), Some(Value::StringValue(FIRST.into())));
 
-    let stages = ["pre", "infer", "post"].map(|name| &spans[name]);
+    let stages = ["pre", "model", "post"].map(|name| &spans[name]);
     for stage in stages {
         assert_eq!((hex(&stage.trace_id), &stage.parent_span_id), (TRACE.into(), &message.span_id), "{}", stage.name);
     }
@@ -180,7 +180,7 @@ fn parse(text: &str) -> (BTreeSet<String>, BTreeMap<String, f64>) {
         let value = value.parse().unwrap_or_else(|_| panic!("`{value}` is no number in `{line}`"));
         assert_eq!(values.insert(series.to_owned(), value), None, "{series} is there twice");
     }
-    panic!("the text has no end:\n{text}");
+    panic!("the end of the text is missing:\n{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,7 +71,7 @@ pub enum EngineFault {
     #[error("the thread for time limits of models cannot be started: {why}")]
     NoClock { why: String },
     #[error(
-        "this ONNX Runtime has no provider {asked:?}; it has {has}: \
+        "this ONNX Runtime lacks the provider {asked:?}; it has {has}: \
          change engine.provider, or use a library with this provider"
     )]
     NoProvider { asked: &'static str, has: String },
@@ -118,7 +118,7 @@ impl EngineFault {
 /// A run failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelFault {
-    #[error("the model has no input {input:?}; it takes {known}")]
+    #[error("unknown input {input:?}; the model takes {known}")]
     UnknownInput { input: String, known: String },
     #[error("the model's input {input:?} was not given")]
     MissingInput { input: String },

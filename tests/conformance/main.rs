@@ -134,7 +134,8 @@ async fn faults(site: &Site, cases: &[Case]) -> Vec<String> {
 
 /// A worker with room for few models: the first message loads a model, and it makes room for the next.
 fn worker(site: &Site, engine: &str) -> Worker {
-    let arguments = ["--load", "lazy", "--model-memory", "256MiB", "--engine", engine].map(String::from).to_vec();
+    let arguments =
+        ["--load-policy", "lazy", "--memory-budget", "256MiB", "--engine", engine].map(String::from).to_vec();
     block_in_place(|| Worker::start_with(site.url(), WorkerOptions { arguments, ..WorkerOptions::default() }))
 }
 

@@ -381,7 +381,7 @@ async fn one_message_more_than_a_worker_takes_is_answered_at_once() {
         .plugin("pre", &sensor_pre("", b"", "(loop (br 0))"), "")
         .table("[limits]\ntime = \"2s\"");
     site.activate(&slow).await;
-    let options = WorkerOptions { arguments: ["--in-flight", "1"].map(Into::into).into(), ..Default::default() };
+    let options = WorkerOptions { arguments: ["--max-in-flight", "1"].map(Into::into).into(), ..Default::default() };
     let worker = block_in_place(|| Worker::start_with(site.url(), options));
     let slow = tokio::spawn({
         let client = site.client.clone();

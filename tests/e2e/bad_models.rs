@@ -79,7 +79,7 @@ async fn answers_right(client: &Client, number: f32) {
 async fn no_bad_model_hurts_the_worker_or_its_neighbour() {
     let site = Site::start().await;
     site.activate(&BundleFolder::new("neighbour", FIRST)).await;
-    let mut worker = worker(&site, &["--max-model-memory", "384MiB"]);
+    let mut worker = worker(&site, &["--trial-memory", "384MiB"]);
     let neighbour = neighbour(&site);
     let all = corpus(SEED, &[IDENTITY_MODEL.to_vec(), onnx::weighty(16, 2)]);
     assert!(all.len() >= 300, "{}", all.len());

@@ -83,7 +83,7 @@ async fn fifty_of_many_models_are_served_with_room_for_twenty() {
     all.sort();
     let started = Instant::now();
     // A bundle counts for little more than two mebibytes here.
-    let worker = worker(&site, &["--load", "lazy", "--model-memory", "41MiB"]);
+    let worker = worker(&site, &["--load-policy", "lazy", "--memory-budget", "41MiB"]);
     let ready = started.elapsed();
     assert_eq!(worker.get("/readyz").0, 200);
     assert_eq!(worker.metric("inferbus_models_loaded "), 0.0);
@@ -125,7 +125,7 @@ async fn fifty_of_many_models_are_served_with_room_for_twenty() {
 async fn a_hundred_first_requests_cause_one_load_and_get_a_hundred_results() {
     let site = Site::start().await;
     site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
-    let worker = worker(&site, &["--load", "lazy"]);
+    let worker = worker(&site, &["--load-policy", "lazy"]);
     assert_eq!(worker.metric("inferbus_models_cold "), 1.0);
     let asks = (0..100).map(|_| ask_model(&site, "sensor"));
     for answer in futures_util::future::join_all(asks).await {
@@ -148,7 +148,7 @@ async fn whoever_waits_for_a_model_that_cannot_be_had_hears_why() {
     let mut entry: Value = serde_json::from_slice(&entry).expect("JSON");
     entry["model"]["size"] = json!(1 << 30);
     site.put("models", &format!("giant.{FIRST}"), &entry.to_string()).await;
-    let worker = worker(&site, &["--load", "lazy", "--model-memory", "100MiB"]);
+    let worker = worker(&site, &["--load-policy", "lazy", "--memory-budget", "100MiB"]);
     assert_eq!(worker.get("/readyz").0, 200);
 
     for answer in futures_util::future::join_all((0..10).map(|_| ask_model(&site, "broken"))).await {
@@ -158,7 +158,7 @@ async fn whoever_waits_for_a_model_that_cannot_be_had_hears_why() {
     let answer = ask_model(&site, "giant").await;
     assert_eq!(answer.code, Some(503));
     assert!(
-        answer.error.contains("the limit for all models is 100MiB") && answer.error.contains("--model-memory"),
+        answer.error.contains("the limit for all models is 100MiB") && answer.error.contains("--memory-budget"),
         "{}",
         answer.error
     );
@@ -181,7 +181,7 @@ async fn pinned_models_stay_and_messages_in_flight_survive_that_their_model_make
     let all = many(&site, ["kept", "one", "two"].map(String::from)).await;
     let digest_of: std::collections::BTreeMap<String, String> = all.into_iter().collect();
     // Room for two, one of them pinned: each further model takes the place of the other.
-    let worker = worker(&site, &["--load", "lazy", "--pin", "kept", "--model-memory", "5MiB"]);
+    let worker = worker(&site, &["--load-policy", "lazy", "--keep-loaded", "kept", "--memory-budget", "5MiB"]);
     assert_eq!(worker.metric("inferbus_models_loaded "), 1.0, "the pinned one is loaded at the start");
     for _ in 0..ROUNDS {
         let mut asks = Vec::new();
@@ -209,21 +209,21 @@ async fn pinned_models_stay_and_messages_in_flight_survive_that_their_model_make
 
     // More pinned models than memory: the worker logs this, and is not ready.
     let crowded = WorkerOptions {
-        environment: vec![("INFERBUS_PIN".into(), "kept,one,two".into())],
-        arguments: vec!["--model-memory".into(), "5MiB".into()],
+        environment: vec![("INFERBUS_KEEP_LOADED".into(), "kept,one,two".into())],
+        arguments: vec!["--memory-budget".into(), "5MiB".into()],
         ..WorkerOptions::default()
     };
     let crowded = block_in_place(|| Worker::start_with(site.url(), crowded));
     let (code, why) = crowded.get("/readyz");
     assert_eq!(code, 503, "{why}");
-    assert!(why.contains("two") && why.contains("--model-memory"), "{why}");
+    assert!(why.contains("two") && why.contains("--memory-budget"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_wakes_its_cold_model() {
     let site = Site::start().await;
     site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
-    let worker = worker(&site, &["--load", "lazy"]);
+    let worker = worker(&site, &["--load-policy", "lazy"]);
     let route = ["route", "add", "--stream", "SENSORS", "--subject", "sensors.*", "--model", "sensor"];
     let more = ["--output", "results.{{wildcard(1)}}", "--name=cams"];
     block_in_place(|| site.inferbus(&[&route[..], &more[..]].concat()).ok());
@@ -251,7 +251,7 @@ async fn a_cold_model_is_woken_by_what_a_dead_worker_had_in_hand() {
     block_in_place(|| site.inferbus(&[&route[..], &more[..]].concat()).ok());
     site.store("sensors.1", HeaderMap::new(), PAYLOAD.to_vec()).await;
     assert_eq!(block_in_place(|| fragile.end()), None, "it was killed");
-    let worker = worker(&site, &["--load", "lazy"]);
+    let worker = worker(&site, &["--load-policy", "lazy"]);
     until("the message has its result", || {
         worker.metric("inferbus_stream_messages_total{route=\"cams\",end=\"result\"}") >= 1.0
     });
@@ -268,7 +268,7 @@ async fn a_stopping_worker_answers_whoever_waits_for_a_model() {
     );
     let slow = BundleFolder::new("slow", FIRST).plugin("pre", &slow, "").table("[limits]\ntime = \"10s\"");
     site.activate(&slow).await;
-    let worker = worker(&site, &["--load", "lazy"]);
+    let worker = worker(&site, &["--load-policy", "lazy"]);
     let client = site.client.clone();
     let waits = tokio::spawn(async move { ask(&client, "infer.slow", Bytes::from_static(PAYLOAD)).await });
     until("the request waits", || worker.metric("inferbus_in_flight ") == 1.0);

@@ -193,7 +193,8 @@ async fn a_request_over_http_that_was_taken_is_answered_though_the_worker_stops(
 async fn a_client_that_goes_away_gives_its_place_back() {
     let site = site().await;
     site.activate(&slow()).await;
-    let options = WorkerOptions { arguments: ["--in-flight", "1"].map(Into::into).into(), ..WorkerOptions::default() };
+    let options =
+        WorkerOptions { arguments: ["--max-in-flight", "1"].map(Into::into).into(), ..WorkerOptions::default() };
     let worker = Worker::start_with(site.url(), options);
     let asked = worker.asking("POST", SLOW, &[], b"x");
     until("the worker has it", || worker.metric("inferbus_in_flight") == 1.0);

@@ -49,11 +49,11 @@ impl Worker {
         let mut command = Command::new(program());
         command.args(["worker", "--server", url, "--admin", "127.0.0.1:0", "--log-format", "json", "--lanes", "2"]);
         if let Some(name) = &options.name {
-            command.args(["--name", name]);
+            command.args(["--worker-name", name]);
         }
         command
             .env("INFERBUS_CACHE", plugin_cache())
-            .env("INFERBUS_STATE", "off")
+            .env("INFERBUS_CRASH_JOURNAL", "off")
             // Most tests change artifacts, and the worker must see the change.
             .env("INFERBUS_CACHE_SIZE", "off")
             .args(&options.arguments)

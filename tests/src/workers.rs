@@ -48,7 +48,7 @@ impl Workers {
     pub fn revive(&mut self, at: usize) {
         let mut options = WorkerOptions { name: Some(format!("worker-{at}")), ..self.options.clone() };
         let state = self.state.path().to_str().expect("UTF-8").to_owned();
-        options.environment.push(("INFERBUS_STATE".into(), state));
+        options.environment.push(("INFERBUS_CRASH_JOURNAL".into(), state));
         self.workers[at] = Some(block_in_place(|| Worker::spawn(&self.url, options)));
     }
 }

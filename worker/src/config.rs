@@ -14,8 +14,6 @@ use inferbus_engine::{Allow, Backend, EngineFault, TrialProcess};
 use inferbus_sandbox::{Bounds, Ceilings, limits as sandbox};
 
 use crate::limits;
-use crate::models::budget::Budget;
-use crate::models::host_memory;
 use crate::nats::connect::Connection;
 
 #[derive(Clone, Debug, Args)]
@@ -35,25 +33,25 @@ pub struct WorkerConfig {
     #[arg(long, env = "INFERBUS_NO_HTTP_INFER")]
     pub no_http_infer: bool,
     /// The worker's name in `inferbus status`
-    #[arg(long, value_name = "NAME", env = "INFERBUS_NAME", default_value_t = default_name())]
-    pub name: String,
+    #[arg(long, value_name = "NAME", env = "INFERBUS_WORKER_NAME", default_value_t = default_name())]
+    pub worker_name: String,
     #[command(flatten)]
-    pub state: StateSetting,
+    pub crash_journal: CrashJournalSetting,
     #[command(flatten)]
     pub log: LogSettings,
 }
 
 /// The folder of the crash journal, read by the next worker after a crash.
 #[derive(Clone, Debug, Args)]
-pub struct StateSetting {
+pub struct CrashJournalSetting {
     /// Folder of the crash journal, or `off` [default: inferbus in $XDG_STATE_HOME or ~/.local/state]
-    #[arg(long, value_name = "FOLDER", env = "INFERBUS_STATE")]
-    pub state: Option<PathBuf>,
+    #[arg(long, value_name = "FOLDER", env = "INFERBUS_CRASH_JOURNAL")]
+    pub crash_journal: Option<PathBuf>,
 }
 
-impl StateSetting {
+impl CrashJournalSetting {
     pub fn folder(&self) -> Folder {
-        Folder::of(self.state.as_deref(), "XDG_STATE_HOME", ".local/state", "inferbus")
+        Folder::of(self.crash_journal.as_deref(), "XDG_STATE_HOME", ".local/state", "inferbus")
     }
 }
 
@@ -110,8 +108,8 @@ pub struct ModelSettings {
     #[arg(long, value_name = "TIME", env = "INFERBUS_MAX_MODEL_TIME", default_value_t = span(limits::MODEL_TIME))]
     pub max_model_time: Span,
     /// Memory limit of a new model's trial load and run, in addition to 8 times the model's size
-    #[arg(long, value_name = "SIZE", env = "INFERBUS_MAX_MODEL_MEMORY", default_value_t = ByteSize::new(TRIAL_MEMORY))]
-    pub max_model_memory: ByteSize,
+    #[arg(long, value_name = "SIZE", env = "INFERBUS_TRIAL_MEMORY", default_value_t = ByteSize::new(TRIAL_MEMORY))]
+    pub trial_memory: ByteSize,
     /// Upper bound of engine.threads, the threads of one run [default: one per processor]
     #[arg(long, value_name = "N", env = "INFERBUS_MAX_THREADS",
           value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64))]
@@ -149,7 +147,7 @@ impl ModelSettings {
 impl ModelSettings {
     /// The trial process with the operator's bounds.
     pub fn bounded(&self, mut process: TrialProcess) -> TrialProcess {
-        process.bounds.memory = self.max_model_memory.bytes() as u64;
+        process.bounds.memory = self.trial_memory.bytes() as u64;
         process
     }
 }
@@ -255,21 +253,21 @@ impl Compute {
 #[derive(Clone, Debug, Args)]
 pub struct LoadSettings {
     /// Memory of all loaded models; the least recently used are evicted [default: half of the available memory]
-    #[arg(long, value_name = "SIZE", env = "INFERBUS_MODEL_MEMORY")]
-    pub model_memory: Option<ByteSize>,
+    #[arg(long, value_name = "SIZE", env = "INFERBUS_MEMORY_BUDGET")]
+    pub memory_budget: Option<ByteSize>,
     /// Load models at the start while they fit, or at their first message
-    #[arg(long, value_enum, env = "INFERBUS_LOAD", default_value = "eager")]
-    pub load: Load,
+    #[arg(long, value_enum, env = "INFERBUS_LOAD_POLICY", default_value = "eager")]
+    pub load_policy: LoadPolicy,
     /// Disk space for fetched models and plugins, below the folder of --cache, or `off`
     #[arg(long, value_name = "SIZE", env = "INFERBUS_CACHE_SIZE", default_value = "4GiB", value_parser = cache_size)]
     pub cache_size: CacheSize,
     /// Load this model at the start and never evict it; repeat for more
-    #[arg(long, value_name = "MODEL", env = "INFERBUS_PIN", value_delimiter = ',')]
-    pub pin: Vec<ModelName>,
+    #[arg(long, value_name = "MODEL", env = "INFERBUS_KEEP_LOADED", value_delimiter = ',')]
+    pub keep_loaded: Vec<ModelName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Load {
+pub enum LoadPolicy {
     Eager,
     Lazy,
 }
@@ -280,14 +278,6 @@ pub struct CacheSize(pub Option<ByteSize>);
 
 fn cache_size(text: &str) -> Result<CacheSize, UnitFault> {
     if text == "off" { Ok(CacheSize(None)) } else { text.parse().map(|size| CacheSize(Some(size))) }
-}
-
-impl LoadSettings {
-    pub fn budget(&self, most: usize) -> Budget {
-        let half = || host_memory::available().map_or(limits::MODEL_MEMORY, |bytes| bytes / 2);
-        let limit = self.model_memory.unwrap_or_else(|| ByteSize::new(half()));
-        Budget::new(limit, most, self.pin.iter().cloned().collect())
-    }
 }
 
 impl Compute {
@@ -308,9 +298,9 @@ pub struct BusSettings {
     #[arg(long, value_name = "NAME", env = "INFERBUS_GROUP", default_value = "inferbus", value_parser = plain_subject)]
     pub group: String,
     /// Messages in flight at once; further requests are answered with code 429
-    #[arg(long, value_name = "N", env = "INFERBUS_IN_FLIGHT", default_value_t = limits::IN_FLIGHT as u32,
+    #[arg(long, value_name = "N", env = "INFERBUS_MAX_IN_FLIGHT", default_value_t = limits::IN_FLIGHT as u32,
           value_parser = clap::value_parser!(u32).range(1..=limits::IN_FLIGHT as i64))]
-    pub in_flight: u32,
+    pub max_in_flight: u32,
 }
 
 #[derive(Clone, Debug, Args)]

@@ -93,7 +93,7 @@ impl Contestant {
         command: &mut Command,
     ) -> anyhow::Result<Self> {
         let state = tempfile::tempdir_in(root().join("target"))?;
-        command.env("INFERBUS_STATE", state.path());
+        command.env("INFERBUS_CRASH_JOURNAL", state.path());
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
         let log = child.stderr.take().context("the worker's log")?;
         drain(wait_for(log, "worker accepts requests").await?);

@@ -97,7 +97,7 @@ pub enum EngineFault {
     #[error("one run of the model on zeros does not end within {limit:?}; {SMALLER}")]
     EndlessOnZeros { limit: Duration },
     #[error(
-        "loading the model and running it once needs more than {} MiB; {SMALLER}, or raise --max-model-memory",
+        "loading the model and running it once needs more than {} MiB; {SMALLER}, or raise --trial-memory",
         limit >> 20
     )]
     TrialOutOfMemory { limit: u64 },

@@ -18,13 +18,13 @@ use crate::limits;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NoRoom {
     #[error(
-        "it takes about {} MiB, and the limit for all models is {limit}: raise --model-memory",
+        "it takes about {} MiB, and the limit for all models is {limit}: raise --memory-budget",
         mebibytes(*needs)
     )]
     TooLarge { needs: u64, limit: ByteSize },
     #[error(
         "it takes about {} MiB, but other models use {} MiB of the limit of {limit} and cannot be evicted now: \
-         pin fewer models, or raise --model-memory",
+         pin fewer models, or raise --memory-budget",
         mebibytes(*needs), mebibytes(*held)
     )]
     Taken { needs: u64, held: u64, limit: ByteSize },

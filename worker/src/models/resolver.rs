@@ -27,7 +27,7 @@ use super::loader::{Artifacts, BundleFault, Loader};
 use super::registry::{Demand, Registry, Slot};
 use super::teardown::Teardown;
 use super::work_queue::WorkQueue;
-use crate::config::Load;
+use crate::config::LoadPolicy;
 use crate::crashes::journal::Journal;
 use crate::limits;
 use crate::nats::backoff;
@@ -104,7 +104,7 @@ struct Resolver {
     loads: Arc<Semaphore>,
     journal: Option<Arc<Journal>>,
     budget: Arc<Budget>,
-    load: Load,
+    load_policy: LoadPolicy,
     artifacts: Option<Arc<ArtifactCache>>,
     teardown: Arc<Teardown>,
 }
@@ -133,16 +133,17 @@ pub struct Following {
     pub routes: watch::Sender<BTreeMap<RouteName, Route>>,
     pub journal: Option<Arc<Journal>>,
     pub budget: Arc<Budget>,
-    pub load: Load,
+    pub load_policy: LoadPolicy,
     pub artifacts: Option<Arc<ArtifactCache>>,
 }
 
 /// Follows the catalog until `stop`.
 pub async fn run(following: Following, mut follower: Follower, stop: CancellationToken) {
-    let Following { catalog, loader, registry, metrics, routes, journal, budget, load, artifacts } = following;
+    let Following { catalog, loader, registry, metrics, routes, journal, budget, load_policy, artifacts } = following;
     let loads = Arc::new(Semaphore::new(limits::LOADS));
     let teardown = Arc::new(Teardown::new(budget.clone()));
-    let resolver = Resolver { catalog, loader, registry, metrics, loads, journal, budget, load, artifacts, teardown };
+    let resolver =
+        Resolver { catalog, loader, registry, metrics, loads, journal, budget, load_policy, artifacts, teardown };
     let mut work = Work::default();
     let (mut heard, mut routes_behind) = (false, false);
     let mut look_around = tokio::time::interval(limits::LOOK_AROUND);
@@ -279,7 +280,7 @@ impl Resolver {
         });
         tracing::info!(models = cold.len(), "models are cold, and their entries are read on request");
         self.registry.add(cold.iter().map(|model| (model.clone(), Slot::cold())));
-        Ok(if self.load == Load::Eager { cold } else { BTreeSet::new() })
+        Ok(if self.load_policy == LoadPolicy::Eager { cold } else { BTreeSet::new() })
     }
 
     /// Makes the registry equal to the catalog for one model.
@@ -290,7 +291,7 @@ impl Resolver {
         let is_pinned = self.budget.pinned().contains(model);
         let slot = self.registry.slot(model).unwrap_or_default();
         let must = reason == Reason::Asked || is_pinned || slot.bundle.is_some();
-        if !must && self.load == Load::Lazy {
+        if !must && self.load_policy == LoadPolicy::Lazy {
             self.registry.update(model, Slot::cool);
             return Ok(());
         }

@@ -17,14 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::models::registry::Registry;
 use crate::observe::metrics::Metrics;
-use crate::open_inference::http::{self, OpenInference};
 use crate::status::service::WorkerStatus;
 
 pub struct Admin {
     pub worker: String,
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
-    pub open_inference: Arc<OpenInference>,
 }
 
 /// Listens at once, so a port in use is a clear error at the start.
@@ -36,8 +34,12 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketA
     Ok((listener, address))
 }
 
-pub async fn run(listener: TcpListener, admin: Admin, stop: CancellationToken) -> std::io::Result<()> {
-    let open_inference = http::router(admin.open_inference.clone());
+pub async fn run(
+    listener: TcpListener,
+    admin: Admin,
+    open_inference: Router,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(ready))

@@ -154,7 +154,7 @@ async fn a_worker_passes_the_cases_of_onnx_runtime() {
         started.elapsed().as_secs(),
     ));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert!(worker.metric("inferbus_evictions_total") > 0.0, "more models than there is room for");
+    assert!(worker.metric("inferbus_model_evictions_total") > 0.0, "more models than there is room for");
     assert_eq!(block_in_place(|| worker.stop()), Some(0));
 }
 

@@ -174,7 +174,7 @@ async fn heal(site: &Site, workers: &[Worker], version: &str) {
 }
 
 fn failures(worker: &Worker) -> f64 {
-    worker.metric("inferbus_load_failures_total{model=\"digits\"}")
+    worker.metric("inferbus_bundle_load_failures_total{model=\"digits\"}")
 }
 
 /// Every worker's report on the model, from `inferbus status`.
@@ -270,7 +270,7 @@ async fn of_many_puts_the_last_wins_and_few_are_loaded() {
     site.put("models", &format!("digits.{last}"), &entry.to_string()).await;
     let workers = site.workers(["one", "two"]);
     let load = Load::start(&site);
-    let swaps = |worker: &Worker| worker.metric("inferbus_swaps_total{model=\"digits\"}");
+    let swaps = |worker: &Worker| worker.metric("inferbus_bundle_swaps_total{model=\"digits\"}");
 
     let bus = jetstream::new(site.client.clone());
     let mut stored = Vec::new();

@@ -136,7 +136,7 @@ impl Case {
                 "inferbus_messages_total{{model=\"{}\",version=\"{FIRST}\",outcome=\"{}\"}}",
                 self.model, self.outcome
             ),
-            None => format!("inferbus_refused_total{{reason=\"{}\"}}", self.outcome),
+            None => format!("inferbus_requests_rejected_total{{reason=\"{}\"}}", self.outcome),
         }
     }
 }
@@ -387,13 +387,13 @@ async fn one_message_more_than_a_worker_takes_is_answered_at_once() {
         let client = site.client.clone();
         async move { ask(&client, "infer.slow", SENSOR.into()).await }
     });
-    block_in_place(|| until("the first message is in flight", || worker.metric("inferbus_in_flight") == 1.0));
+    block_in_place(|| until("the first message is in flight", || worker.metric("inferbus_in_flight_messages") == 1.0));
     let case = Case::refused("slow", 429, "busy", &["slow: ", "1 messages", "retry later"]);
     case.check(&case.ask(&site.client).await);
     assert_eq!(slow.await.expect("an answer").code, Some(504), "the first is not disturbed");
     block_in_place(|| {
         assert_eq!(worker.metric(&case.series()), 1.0);
-        until("the place is free again", || worker.metric("inferbus_in_flight") == 0.0);
+        until("the place is free again", || worker.metric("inferbus_in_flight_messages") == 0.0);
     });
 }
 

@@ -98,8 +98,8 @@ async fn fifty_of_many_models_are_served_with_room_for_twenty() {
         assert!((1.0..=20.0).contains(&loaded), "{loaded} models are loaded");
         largest = resident(worker.id()).max(largest);
     }
-    assert!(worker.metric("inferbus_evictions_total") >= (USED - 20) as f64);
-    assert!(worker.metric("inferbus_cold_loads_total") >= USED as f64);
+    assert!(worker.metric("inferbus_model_evictions_total") >= (USED - 20) as f64);
+    assert!(worker.metric("inferbus_model_cold_loads_total") >= USED as f64);
     until("evicted models are gone", || worker.metric("inferbus_model_memory_bytes ") <= (41 << 20) as f64);
     say(&format!(
         "many_models: {models} models, ready after {} ms; {} of {USED} asked {ROUNDS} times loaded, \
@@ -131,10 +131,10 @@ async fn a_hundred_first_requests_cause_one_load_and_get_a_hundred_results() {
     for answer in futures_util::future::join_all(asks).await {
         assert_eq!((answer.code, &answer.payload[..]), (None, PAYLOAD), "{}", answer.error);
     }
-    assert_eq!(worker.metric("inferbus_swaps_total"), 1.0, "one load");
-    assert_eq!(worker.metric("inferbus_cold_loads_total"), 1.0);
-    assert!(worker.metric("inferbus_cold_wait_seconds_count") >= 1.0);
-    assert_eq!(worker.metric("inferbus_in_flight "), 0.0, "every place is given back");
+    assert_eq!(worker.metric("inferbus_bundle_swaps_total"), 1.0, "one load");
+    assert_eq!(worker.metric("inferbus_model_cold_loads_total"), 1.0);
+    assert!(worker.metric("inferbus_model_cold_wait_seconds_count") >= 1.0);
+    assert_eq!(worker.metric("inferbus_in_flight_messages "), 0.0, "every place is given back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,8 +195,8 @@ async fn pinned_models_stay_and_messages_in_flight_survive_that_their_model_make
             ask.await.expect("a result");
         }
     }
-    assert!(worker.metric("inferbus_evictions_total") >= ROUNDS as f64);
-    assert_eq!(worker.metric("inferbus_swaps_total{model=\"kept\"}"), 1.0, "never evicted");
+    assert!(worker.metric("inferbus_model_evictions_total") >= ROUNDS as f64);
+    assert_eq!(worker.metric("inferbus_bundle_swaps_total{model=\"kept\"}"), 1.0, "never evicted");
     let status = block_in_place(|| site.inferbus(&["status", "--output", "json"])).json();
     let serving: BTreeSet<&str> = status[0]["models"]
         .as_array()
@@ -271,7 +271,7 @@ async fn a_stopping_worker_answers_whoever_waits_for_a_model() {
     let worker = worker(&site, &["--load-policy", "lazy"]);
     let client = site.client.clone();
     let waits = tokio::spawn(async move { ask(&client, "infer.slow", Bytes::from_static(PAYLOAD)).await });
-    until("the request waits", || worker.metric("inferbus_in_flight ") == 1.0);
+    until("the request waits", || worker.metric("inferbus_in_flight_messages ") == 1.0);
     worker.terminate();
     let answer = waits.await.expect("an answer");
     assert_eq!(answer.code, Some(503), "{}", answer.error);

@@ -142,7 +142,7 @@ async fn a_message_in_hand_is_finished_before_the_worker_leaves() {
         async move { ask(&client, "infer.slow", vec![0; 16].into()).await }
     });
     block_in_place(|| {
-        until("the message is in flight", || worker.metric("inferbus_in_flight") == 1.0);
+        until("the message is in flight", || worker.metric("inferbus_in_flight_messages") == 1.0);
         assert_eq!(worker.stop(), Some(0));
     });
     assert_eq!(asked.await.expect("an answer").code, Some(504));
@@ -155,7 +155,7 @@ async fn a_second_signal_ends_the_worker_at_once() {
     let worker = Worker::start(site.url());
     site.client.publish("infer.slow", vec![0; 16].into()).await.expect("published");
     block_in_place(|| {
-        until("the message is in flight", || worker.metric("inferbus_in_flight") == 1.0);
+        until("the message is in flight", || worker.metric("inferbus_in_flight_messages") == 1.0);
         worker.terminate();
         worker.wait_for("worker stops");
         assert_eq!(worker.stop(), Some(130));

@@ -242,7 +242,7 @@ async fn a_deep_stream_and_a_slow_model_stay_within_bounds() {
         idle(&worker, 50.0);
         let grown = resident(worker.id()).saturating_sub(before);
         assert!(grown < 64 << 20, "{grown} bytes more");
-        assert!(worker.metric("inferbus_stream_pending{") > 10_000.0);
+        assert!(worker.metric("inferbus_stream_pending_messages{") > 10_000.0);
     });
     let stream = jetstream::new(site.client.clone()).get_stream("SENSORS").await.expect("the stream");
     let consumer = stream.consumer_info("inferbus-cams").await.expect("the consumer");

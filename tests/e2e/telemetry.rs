@@ -194,10 +194,11 @@ async fn metrics_are_prometheus_text_and_count_what_happened() {
     let (code, text) = block_in_place(|| worker.get("/metrics"));
     assert_eq!(code, 200);
     let (names, values) = parse(&text);
-    let expected = "inferbus_messages_total inferbus_stage_seconds_bucket inferbus_stage_seconds_count \
-        inferbus_stage_seconds_sum inferbus_refused_total \
-        inferbus_bundle inferbus_swaps_total inferbus_in_flight inferbus_emits_total inferbus_unpublished_total \
-        inferbus_slow_consumers_total inferbus_connected inferbus_connections_total";
+    let expected = "inferbus_messages_total inferbus_step_seconds_bucket inferbus_step_seconds_count \
+        inferbus_step_seconds_sum inferbus_wait_seconds_count inferbus_requests_rejected_total inferbus_bundle_info \
+        inferbus_bundle_swaps_total inferbus_in_flight_messages inferbus_emitted_messages_total \
+        inferbus_publish_failures_total inferbus_nats_slow_consumers_total inferbus_nats_connected \
+        inferbus_nats_connects_total";
     for name in expected.split_whitespace() {
         assert!(names.contains(name), "{name} is not in {names:?}");
     }
@@ -205,11 +206,11 @@ async fn metrics_are_prometheus_text_and_count_what_happened() {
     let value = |series: &str| values.get(series).copied().unwrap_or_else(|| panic!("no {series} in\n{text}"));
     assert_eq!(value(&format!("inferbus_messages_total{{{sensor},outcome=\"ok\"}}")), 2.0);
     assert_eq!(value(&format!("inferbus_messages_total{{{sensor},outcome=\"refused\"}}")), 1.0);
-    assert_eq!(value("inferbus_refused_total{reason=\"unknown_model\"}"), 1.0);
-    assert_eq!(value("inferbus_connected"), 1.0);
-    assert_eq!(value("inferbus_swaps_total{model=\"sensor\"}"), 1.0);
-    for (stage, count) in [("pre", 3.0), ("infer", 2.0), ("post", 2.0)] {
-        assert_eq!(value(&format!("inferbus_stage_seconds_count{{{sensor},stage=\"{stage}\"}}")), count);
+    assert_eq!(value("inferbus_requests_rejected_total{reason=\"unknown_model\"}"), 1.0);
+    assert_eq!(value("inferbus_nats_connected"), 1.0);
+    assert_eq!(value("inferbus_bundle_swaps_total{model=\"sensor\"}"), 1.0);
+    for (step, count) in [("pre", 3.0), ("model", 2.0), ("post", 2.0)] {
+        assert_eq!(value(&format!("inferbus_step_seconds_count{{{sensor},step=\"{step}\"}}")), count);
     }
     assert!(!text.contains("nobody"), "labels never come from a message");
 }

@@ -170,7 +170,7 @@ impl Worker {
         let queries = self.background.tasks.spawn(queries.run(stop.clone()));
         let tasks = Tasks { resolver, service, queries, publisher };
 
-        let dispatch = Arc::new(Dispatch { registry: self.registry.clone(), lanes, lane_count });
+        let dispatch = Arc::new(Dispatch::new(self.registry.clone(), lanes, lane_count));
         let admission = Admission::new(self.client.clone(), dispatch.clone(), self.metrics.clone(), max_in_flight);
         let admission = Arc::new(admission);
         let streams = Arc::new(self.streams(dispatch.clone(), journal.clone()));

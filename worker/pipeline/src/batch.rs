@@ -11,12 +11,12 @@ use inferbus_sandbox::{Emit, Reply};
 use smallvec::SmallVec;
 use tracing::Span;
 
-use crate::context::{Context, step_span};
+use crate::context::Context;
 use crate::encoding::Decoded;
 use crate::end::{Done, Ended, Failure, FailureCause, lacks_outputs};
 use crate::limits;
 use crate::plan::{MessageTimes, Plan, Stage};
-use crate::single::{Payload, after_model, call};
+use crate::single::{Payload, after_model, call, in_time, step_span};
 use crate::transform::{Parts, Transform};
 
 /// The size of a bundle's batches, and the wait for them.
@@ -39,14 +39,6 @@ pub struct Message<'a> {
     /// The sender discards a later result.
     pub deadline: Option<Instant>,
     pub span: &'a Span,
-}
-
-/// Rejects a message whose deadline has passed.
-pub fn in_time(deadline: Option<Instant>, now: Instant) -> Result<(), FailureCause> {
-    match deadline {
-        Some(deadline) if deadline <= now => Err(FailureCause::Late(now.duration_since(deadline))),
-        _ => Ok(()),
-    }
 }
 
 /// The state of a message between pre and its end.

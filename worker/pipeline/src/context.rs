@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use inferbus_sandbox::LogLine;
-use tracing::Span;
 
 use crate::plan::Stage;
 
@@ -17,9 +16,4 @@ pub trait Context {
     fn model_ran(&self, _messages: usize) {}
     /// A step of a message ended before the next one begins. Crash tests stop the process here.
     fn step_ended(&self, _stage: Stage, _payload: &[u8]) {}
-}
-
-/// The span of one step, a child of the message's span. Without an exporter it costs a branch.
-pub(crate) fn step_span(name: &'static str) -> Span {
-    tracing::info_span!(target: SPAN_TARGET, "step", otel.name = name)
 }

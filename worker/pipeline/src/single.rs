@@ -3,12 +3,15 @@
 //! Guarantees: [`run`] is synchronous policy. It takes a payload and one lane's parts, and returns a result or a
 //! failure. It never waits, never touches NATS, and reads only the clock of its context.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 use inferbus_abi::frame::{self, Frame, Tensor};
 use inferbus_engine::{Model, ModelFault};
 use inferbus_sandbox::{Emit, Reply};
+use tracing::Span;
 
-use crate::context::{Context, step_span};
+use crate::context::{Context, SPAN_TARGET};
 use crate::encoding::{Decoded, Encoding, ResultEncoding};
 use crate::end::{Done, Ended, Failure, FailureCause, lacks_outputs};
 use crate::identity::Identity;
@@ -22,6 +25,14 @@ pub struct Payload<'a> {
     /// The encoding of its tensors, used by bundles without a pre plugin.
     pub encoding: Encoding,
     pub identity: &'a Identity,
+}
+
+/// Rejects a message whose deadline has passed.
+pub fn in_time(deadline: Option<Instant>, now: Instant) -> Result<(), FailureCause> {
+    match deadline {
+        Some(deadline) if deadline <= now => Err(FailureCause::Late(now.duration_since(deadline))),
+        _ => Ok(()),
+    }
 }
 
 /// Runs one message: payload → pre → model → post.
@@ -133,4 +144,9 @@ pub(crate) fn call<'a>(
     context: &dyn Context,
 ) -> Result<Reply<'a>, Failure> {
     plugin.call(len, fill, &mut |line| context.log(stage, line)).map_err(|fault| FailureCause::Plugin(fault).at(stage))
+}
+
+/// The span of one step, a child of the message's span. Without an exporter it costs a branch.
+pub(crate) fn step_span(name: &'static str) -> Span {
+    tracing::info_span!(target: SPAN_TARGET, "step", otel.name = name)
 }

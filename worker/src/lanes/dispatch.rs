@@ -5,22 +5,27 @@
 use std::sync::Arc;
 
 use async_nats::HeaderMap;
-use inferbus_pipeline::{Encoding, Identity, Refusal};
+use inferbus_pipeline::{Encoding, Refusal};
 
 use super::lane::Lanes;
+use super::queue::{Job, Queue};
 use super::ticket::Ticket;
-use crate::limits;
 use crate::models::bundle::Bundle;
 use crate::models::registry::Registry;
-use crate::nats::headers;
 
 pub struct Dispatch {
     pub registry: Arc<Registry>,
+    pub queue: Arc<Queue<Job<Ticket>>>,
+    /// Dropping the lanes closes the queue.
     pub lanes: Lanes<Ticket>,
     pub lane_count: usize,
 }
 
 impl Dispatch {
+    pub fn new(registry: Arc<Registry>, lanes: Lanes<Ticket>, lane_count: usize) -> Self {
+        Self { registry, queue: lanes.queue(), lanes, lane_count }
+    }
+
     /// The active bundle for a message of this size and encoding, or the refusal.
     pub fn admit(
         &self,
@@ -29,16 +34,7 @@ impl Dispatch {
         headers: Option<&HeaderMap>,
     ) -> Result<(Arc<Bundle>, Encoding), Refusal> {
         let bundle = self.registry.active(model)?;
-        let encoding = fits(&bundle, len, headers)?;
+        let encoding = bundle.admits(len, headers)?;
         Ok((bundle, encoding))
     }
-}
-
-/// Checks a message's length and headers against a bundle, and returns the encoding of its tensors.
-pub fn fits(bundle: &Bundle, len: usize, headers: Option<&HeaderMap>) -> Result<Encoding, Refusal> {
-    if len > limits::PAYLOAD {
-        let Identity { model, version, .. } = bundle.identity.clone();
-        return Err(Refusal::TooLarge { model, version, len, limit: limits::PAYLOAD });
-    }
-    if bundle.takes_tensors() { headers::encoding(&bundle.identity, headers) } else { Ok(Encoding::Frame) }
 }

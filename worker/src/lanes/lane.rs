@@ -8,77 +8,20 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_nats::HeaderMap;
-use bytes::Bytes;
 use inferbus_engine::ModelFault;
-use inferbus_pipeline::batch::{self, BatchPolicy, Message, in_time};
-use inferbus_pipeline::{Context, Done, Encoding, Ended, Failure, FailureCause, MessageTimes, Payload, Stage, single};
+use inferbus_pipeline::batch;
+use inferbus_pipeline::single::{self, in_time};
+use inferbus_pipeline::{Context, Done, Ended, Failure, FailureCause, MessageTimes, Stage};
 use inferbus_sandbox::LogLine;
 use smallvec::{SmallVec, smallvec};
 use tokio::sync::mpsc;
 use tracing::Span;
 
-use super::queue::{Queue, Queued};
+use super::queue::{Job, Queue};
 use crate::crashes::journal::{Journal, LaneJournal};
 use crate::failpoint;
 use crate::models::bundle::Bundle;
 use crate::nats::headers;
-use crate::observe::telemetry::trace_into;
-
-/// A message on its way to a lane. The ticket is opaque here.
-pub struct Job<T> {
-    pub bundle: Arc<Bundle>,
-    pub payload: Bytes,
-    pub encoding: Encoding,
-    /// The crash journal's name of a stored message, for its redelivery after a crash.
-    pub name: Option<Arc<str>>,
-    pub received: Instant,
-    /// The sender discards a later result.
-    pub deadline: Option<Instant>,
-    /// Goes before all normal jobs.
-    pub urgent: bool,
-    pub span: Span,
-    pub ticket: T,
-}
-
-impl<T> Queued for Job<T> {
-    fn same_line(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.bundle, &other.bundle)
-    }
-
-    fn policy(&self) -> BatchPolicy {
-        self.bundle.batch
-    }
-
-    fn is_urgent(&self) -> bool {
-        self.urgent
-    }
-
-    fn bytes(&self) -> usize {
-        self.payload.len()
-    }
-
-    fn queued_at(&self) -> Instant {
-        self.received
-    }
-
-    fn may_start(&self) -> bool {
-        self.bundle.may_start_turn()
-    }
-
-    fn start(&self) {
-        self.bundle.start_turn();
-    }
-}
-
-impl<T> Job<T> {
-    fn payload(&self) -> Payload<'_> {
-        Payload { bytes: &self.payload, encoding: self.encoding, identity: &self.bundle.identity }
-    }
-
-    fn message(&self) -> Message<'_> {
-        Message { payload: self.payload(), deadline: self.deadline, span: &self.span }
-    }
-}
 
 /// A message after its lane.
 pub struct Finished<T> {
@@ -102,9 +45,7 @@ impl<T> Finished<T> {
 }
 
 pub fn result_headers(bundle: &Bundle, span: &Span, incoming: Option<&HeaderMap>, times: &MessageTimes) -> HeaderMap {
-    let mut headers = headers::of_message(&bundle.headers, &bundle.plan, times);
-    trace_into(&mut headers, span, incoming);
-    headers
+    headers::of_message(&bundle.headers, &bundle.plan, times, span, incoming)
 }
 
 /// The sending side of the lanes. The threads end when it is gone and the queue is empty.
@@ -134,6 +75,11 @@ impl<T: Send + 'static> Lanes<T> {
     /// Queues a job without waiting; returns it when the queue is full.
     pub fn submit(&self, job: Job<T>) -> Result<(), Box<Job<T>>> {
         self.queue.push(job)
+    }
+
+    /// The queue, for senders on the message path.
+    pub fn queue(&self) -> Arc<Queue<Job<T>>> {
+        self.queue.clone()
     }
 
     /// From now on no job waits for a larger batch.

@@ -6,12 +6,16 @@
 //! does not wait.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use inferbus_pipeline::batch::BatchPolicy;
+use bytes::Bytes;
+use inferbus_pipeline::batch::{BatchPolicy, Message};
+use inferbus_pipeline::{Encoding, Payload};
+use tracing::Span;
 
 use crate::limits;
+use crate::models::bundle::Bundle;
 
 /// A message in the queue.
 pub trait Queued {
@@ -24,6 +28,62 @@ pub trait Queued {
     fn may_start(&self) -> bool;
     /// A turn of its line starts. At its end the lane informs the line, and the queue by [`Queue::line_freed`].
     fn start(&self);
+}
+
+/// A message on its way to a lane. The ticket is opaque here.
+pub struct Job<T> {
+    pub bundle: Arc<Bundle>,
+    pub payload: Bytes,
+    pub encoding: Encoding,
+    /// The crash journal's name of a stored message, for its redelivery after a crash.
+    pub name: Option<Arc<str>>,
+    pub received: Instant,
+    /// The sender discards a later result.
+    pub deadline: Option<Instant>,
+    /// Goes before all normal jobs.
+    pub urgent: bool,
+    pub span: Span,
+    pub ticket: T,
+}
+
+impl<T> Queued for Job<T> {
+    fn same_line(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.bundle, &other.bundle)
+    }
+
+    fn policy(&self) -> BatchPolicy {
+        self.bundle.batch
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.urgent
+    }
+
+    fn bytes(&self) -> usize {
+        self.payload.len()
+    }
+
+    fn queued_at(&self) -> Instant {
+        self.received
+    }
+
+    fn may_start(&self) -> bool {
+        self.bundle.may_start_turn()
+    }
+
+    fn start(&self) {
+        self.bundle.start_turn();
+    }
+}
+
+impl<T> Job<T> {
+    pub(super) fn payload(&self) -> Payload<'_> {
+        Payload { bytes: &self.payload, encoding: self.encoding, identity: &self.bundle.identity }
+    }
+
+    pub(super) fn message(&self) -> Message<'_> {
+        Message { payload: self.payload(), deadline: self.deadline, span: &self.span }
+    }
 }
 
 pub struct Queue<J> {
@@ -197,7 +257,6 @@ fn batch_due<J: Queued>(line: &VecDeque<J>) -> Option<Instant> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 

@@ -11,7 +11,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use inferbus_engine::{NoStack, Signature};
 use inferbus_pipeline::batch::BatchPolicy;
-use inferbus_pipeline::{Done, Failure, FailureCause, Identity, Parts, Plan};
+use inferbus_pipeline::{Done, Encoding, Failure, FailureCause, Identity, Parts, Plan, Refusal};
 
 use crate::limits;
 use crate::nats::headers;
@@ -91,6 +91,17 @@ impl Bundle {
     /// Without a post plugin the result is tensors.
     pub fn gives_tensors(&self) -> bool {
         self.plan.post().is_none()
+    }
+
+    /// Checks a message's length and headers, and returns the encoding of its tensors. An admitted message counts as use.
+    pub fn admits(&self, len: usize, headers: Option<&HeaderMap>) -> Result<Encoding, Refusal> {
+        if len > limits::PAYLOAD {
+            let Identity { model, version, .. } = self.identity.clone();
+            return Err(Refusal::TooLarge { model, version, len, limit: limits::PAYLOAD });
+        }
+        let encoding = if self.takes_tensors() { headers::encoding(&self.identity, headers)? } else { Encoding::Frame };
+        self.touch();
+        Ok(encoding)
     }
 
     /// Rejects a result larger than the server's max_payload, before any part of it is published.

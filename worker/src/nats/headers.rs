@@ -7,9 +7,14 @@ use std::fmt::Write as _;
 use std::time::Instant;
 
 use async_nats::{HeaderMap, HeaderName};
-use inferbus_catalog::{Span, UnitFault};
+use inferbus_catalog::{Span as TimeSpan, UnitFault};
 use inferbus_pipeline::encoding::HEADER_LENGTH;
 use inferbus_pipeline::{Encoding, Identity, MessageTimes, Plan, Refusal, ResultEncoding, encoding};
+
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tracing::Span;
+use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 use crate::limits;
 
@@ -46,7 +51,7 @@ pub fn deadline(received: Instant, headers: Option<&HeaderMap>) -> Result<Option
     let Some(given) = text(headers, TIMEOUT) else {
         return Ok(None);
     };
-    let span: Result<Span, UnitFault> = given.parse();
+    let span: Result<TimeSpan, UnitFault> = given.parse();
     let unreadable = |why: UnitFault| Refusal::Timeout { given: excerpt(given), why: why.to_string() };
     span.map(|span| received.checked_add(span.duration())).map_err(unreadable)
 }
@@ -67,8 +72,15 @@ pub fn of_identity(identity: &Identity) -> HeaderMap {
 }
 
 /// A bundle's headers completed for one message.
-pub fn of_message(bundle: &HeaderMap, plan: &Plan, times: &MessageTimes) -> HeaderMap {
+pub fn of_message(
+    bundle: &HeaderMap,
+    plan: &Plan,
+    times: &MessageTimes,
+    span: &Span,
+    incoming: Option<&HeaderMap>,
+) -> HeaderMap {
     let mut headers = bundle.clone();
+    write_trace(&mut headers, span, incoming);
     headers.insert(STAGE_MICROS, stage_micros(plan, times));
     headers
 }
@@ -103,6 +115,42 @@ pub fn write_error(headers: &mut HeaderMap, request: Option<&HeaderMap>, code: u
         headers.insert(CONTENT_TYPE, content_type);
         body
     })
+}
+
+/// Writes trace headers into a reply: this worker's span if recorded, else the sender's headers.
+pub fn write_trace(headers: &mut HeaderMap, span: &Span, incoming: Option<&HeaderMap>) {
+    if !span.is_disabled() {
+        TraceContextPropagator::new().inject_context(&span.context(), &mut Outgoing(headers));
+        return;
+    }
+    for name in ["traceparent", "tracestate"] {
+        if let Some(value) = incoming.and_then(|incoming| incoming.get(name)) {
+            Outgoing(headers).set(name, value.to_string());
+        }
+    }
+}
+
+pub struct Incoming<'a>(pub &'a HeaderMap);
+
+impl Extractor for Incoming<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key).map(|value| value.as_str())
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.iter().map(|(name, _)| name.as_ref()).collect()
+    }
+}
+
+struct Outgoing<'a>(&'a mut HeaderMap);
+
+impl Injector for Outgoing<'_> {
+    /// The sender chooses the length of its trace state. Longer values are dropped, so the reply always fits.
+    fn set(&mut self, key: &str, value: String) {
+        if value.len() <= limits::TRACE_HEADER {
+            self.0.insert(key, value);
+        }
+    }
 }
 
 #[cfg(test)]

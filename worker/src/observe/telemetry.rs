@@ -6,7 +6,7 @@
 use anyhow::Context as _;
 use async_nats::HeaderMap;
 use inferbus_pipeline::{Identity, SPAN_TARGET};
-use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
+use opentelemetry::propagation::TextMapPropagator;
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
@@ -21,7 +21,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, Registry};
 
 use crate::config::{LogFormat, LogSettings};
-use crate::limits;
+use crate::nats::headers;
 
 /// Keeps the exporter alive. [`Telemetry::finish`] exports the remaining spans.
 #[must_use]
@@ -84,7 +84,7 @@ pub fn message_span(identity: &Identity, headers: Option<&HeaderMap>) -> Span {
         && let Some(headers) = headers
     {
         // Only an entered span rejects a parent, and this span is new.
-        let _ = span.set_parent(TraceContextPropagator::new().extract(&Incoming(headers)));
+        let _ = span.set_parent(TraceContextPropagator::new().extract(&headers::Incoming(headers)));
     }
     span
 }
@@ -94,40 +94,4 @@ pub fn mark_failed(span: &Span, code: u16) {
     // Unsigned numbers would be exported as text.
     span.record("code", i64::from(code));
     span.record("otel.status_code", "ERROR");
-}
-
-/// Writes trace headers into a reply: this worker's span if recorded, else the sender's headers.
-pub fn trace_into(headers: &mut HeaderMap, span: &Span, incoming: Option<&HeaderMap>) {
-    if !span.is_disabled() {
-        TraceContextPropagator::new().inject_context(&span.context(), &mut Outgoing(headers));
-        return;
-    }
-    for name in ["traceparent", "tracestate"] {
-        if let Some(value) = incoming.and_then(|incoming| incoming.get(name)) {
-            Outgoing(headers).set(name, value.to_string());
-        }
-    }
-}
-
-struct Incoming<'a>(&'a HeaderMap);
-
-impl Extractor for Incoming<'_> {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key).map(|value| value.as_str())
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        self.0.iter().map(|(name, _)| name.as_ref()).collect()
-    }
-}
-
-struct Outgoing<'a>(&'a mut HeaderMap);
-
-impl Injector for Outgoing<'_> {
-    /// The sender chooses the length of its trace state. Longer values are dropped, so the reply always fits.
-    fn set(&mut self, key: &str, value: String) {
-        if value.len() <= limits::TRACE_HEADER {
-            self.0.insert(key, value);
-        }
-    }
 }

@@ -14,8 +14,8 @@ use tokio::sync::mpsc;
 use tracing::Span;
 
 use super::fault::OfflineFault;
-use crate::lanes::dispatch::fits;
-use crate::lanes::lane::{Finished, Job, Lanes};
+use crate::lanes::lane::{Finished, Lanes};
+use crate::lanes::queue::Job;
 use crate::limits;
 use crate::models::bundle::Bundle;
 use inferbus_pipeline::{Done, Failure, MessageTimes};
@@ -109,7 +109,7 @@ impl<M: Runnable> Running<M> {
             Ok(payload) => payload,
             Err(why) => return failed(message, "no_payload", why),
         };
-        let encoding = match fits(&self.bundle, payload.len(), Some(message.headers())) {
+        let encoding = match self.bundle.admits(payload.len(), Some(message.headers())) {
             Ok(encoding) => encoding,
             Err(refusal) => {
                 return failed(message, refusal.verdict().label, outcome::header_text(&refusal.to_string()));

@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::reply;
 use super::waiting_room::{RoomClosed, Waiting, WaitingRoom};
-use crate::lanes::dispatch::{Dispatch, fits};
-use crate::lanes::lane::Job;
+use crate::lanes::dispatch::Dispatch;
+use crate::lanes::queue::Job;
 use crate::lanes::ticket::{Envelope, Place, ReplyTo, Request, Ticket};
 use crate::limits;
 use crate::models::bundle::Bundle;
@@ -106,7 +106,7 @@ impl Admission {
             Err(refusal) => return Err((envelope, refusal)),
         };
         let found = match self.dispatch.registry.find(model) {
-            Found::Active(bundle) => match fits(&bundle, len, envelope.headers.as_ref()) {
+            Found::Active(bundle) => match bundle.admits(len, envelope.headers.as_ref()) {
                 Ok(encoding) => Ok((bundle, encoding)),
                 Err(refusal) => return Err((envelope, refusal)),
             },
@@ -128,13 +128,12 @@ impl Admission {
 
     #[expect(clippy::result_large_err, reason = "it is moved once, to the reply")]
     fn submit(&self, bundle: Arc<Bundle>, encoding: Encoding, waiting: Waiting) -> Result<(), (Envelope, Refusal)> {
-        bundle.touch();
         let Waiting { payload, request, deadline, urgent } = waiting;
         // The wait for the model does not count as a wait for a lane.
         let (span, received) = (message_span(&bundle.identity, request.headers.as_ref()), Instant::now());
         let ticket = Ticket::Request(request);
         let job = Job { bundle, payload, encoding, name: None, received, deadline, urgent, span, ticket };
-        let Err(job) = self.dispatch.lanes.submit(job) else {
+        let Err(job) = self.dispatch.queue.push(job) else {
             return Ok(());
         };
         let envelope = match job.ticket {
@@ -164,7 +163,7 @@ impl Admission {
     pub async fn resume(&self, model: &ModelName, bundle: Option<Arc<Bundle>>, waiting: Waiting) {
         let found = bundle.map_or_else(|| self.dispatch.registry.find(model.as_ref()), Found::Active);
         let ended = match found {
-            Found::Active(bundle) => match fits(&bundle, waiting.payload.len(), waiting.request.headers.as_ref()) {
+            Found::Active(bundle) => match bundle.admits(waiting.payload.len(), waiting.request.headers.as_ref()) {
                 Ok(encoding) => {
                     self.metrics.models.waits.observe(waiting.request.received.elapsed().as_secs_f64());
                     self.submit(bundle, encoding, waiting)

@@ -17,7 +17,7 @@ use crate::lanes::ticket::{Envelope, Reply, ReplyTo, Request, Ticket};
 use crate::models::bundle::Bundle;
 use crate::nats::headers;
 use crate::observe::metrics::Metrics;
-use crate::observe::telemetry::{mark_failed, trace_into};
+use crate::observe::telemetry::mark_failed;
 
 /// Ends every finished message, until the lanes have stopped.
 pub async fn run(client: Client, metrics: Arc<Metrics>, mut finished: mpsc::Receiver<Finished<Ticket>>) {
@@ -134,6 +134,6 @@ pub async fn refusal(client: &Client, metrics: &Metrics, envelope: Envelope, ref
     }
     let mut headers = HeaderMap::new();
     let body = headers::write_error(&mut headers, envelope.headers.as_ref(), verdict.code, text);
-    trace_into(&mut headers, &Span::none(), envelope.headers.as_ref());
+    headers::write_trace(&mut headers, &Span::none(), envelope.headers.as_ref());
     answer(client, metrics, envelope.reply, headers, body.into()).await;
 }

@@ -21,7 +21,7 @@ use super::context::StreamContext;
 use super::credits::StreamPlace;
 use super::pull_window::PullWindow;
 use super::{acks, names, setup};
-use crate::lanes::lane::Job;
+use crate::lanes::queue::Job;
 use crate::lanes::ticket::Ticket;
 use crate::limits;
 use crate::observe::metrics::RouteMetrics;
@@ -289,7 +289,7 @@ impl InFlight {
 
     fn to_lane(&self, job: Box<Job<Ticket>>) {
         // The lanes have room for every place, so only stopped lanes reject a job. The server redelivers it.
-        drop(self.cx.dispatch.lanes.submit(*job));
+        drop(self.cx.dispatch.queue.push(*job));
     }
 
     /// Removes a message, submits the next message of its key, and permits another pull.

@@ -11,7 +11,6 @@ use async_nats::HeaderMap;
 use inferbus::lanes::queue::{Queue, Queued};
 use inferbus::models::registry::{Found, Registry, Slot};
 use inferbus::nats::headers::{of_identity, of_message, write_encoding};
-use inferbus::observe::telemetry::trace_into;
 use inferbus_abi::frame::{self, DataType, Frame, Shape, Tensor};
 use inferbus_catalog::{Digest, Mapping, ModelName, SubjectFilter, parse_version};
 use inferbus_engine::{Model, ModelFault};
@@ -114,8 +113,7 @@ fn result_headers() -> anyhow::Result<Call> {
         times.set_step(stage, Duration::from_micros(micros));
     }
     Ok(Box::new(move || {
-        let mut headers = of_message(black_box(&bundle), &plan, &times);
-        trace_into(&mut headers, &Span::none(), Some(&incoming));
+        let mut headers = of_message(black_box(&bundle), &plan, &times, &Span::none(), Some(&incoming));
         write_encoding(&mut headers, ResultEncoding::Frame);
         ensure!(headers.len() == bundle.len() + 2, "a result with {} headers", headers.len());
         Ok(())

@@ -23,9 +23,7 @@ use self::commands::{
     replay, rollback, route, show, status, worker,
 };
 
-/// Inference on NATS: raw bytes in, application results out.
-///
-/// Each model version brings its own sandboxed pre- and postprocessing.
+/// Inference on NATS: raw bytes in, application results out, with sandboxed plugins per model version
 #[derive(Debug, Parser)]
 #[command(name = "inferbus", version, after_help = exit::HELP, max_term_width = 110)]
 pub struct Cli {

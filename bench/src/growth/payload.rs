@@ -15,7 +15,6 @@ use crate::opponents::contestant::Contestant;
 use crate::paper::curve::Kind;
 use crate::paper::figures::Figures;
 use crate::workloads::models;
-use inferbus_testkit::onnx::{F32, Graph, Size, int, integers, node, port};
 
 const SIZES: [usize; 9] = [64, 512, 4 << 10, 32 << 10, 128 << 10, 512 << 10, 2 << 20, 4 << 20, 8 << 20];
 /// Bytes of a frame before its numbers.

@@ -17,8 +17,8 @@ Examples:
   inferbus doctor --as-worker --context worker
   inferbus doctor --output json
 
-Read-only. The exit code is 1 if there is a danger. Run it as the operator: facts hidden by missing permissions are
-`unknown`.";
+Read-only. The exit code is 1 if there is a danger. \
+Run it as the operator: facts hidden by missing permissions are `unknown`.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -28,7 +28,7 @@ Examples:
   inferbus replay --route cameras --from 1000 --to 1999 --output 'again.$1'
   inferbus replay --stream CAMERAS --subject 'sensors.cam.*' --model digits --format json
 
-A replay does not acknowledge messages or touch existing consumers, and publishes only with --output. With --route it
+A replay does not acknowledge messages or touch existing consumers, and publishes only with --output. With --route it \
 compares the results with the stored ones: JSON by value, other results byte for byte.";
 
 #[derive(Debug, Args)]

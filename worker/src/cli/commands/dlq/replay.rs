@@ -25,7 +25,8 @@ Examples:
   inferbus dlq replay 12
   inferbus dlq replay --all --route cameras --version 1.1.0 --dry-run
 
-Results have the subjects and message ids of a worker's results, so a repeated replay stores nothing twice.
+Results have the subjects and message ids of a worker's results, so a repeated replay does not store them twice.
+
 Messages that fail again stay dead letters; the exit code is then 1.";
 
 #[derive(Debug, Args)]

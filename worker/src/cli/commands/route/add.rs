@@ -18,8 +18,8 @@ Examples:
   inferbus route add --stream SENSORS --subject 'sensors.cam.*' --model digits --output 'inference.digits.$1'
   nats kv put routes cameras '{\"subject\":\"sensors.cam.*\",\"model\":\"digits\",\"output\":\"inference.digits.$1\"}'
 
-Running workers apply changes at once. Workers also reply to messages with a reply subject, except messages from a
-stream.";
+Running workers apply changes at once. \
+Workers also reply to messages with a reply subject, except messages from a stream.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

@@ -15,9 +15,10 @@ use crate::cli::print;
 const EXAMPLES: &str = "\
 Examples:
   inferbus route repair cams --start-at 4711    # continue at this sequence of the stream
-  inferbus route repair cams --start-at all     # start at the oldest stored message; results older than the
-                                            # duplicate window are stored a second time
-  inferbus route repair cams --start-at new     # continue with new messages only";
+  inferbus route repair cams --start-at all     # start at the oldest stored message
+  inferbus route repair cams --start-at new     # continue with new messages only
+
+With `all`, results older than the duplicate window are stored a second time.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]

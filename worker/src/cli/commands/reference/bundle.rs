@@ -9,7 +9,7 @@ use inferbus_engine::limits as engine;
 use inferbus_sandbox::limits as sandbox;
 use serde_json::Value;
 
-use super::markdown::{code, codes, sentence, table};
+use super::markdown::{code, codes, paragraph, sentence, table};
 
 const INTRODUCTION: &str = "\
 A bundle is a folder with the file `bundle.toml` and the files named there. [Write a bundle](../howto/write-a-bundle.md)
@@ -21,6 +21,9 @@ explains the choices. `inferbus check` reports every violation of this page.
 
 Each worker has further ceilings: see [Configuration](config.md).
 ";
+
+const PLUGINS: &str = "`pre` converts the payload into the inputs of the model. `post` converts the outputs of the model \
+                       into the result. Both are optional.";
 
 /// The keys outside of the schema: an entry contains digests instead of them.
 const MANIFEST: [(&str, &str, &str); 4] = [
@@ -37,12 +40,11 @@ pub fn page() -> anyhow::Result<String> {
     let mut page = format!("# Bundle\n\n{INTRODUCTION}\n## Top level\n\n");
     page += &keys(top_level(&schema)?);
     let wasm = row("pre.wasm", "wasm", "file", "The WebAssembly module")?;
-    page += "## `[pre]` and `[post]`\n\n`pre` converts the payload into the inputs of the model. `post` converts the \
-             outputs of the\nmodel into the result. Both are optional.\n\n";
+    page += &format!("## `[pre]` and `[post]`\n\n{}", paragraph(PLUGINS));
     page += &keys([vec![wasm], rows(&schema, "pre")?].concat());
     for (table, heading) in [("limits", "`[limits]`"), ("engine", "`[engine]`"), ("engine.batch", "`engine.batch`")] {
         let about = description(&schema, property(&schema, table)?);
-        page += &format!("## {heading}\n\n{}\n\n{}", sentence(&about), keys(rows(&schema, table)?));
+        page += &format!("## {heading}\n\n{}{}", paragraph(&about), keys(rows(&schema, table)?));
     }
     Ok(page.trim_end().to_owned() + "\n")
 }
@@ -73,7 +75,8 @@ fn rows(schema: &Value, table: &str) -> anyhow::Result<Vec<[String; 5]>> {
 }
 
 fn row(path: &str, key: &str, kind: &str, meaning: &str) -> anyhow::Result<[String; 5]> {
-    let (default, bounds) = bounds(path).with_context(|| format!("reference/bundle.rs has no bounds of `{path}`"))?;
+    let (default, bounds) =
+        bounds(path).with_context(|| format!("reference/bundle.rs lacks the bounds of `{path}`"))?;
     Ok([code(key), kind.to_owned(), default, bounds, sentence(meaning)])
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Arg, Command};
 
 use super::argument::{arguments, default, environment, meaning, name};
-use super::markdown::{sentence, table};
+use super::markdown::{paragraph, sentence, table};
 
 /// A command with fewer arguments than this is never named instead of its arguments.
 const LONG: usize = 10;
@@ -14,9 +14,9 @@ pub fn page(program: &Command) -> String {
     let mut commands = Vec::new();
     collect(program, "", &mut commands);
     let shared = shared_headings(&commands);
-    let mut page = format!("# Commands\n\n{}\n\n", paragraph(program.get_about()));
-    let exit_codes = program.get_after_help().map(ToString::to_string).unwrap_or_default();
-    page += &format!("{}\n\n", sentence(&exit_codes));
+    let about = program.get_long_about().or(program.get_about());
+    let mut page = format!("# Commands\n\n{}", paragraph(&text(about)));
+    page += &paragraph(&text(program.get_after_help()));
     page += &table(["command", "purpose"], commands.iter().map(|(path, command)| overview(path, command)));
     for heading in &shared {
         page += &shared_section(heading, &commands);
@@ -46,10 +46,6 @@ fn text(text: Option<&clap::builder::StyledStr>) -> String {
     text.map(ToString::to_string).unwrap_or_default()
 }
 
-fn paragraph(about: Option<&clap::builder::StyledStr>) -> String {
-    sentence(&text(about))
-}
-
 /// The headings with arguments of several commands.
 fn shared_headings(commands: &[(String, &Command)]) -> Vec<String> {
     let mut uses: BTreeMap<&str, usize> = BTreeMap::new();
@@ -73,8 +69,13 @@ fn shared_section(heading: &str, commands: &[(String, &Command)]) -> String {
 }
 
 fn section(path: &str, command: &Command, commands: &[(String, &Command)], shared: &[String]) -> String {
-    let mut section =
-        format!("## `inferbus {path}`\n\n{}\n\n", paragraph(command.get_long_about().or(command.get_about())));
+    let about = command.get_long_about().or(command.get_about());
+    let mut section = format!(
+        "## `inferbus {path}`
+
+{}",
+        paragraph(&text(about))
+    );
     if command.has_subcommands() {
         return section;
     }

@@ -1,4 +1,4 @@
-//! Markdown: tables, code and text in their cells.
+//! Markdown: paragraphs and tables, with code and text in their cells.
 
 /// A table with its empty line below.
 pub fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
@@ -35,6 +35,20 @@ pub fn sentence(text: &str) -> String {
         escaped.push('.');
     }
     escaped
+}
+
+/// A paragraph with lines of at most 120 characters.
+pub fn paragraph(text: &str) -> String {
+    let (mut lines, mut line) = (String::new(), String::new());
+    for word in sentence(text).split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > 120 {
+            lines += &format!("{line}\n");
+            line.clear();
+        }
+        line += if line.is_empty() { "" } else { " " };
+        line += word;
+    }
+    format!("{lines}{line}\n\n")
 }
 
 #[cfg(test)]

@@ -20,5 +20,5 @@ fn figure(process: u32, name: &str) -> u64 {
     let status = std::fs::read_to_string(&path).unwrap_or_else(|fault| panic!("{path}: {fault}"));
     let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kilobytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    kilobytes.unwrap_or_else(|| panic!("{path} has no {name}")) << 10
+    kilobytes.unwrap_or_else(|| panic!("{path} lacks {name}")) << 10
 }

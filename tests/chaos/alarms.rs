@@ -161,7 +161,7 @@ const FULL: &str = "max_file_store: 4MB";
 const BALLAST: &str = "BALLAST";
 const PIECE: usize = 4 << 10;
 
-/// Stores until the server takes no more.
+/// Stores until the server rejects a message.
 async fn fill(site: &StreamSite) {
     let context = site.publisher.context();
     let config = stream::Config { name: BALLAST.into(), subjects: vec!["ballast".into()], ..stream::Config::default() };
@@ -199,7 +199,7 @@ async fn the_server_is_full_for_longer_than_a_message_may_take() {
     full_disk("3s").await;
 }
 
-/// The harness's own connections need no password.
+/// The harness connects without a password.
 fn users(password: &str) -> NodeConfig {
     let users = format!("[{{ user: harness, password: h }}, {{ user: worker, password: {password} }}]");
     NodeConfig { more: format!("authorization {{ users: {users} }}\nno_auth_user: harness"), ..NodeConfig::default() }

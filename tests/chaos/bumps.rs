@@ -109,7 +109,7 @@ async fn recorded(mut watch: Watch, bumps: usize) -> Vec<Bump> {
     let mut recorded = Vec::new();
     while recorded.last().is_none_or(|bump: &Bump| bump.version != version(bumps - 1)) || recorded.len() <= bumps {
         let entry = timeout(inferbus_tests::PATIENCE, watch.next()).await.expect("every put is seen");
-        let entry = entry.expect("the watch goes on").expect("an entry");
+        let entry = entry.expect("the watch continues").expect("an entry");
         let version = String::from_utf8(entry.value.to_vec()).expect("UTF-8");
         let version = serde_json::from_str(&version)
             .map_or(version, |pointer: Value| pointer["version"].as_str().expect("a version").into());

@@ -134,7 +134,8 @@ async fn faults(site: &Site, cases: &[Case]) -> Vec<String> {
 
 /// A worker with room for few models: the first message loads a model, and it makes room for the next.
 fn worker(site: &Site, engine: &str) -> Worker {
-    let arguments = ["--load", "lazy", "--model-memory", "256MiB", "--engine", engine].map(String::from).to_vec();
+    let arguments =
+        ["--load-policy", "lazy", "--memory-budget", "256MiB", "--engine", engine].map(String::from).to_vec();
     block_in_place(|| Worker::start_with(site.url(), WorkerOptions { arguments, ..WorkerOptions::default() }))
 }
 
@@ -153,7 +154,7 @@ async fn a_worker_passes_the_cases_of_onnx_runtime() {
         started.elapsed().as_secs(),
     ));
     assert!(faults.is_empty(), "{}", faults.join("\n"));
-    assert!(worker.metric("inferbus_evictions_total") > 0.0, "more models than there is room for");
+    assert!(worker.metric("inferbus_model_evictions_total") > 0.0, "more models than there is room for");
     assert_eq!(block_in_place(|| worker.stop()), Some(0));
 }
 

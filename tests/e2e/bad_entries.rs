@@ -32,19 +32,22 @@ struct Case {
     words: &'static str,
 }
 
+fn case(kind: &'static str, name: &'static str, mistake: Mistake, words: &'static str) -> Case {
+    Case { kind, name, mistake, words }
+}
+
 fn cases(good: &Value) -> Vec<Case> {
+    entries_and_pointers(good).into_iter().chain(artifacts()).collect()
+}
+
+fn entries_and_pointers(good: &Value) -> Vec<Case> {
     let entry = |change: fn(&mut Value)| {
         let mut entry = good.clone();
         change(&mut entry);
         Mistake::Entry(entry.to_string())
     };
     let pointer = |text: &str| Mistake::Pointer(text.to_owned());
-    let artifact = |part, bytes: Vec<u8>| Mistake::Artifact { part, named: Digest::of(&bytes), bytes };
-    let other = Digest::of(b"something else");
-    let wasi = wat::parse_str(
-        r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32))))"#,
-    );
-    let case = |kind, name, mistake, words| Case { kind, name, mistake, words };
+    let other = json!({ "version": SECOND, "digest": Digest::of(b"something else") }).to_string();
     vec![
         case("entry", "malformed JSON", Mistake::Entry("{\"model\":".to_owned()), "not valid JSON"),
         case("key", "unknown key", entry(|entry| entry["colour"] = json!("red")), "colour: unknown key"),
@@ -52,12 +55,7 @@ fn cases(good: &Value) -> Vec<Case> {
         case("version", "unknown version", pointer("7.7.7"), "no version 7.7.7"),
         case("pointer", "malformed pointer", pointer("banana"), "\"banana\" is not a version"),
         case("pointer", "empty pointer", pointer(""), "expected a version"),
-        case(
-            "digest",
-            "other digest",
-            pointer(&json!({ "version": SECOND, "digest": other }).to_string()),
-            "was activated",
-        ),
+        case("digest", "other digest", pointer(&other), "was activated"),
         case(
             "missing",
             "missing artifact",
@@ -65,26 +63,23 @@ fn cases(good: &Value) -> Vec<Case> {
             "is not stored",
         ),
         case("bytes", "wrong size", entry(|entry| entry["model"]["size"] = json!(12)), "should have 12 bytes"),
-        case(
-            "bytes",
-            "other bytes",
-            Mistake::Artifact { part: "pre", bytes: b"other bytes".to_vec(), named: other },
-            "the bytes stored as",
-        ),
-        case(
-            "module",
-            "forbidden import",
-            artifact("pre", wasi.expect("WebAssembly text")),
-            "imports wasi_snapshot_preview1.fd_write",
-        ),
+    ]
+}
+
+fn artifacts() -> Vec<Case> {
+    let artifact = |part, bytes: Vec<u8>| Mistake::Artifact { part, named: Digest::of(&bytes), bytes };
+    let other = Mistake::Artifact { part: "pre", bytes: b"other bytes".to_vec(), named: Digest::of(b"something else") };
+    let wasi = wat::parse_str(
+        r#"(module (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32))))"#,
+    );
+    let wasi = artifact("pre", wasi.expect("WebAssembly text"));
+    let sample = artifact("sample", b"no picture".to_vec());
+    vec![
+        case("bytes", "other bytes", other, "the bytes stored as"),
+        case("module", "forbidden import", wasi, "imports wasi_snapshot_preview1.fd_write"),
         case("module", "invalid wasm", artifact("post", b"\0asm\x01\0\0\0nonsense".to_vec()), "not a valid module"),
         case("module", "not wasm", artifact("pre", b"#!/bin/sh".to_vec()), "is not WebAssembly"),
-        case(
-            "sample",
-            "failing sample",
-            artifact("sample", b"no picture".to_vec()),
-            "the bundle's own sample fails in pre: ",
-        ),
+        case("sample", "failing sample", sample, "the bundle's sample failed in pre: "),
         case("model", "not ONNX", artifact("model", b"these bytes are no model".to_vec()), "the model: "),
     ]
 }
@@ -179,7 +174,7 @@ async fn heal(site: &Site, workers: &[Worker], version: &str) {
 }
 
 fn failures(worker: &Worker) -> f64 {
-    worker.metric("inferbus_load_failures_total{model=\"digits\"}")
+    worker.metric("inferbus_bundle_load_failures_total{model=\"digits\"}")
 }
 
 /// Every worker's report on the model, from `inferbus status`.
@@ -246,7 +241,7 @@ async fn a_bucket_that_is_deleted_and_made_again_is_followed_again() {
     let folder = |version| inferbus_tests::digits(version).into_os_string().into_string().expect("UTF-8");
     site.inferbus(&["push", &folder(FIRST)]).ok();
     site.inferbus(&["push", &folder(SECOND)]).ok();
-    let lost = "no longer says which version is active";
+    let lost = "the active version is missing in the catalog";
     for (worker, mark) in workers.iter().zip(marks) {
         block_in_place(|| worker.wait_until_after(mark, lost, |line| has_message(line, lost)));
     }
@@ -275,7 +270,7 @@ async fn of_many_puts_the_last_wins_and_few_are_loaded() {
     site.put("models", &format!("digits.{last}"), &entry.to_string()).await;
     let workers = site.workers(["one", "two"]);
     let load = Load::start(&site);
-    let swaps = |worker: &Worker| worker.metric("inferbus_swaps_total{model=\"digits\"}");
+    let swaps = |worker: &Worker| worker.metric("inferbus_bundle_swaps_total{model=\"digits\"}");
 
     let bus = jetstream::new(site.client.clone());
     let mut stored = Vec::new();

@@ -126,7 +126,7 @@ impl Case {
         }
         assert_eq!(answer.stage, self.stage.unwrap_or_default(), "{model}");
         assert_eq!(answer.version, if self.stage.is_some() { FIRST } else { "" }, "{model}");
-        assert!(answer.payload.is_empty(), "{model}: an error has no payload");
+        assert!(answer.payload.is_empty(), "{model}: an error without a payload");
     }
 
     /// The series of its counter.
@@ -136,7 +136,7 @@ impl Case {
                 "inferbus_messages_total{{model=\"{}\",version=\"{FIRST}\",outcome=\"{}\"}}",
                 self.model, self.outcome
             ),
-            None => format!("inferbus_refused_total{{reason=\"{}\"}}", self.outcome),
+            None => format!("inferbus_requests_rejected_total{{reason=\"{}\"}}", self.outcome),
         }
     }
 }
@@ -182,21 +182,21 @@ async fn misfitting_plugins(site: &Site) -> Vec<Case> {
         (
             "other-shape",
             floats("x", &[1, 5]),
-            "infer",
+            "model",
             "the pre plugin's tensors do not fit the model: the model's input \"x\" takes the shape",
         ),
         (
             "other-rank",
             floats("x", &[4]),
-            "infer",
+            "model",
             "the pre plugin's tensors do not fit the model: the model's input \"x\" takes the shape",
         ),
-        ("other-type", frame("x", DataType::F64, &[1, 4], &[0; 32]), "infer", "takes f32, not f64"),
-        ("other-name", floats("z", &[1, 4]), "infer", "the model has no input \"z\""),
+        ("other-type", frame("x", DataType::F64, &[1, 4], &[0; 32]), "model", "takes f32, not f64"),
+        ("other-name", floats("z", &[1, 4]), "model", "unknown input \"z\""),
         (
             "no-tensor",
             inferbus_abi::frame::encode(&[]).expect("a frame"),
-            "infer",
+            "model",
             "the model's input \"x\" was not given",
         ),
     ] {
@@ -225,26 +225,26 @@ async fn bare_models(site: &Site) -> Vec<Case> {
         )
     };
     vec![
-        bad(b"", "pre", "the payload is not a tensor frame"),
-        bad(b"{\"inputs\":[]}", "pre", "the payload is not a tensor frame"),
-        bad(&good[..good.len() - 1], "pre", "the payload is not a tensor frame"),
+        bad(b"", "model", "the payload is not a tensor frame"),
+        bad(b"{\"inputs\":[]}", "model", "the payload is not a tensor frame"),
+        bad(&good[..good.len() - 1], "model", "the payload is not a tensor frame"),
         bad(
             &frame("x", DataType::F32, &[1, 5], &[0; 20]),
-            "infer",
+            "model",
             "the payload's tensors do not fit the model: the model's input \"x\" takes the shape",
         ),
-        bad(&frame("x", DataType::I64, &[1, 4], &[0; 32]), "infer", "takes f32, not i64"),
-        bad(&frame("picture", DataType::F32, &[1, 4], &[0; 16]), "infer", "no input \"picture\""),
+        bad(&frame("x", DataType::I64, &[1, 4], &[0; 32]), "model", "takes f32, not i64"),
+        bad(&frame("picture", DataType::F32, &[1, 4], &[0; 16]), "model", "unknown input \"picture\""),
         text,
         Case::tried(
             "gather",
             &frame("x", DataType::I64, &[1], &99_i64.to_le_bytes()),
             500,
-            "infer",
+            "model",
             "model_failed",
             "the model failed: ONNX Runtime",
         ),
-        Case::tried("wide", &good, 507, "post", "over_limit", "raise its max_payload"),
+        Case::tried("wide", &good, 507, "model", "over_limit", "raise its max_payload"),
     ]
 }
 
@@ -381,19 +381,19 @@ async fn one_message_more_than_a_worker_takes_is_answered_at_once() {
         .plugin("pre", &sensor_pre("", b"", "(loop (br 0))"), "")
         .table("[limits]\ntime = \"2s\"");
     site.activate(&slow).await;
-    let options = WorkerOptions { arguments: ["--in-flight", "1"].map(Into::into).into(), ..Default::default() };
+    let options = WorkerOptions { arguments: ["--max-in-flight", "1"].map(Into::into).into(), ..Default::default() };
     let worker = block_in_place(|| Worker::start_with(site.url(), options));
     let slow = tokio::spawn({
         let client = site.client.clone();
         async move { ask(&client, "infer.slow", SENSOR.into()).await }
     });
-    block_in_place(|| until("the first message is in flight", || worker.metric("inferbus_in_flight") == 1.0));
-    let case = Case::refused("slow", 429, "busy", &["slow: ", "1 messages", "send again later"]);
+    block_in_place(|| until("the first message is in flight", || worker.metric("inferbus_in_flight_messages") == 1.0));
+    let case = Case::refused("slow", 429, "busy", &["slow: ", "1 messages", "retry later"]);
     case.check(&case.ask(&site.client).await);
     assert_eq!(slow.await.expect("an answer").code, Some(504), "the first is not disturbed");
     block_in_place(|| {
         assert_eq!(worker.metric(&case.series()), 1.0);
-        until("the place is free again", || worker.metric("inferbus_in_flight") == 0.0);
+        until("the place is free again", || worker.metric("inferbus_in_flight_messages") == 0.0);
     });
 }
 

@@ -79,7 +79,7 @@ async fn answers_right(client: &Client, number: f32) {
 async fn no_bad_model_hurts_the_worker_or_its_neighbour() {
     let site = Site::start().await;
     site.activate(&BundleFolder::new("neighbour", FIRST)).await;
-    let mut worker = worker(&site, &["--max-model-memory", "384MiB"]);
+    let mut worker = worker(&site, &["--trial-memory", "384MiB"]);
     let neighbour = neighbour(&site);
     let all = corpus(SEED, &[IDENTITY_MODEL.to_vec(), onnx::weighty(16, 2)]);
     assert!(all.len() >= 300, "{}", all.len());
@@ -157,7 +157,7 @@ async fn a_run_past_its_time_is_stopped_and_says_so() {
         until("the other is refused", || model(&worker, "patient")["error"].is_string());
     });
     let error = model(&worker, "patient")["error"].to_string();
-    assert!(error.contains("engine.time is 6s, more than the 5s"), "{error}");
+    assert!(error.contains("engine.time is 6s, more than this worker's limit of 5s"), "{error}");
     let turns = |count: i64| frame("x", DataType::I64, &[], &count.to_le_bytes());
     for _ in 0..2 {
         let endless = ask(&site.client, "infer.turns", turns(i64::MAX).into()).await;
@@ -181,5 +181,5 @@ async fn what_this_machine_cannot_do_is_refused_by_name() {
     smuggle(&site, &store, "elsewhere", IDENTITY_MODEL, json!({ "provider": "openvino" })).await;
     block_in_place(|| until("it is refused", || model(&worker, "elsewhere")["error"].is_string()));
     let error = model(&worker, "elsewhere")["error"].to_string();
-    assert!(error.contains("no provider") && error.contains("CPUExecutionProvider"), "{error}");
+    assert!(error.contains("lacks the provider") && error.contains("CPUExecutionProvider"), "{error}");
 }

@@ -60,9 +60,8 @@ async fn messages_that_wait_share_a_run_and_get_their_own_rows() {
     let status: serde_json::Value = serde_json::from_str(&block_in_place(|| worker.get("/status").1)).expect("JSON");
     assert_eq!(status["models"][0]["messages_per_run"], 8.0);
     assert!(
-        block_in_place(
-            || worker.metric("inferbus_stage_seconds_count{model=\"echo\",version=\"1.0.0\",stage=\"batch\"}")
-        ) > 0.0
+        block_in_place(|| worker.metric("inferbus_wait_seconds_count{model=\"echo\",version=\"1.0.0\",wait=\"batch\"}"))
+            > 0.0
     );
 }
 
@@ -100,11 +99,11 @@ async fn a_route_of_high_priority_overtakes_what_waits_and_shares_no_run_with_it
     let (site, worker) = serving(EIGHT).await;
     block_in_place(|| {
         site.inferbus(&["route", "add", "--subject", "urgent", "--model", "echo", "--priority", "high"]).ok();
-        worker.wait_until("the route", |line| line["message"] == "route begins" && line["subject"] == "urgent");
+        worker.wait_until("the route", |line| line["message"] == "route started" && line["subject"] == "urgent");
     });
     let waiting = join_all((0..7).map(|n| ask(&site, "infer.echo", rows(&[n as f32]), None)));
     let urgent = async {
-        block_in_place(|| until("seven wait", || worker.metric("inferbus_in_flight") == 7.0));
+        block_in_place(|| until("seven wait", || worker.metric("inferbus_in_flight_messages") == 7.0));
         assert_eq!(numbers(&ask(&site, "urgent", rows(&[99.0]), None).await), [99.0]);
         assert_eq!(runs(&worker), (1.0, 1.0), "nothing that waits was run with it");
         assert_eq!(numbers(&ask(&site, "infer.echo", rows(&[7.0]), None).await), [7.0]);
@@ -119,7 +118,7 @@ async fn a_swap_lets_what_waits_for_company_finish_on_the_old_version() {
     let (site, worker) = serving(EIGHT).await;
     let waiting = join_all((0..7).map(|n| ask(&site, "infer.echo", rows(&[n as f32]), None)));
     let swap = async {
-        block_in_place(|| until("seven wait", || worker.metric("inferbus_in_flight") == 7.0));
+        block_in_place(|| until("seven wait", || worker.metric("inferbus_in_flight_messages") == 7.0));
         site.activate(&BundleFolder::new("echo", SECOND)).await;
         block_in_place(|| {
             worker.wait_until("the swap", |line| line["message"] == "in service" && line["version"] == SECOND)

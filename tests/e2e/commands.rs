@@ -152,7 +152,7 @@ async fn what_is_not_there_is_code_4_and_what_is_not_understood_is_code_2() {
     fails(&site.inferbus(&["rollback", "nobody"]), NOT_FOUND, "no active version of `nobody`");
     fails(&site.inferbus(&["show", "nobody"]), NOT_FOUND, "no active version of `nobody`");
     fails(&site.inferbus(&["show", "digits", "7.7.7"]), NOT_FOUND, "no version 7.7.7");
-    fails(&site.inferbus(&["route", "rm", "nobody"]), NOT_FOUND, "no route `nobody`");
+    fails(&site.inferbus(&["route", "rm", "nobody"]), NOT_FOUND, "unknown route `nobody`");
     fails(&site.inferbus(&["status"]), NOT_FOUND, "no worker answers");
     for wrong in [
         &["activate", "Digits!", FIRST] as &[&str],
@@ -241,7 +241,7 @@ fn parts_that_do_not_fit_one_another_are_found_at_check_and_at_push() {
     let misfit = misfit();
     for command in ["check", "push"] {
         let ran = alone(&[command, text(misfit.path())]);
-        fails(&ran, REFUSED, "the bundle's own sample fails in infer: the pre plugin's tensors do not fit the model");
+        fails(&ran, REFUSED, "the bundle's sample failed in model: the pre plugin's tensors do not fit the model");
     }
     let said = alone(&["check", &folder(FIRST)]).ok();
     for words in ["bytes, opset ai.onnx ", "sample   {\"label\""] {
@@ -256,7 +256,7 @@ fn a_batch_that_the_model_cannot_keep_is_found_at_check_and_at_push() {
     let words = include_bytes!("../../worker/engine/tests/models/identity_string.onnx");
     let bundle = BundleFolder::new("words", FIRST).network(words).table("[engine]\nbatch = { max = 8 }");
     for command in ["check", "push"] {
-        fails(&alone(&[command, text(bundle.path())]), REFUSED, "engine.batch cannot be kept: ");
+        fails(&alone(&[command, text(bundle.path())]), REFUSED, "cannot run in batches (engine.batch): ");
     }
     let open = BundleFolder::new("echo", FIRST).table("[engine]\nbatch = { max = 8 }");
     assert!(alone(&["check", text(open.path())]).ok().contains("up to 8 messages per run"));
@@ -383,7 +383,7 @@ async fn routes_are_added_listed_and_removed() {
 
     fails(&add(&["--subject", "a..b"]), REFUSED, "subject: ");
     fails(&add(&["--subject", "a.*", "--output", "b.$2"]), REFUSED, "output: ");
-    fails(&add(&["--subject", "a.*", "--output", "a.$1"]), REFUSED, "come back without end");
+    fails(&add(&["--subject", "a.*", "--output", "a.$1"]), REFUSED, "its own results");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -415,7 +415,7 @@ impl Dev {
         stdout.read_line(&mut said).expect("a line");
         let url = said.trim().rsplit("NATS_URL=").next().expect("an address").to_owned();
         let mut log = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
-        log.find(|line| line.contains("worker takes messages")).expect("the worker takes messages");
+        log.find(|line| line.contains("worker accepts requests")).expect("the worker accepts requests");
         // Both stay open, so that the command can write until its end.
         std::thread::spawn(move || log.for_each(drop));
         std::thread::spawn(move || stdout.lines().for_each(drop));

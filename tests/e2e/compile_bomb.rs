@@ -85,7 +85,7 @@ async fn a_worker_that_is_started_again_compiles_nothing_that_nobody_touched() {
         let worker = Worker::start_with(site.url(), WorkerOptions { arguments, ..WorkerOptions::default() });
         for (stage, origin) in ["pre", "post"].iter().zip(origins) {
             worker.wait_until(&format!("{stage} is {origin}"), |line| {
-                has_message(line, "a plugin is ready") && line["stage"] == *stage && line["origin"] == origin
+                has_message(line, "plugin loaded") && line["step"] == *stage && line["origin"] == origin
             });
         }
         worker

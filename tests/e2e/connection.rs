@@ -150,7 +150,7 @@ async fn contexts_are_those_of_the_nats_command() {
     let listed = home(&["ls", "--output", "json"]).json();
     assert_eq!(listed[0]["model"], "identity", "the selected context is taken: {listed}");
     let stranger = home(&["ls", "--user", "anna", "--password", "s3cret-not"]);
-    assert_eq!(stranger.code, UNREACHABLE, "a flag goes before the context: {stranger:?}");
+    assert_eq!(stranger.code, UNREACHABLE, "a flag overrides the context: {stranger:?}");
 
     for (name, words) in
         [("nowhere", "nats context ls"), ("wrong", "is not valid"), ("../secrets", "is not a context's name")]

@@ -12,7 +12,7 @@ use tokio::task::block_in_place;
 fn fragile(site: &Site, state: &Path, begins: &str) -> Worker {
     let environment = [
         ("INFERBUS_FAILPOINT".to_owned(), format!("model_done:payload={begins}")),
-        ("INFERBUS_STATE".to_owned(), state.display().to_string()),
+        ("INFERBUS_CRASH_JOURNAL".to_owned(), state.display().to_string()),
     ];
     Worker::spawn(site.url(), WorkerOptions { environment: environment.into(), ..Default::default() })
 }
@@ -125,7 +125,7 @@ async fn a_version_that_kills_its_worker_is_set_aside_and_the_rest_is_served() {
     route(&site, "deadly").await;
     // Every one of them kills.
     publish(&site, "deadly", [0xee; 10]).await;
-    // A request in a crashing worker gets no answer. A wrong length never reaches the model, so it exonerates no
+    // A request in a crashing worker is not answered. A wrong length never reaches the model, so it exonerates no
     // message.
     let answer = async |site: &Site, model: &str, len| {
         let request = Request::new().payload(vec![1; len].into()).timeout(Some(Duration::from_secs(1)));
@@ -150,7 +150,7 @@ async fn a_version_that_kills_its_worker_is_set_aside_and_the_rest_is_served() {
     site.activate(&BundleFolder::sensor("deadly", SECOND).table("[limits]\ntime = \"2s\"")).await;
     drop(worker);
     let healthy = WorkerOptions {
-        environment: vec![("INFERBUS_STATE".into(), state.path().display().to_string())],
+        environment: vec![("INFERBUS_CRASH_JOURNAL".into(), state.path().display().to_string())],
         ..Default::default()
     };
     let worker = block_in_place(|| Worker::start_with(site.url(), healthy));

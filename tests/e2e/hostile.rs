@@ -45,7 +45,7 @@ async fn each_misbehaviour_gets_its_fault_and_a_neighbour_is_served() {
     }
     let enough = size(12, 40);
     assert!(refused >= enough && cases.len() - refused >= enough, "{refused} of {} cases are refused", cases.len());
-    assert!(stage.worker.metric("inferbus_load_failures_total{model=\"victim\"}") >= refused as f64);
+    assert!(stage.worker.metric("inferbus_bundle_load_failures_total{model=\"victim\"}") >= refused as f64);
     site.client.publish("inference.victim.end", "".into()).await.unwrap();
     assert_eq!(emitted.next().await.unwrap().subject.as_str(), "inference.victim.end", "no failed message emits");
     neighbour.finish().await;
@@ -133,7 +133,7 @@ impl<'a> Stage<'a> {
     fn logged(&self, mut mark: usize, case: &Case) {
         let Served(reply) = &case.expected else { return };
         for (_, text) in &reply.log {
-            let fits = |line: &Value| line["stage"] == "pre" && line["message"] == *text;
+            let fits = |line: &Value| line["step"] == "pre" && line["message"] == *text;
             mark = block_in_place(|| self.worker.wait_until_after(mark, text, fits)).1;
         }
     }

@@ -168,7 +168,7 @@ fn mqtt_port(folder: &Path) -> String {
 fn add_route(site: &Site, worker: &Worker, subject: &str, output: &str) {
     site.inferbus(&["route", "add", "--subject", subject, "--model", "digits", "--output", output]).ok();
     block_in_place(|| {
-        worker.wait_until("the route", |line| line["message"] == "route begins" && line["subject"] == subject)
+        worker.wait_until("the route", |line| line["message"] == "route started" && line["subject"] == subject)
     });
 }
 
@@ -185,5 +185,5 @@ async fn a_python_client_learns_that_nobody_listens() {
     let mut client = with_records(python("publisher_subscriber.py"), "request");
     let ran = run(client.args(["--server", site.url(), "--count", "1"]));
     assert_eq!(ran.code, Some(1), "{FIRST} is not there: {ran:?}");
-    assert!(ran.stderr.contains("nobody listens on infer.digits"), "{ran:?}");
+    assert!(ran.stderr.contains("no responder on infer.digits"), "{ran:?}");
 }

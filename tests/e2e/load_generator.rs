@@ -152,7 +152,7 @@ async fn wrong_answers_and_errors_fail_the_run_and_are_shown() {
     let run = measured(&ground.site, REFUSED, &[&["nobody"], &payload[..]].concat());
     accounted(&run, 40, &[("failed", 40)]);
     assert_eq!(run["total"]["errors"]["404"]["count"], 40, "{run:#}");
-    assert_eq!(run["total"]["latency_micros"]["p50"], Value::Null, "errors have no latency");
+    assert_eq!(run["total"]["latency_micros"]["p50"], Value::Null, "errors do not have a latency");
     let said = bench(&ground.site, &[&["nobody"], &payload[..]].concat());
     assert!(said.stderr.contains("404: 40 times; the first: ") && said.stderr.contains("nobody"), "{said:?}");
 

@@ -59,17 +59,31 @@ fn check(answer: &Answer, digest: &str) {
     assert_eq!(answer.digest, digest);
 }
 
+/// The number of models in use.
+const USED: usize = 50;
+
+/// Asks the models in use once each, in another order in each round.
+async fn ask_used(site: &Arc<Site>, all: &Arc<Vec<(String, String)>>, round: usize) -> usize {
+    let asks = stream::iter(0..USED).map(|number| {
+        let (all, site) = (all.clone(), site.clone());
+        async move {
+            let (model, digest) = &all[(number * 7 + round) % USED * (all.len() / USED)];
+            check(&ask_model(&site, model).await, digest);
+        }
+    });
+    asks.buffer_unordered(8).count().await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_of_many_models_are_served_with_room_for_twenty() {
     let models = size(1500, 10_000);
-    const USED: usize = 50;
     const ROUNDS: usize = 6;
     let site = Site::start().await;
     let mut all = many(&site, (0..models).map(|number| format!("m{number:05}"))).await;
     all.sort();
     let started = Instant::now();
     // A bundle counts for little more than two mebibytes here.
-    let worker = worker(&site, &["--load", "lazy", "--model-memory", "41MiB"]);
+    let worker = worker(&site, &["--load-policy", "lazy", "--memory-budget", "41MiB"]);
     let ready = started.elapsed();
     assert_eq!(worker.get("/readyz").0, 200);
     assert_eq!(worker.metric("inferbus_models_loaded "), 0.0);
@@ -77,27 +91,16 @@ async fn fifty_of_many_models_are_served_with_room_for_twenty() {
 
     let (all, site) = (Arc::new(all), Arc::new(site));
     let empty = resident(worker.id());
-    let ask_all = |round: usize| {
-        let (all, site) = (all.clone(), site.clone());
-        let asks = stream::iter(0..USED).map(move |number| {
-            let (all, site) = (all.clone(), site.clone());
-            async move {
-                let (model, digest) = &all[(number * 7 + round) % USED * (models / USED)];
-                check(&ask_model(&site, model).await, digest);
-            }
-        });
-        asks.buffer_unordered(8).count()
-    };
     let mut largest = 0;
     for round in 0..ROUNDS {
-        assert_eq!(ask_all(round).await, USED);
+        assert_eq!(ask_used(&site, &all, round).await, USED);
         let loaded = worker.metric("inferbus_models_loaded ");
         assert!((1.0..=20.0).contains(&loaded), "{loaded} models are loaded");
         largest = resident(worker.id()).max(largest);
     }
-    assert!(worker.metric("inferbus_evictions_total") >= (USED - 20) as f64);
-    assert!(worker.metric("inferbus_cold_loads_total") >= USED as f64);
-    until("what made room is gone", || worker.metric("inferbus_model_memory_bytes ") <= (41 << 20) as f64);
+    assert!(worker.metric("inferbus_model_evictions_total") >= (USED - 20) as f64);
+    assert!(worker.metric("inferbus_model_cold_loads_total") >= USED as f64);
+    until("evicted models are gone", || worker.metric("inferbus_model_memory_bytes ") <= (41 << 20) as f64);
     say(&format!(
         "many_models: {models} models, ready after {} ms; {} of {USED} asked {ROUNDS} times loaded, \
          resident {} MiB before and at most {} MiB after",
@@ -122,16 +125,16 @@ async fn fifty_of_many_models_are_served_with_room_for_twenty() {
 async fn a_hundred_first_requests_cause_one_load_and_get_a_hundred_results() {
     let site = Site::start().await;
     site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
-    let worker = worker(&site, &["--load", "lazy"]);
+    let worker = worker(&site, &["--load-policy", "lazy"]);
     assert_eq!(worker.metric("inferbus_models_cold "), 1.0);
     let asks = (0..100).map(|_| ask_model(&site, "sensor"));
     for answer in futures_util::future::join_all(asks).await {
         assert_eq!((answer.code, &answer.payload[..]), (None, PAYLOAD), "{}", answer.error);
     }
-    assert_eq!(worker.metric("inferbus_swaps_total"), 1.0, "one load");
-    assert_eq!(worker.metric("inferbus_cold_loads_total"), 1.0);
-    assert!(worker.metric("inferbus_cold_wait_seconds_count") >= 1.0);
-    assert_eq!(worker.metric("inferbus_in_flight "), 0.0, "every place is given back");
+    assert_eq!(worker.metric("inferbus_bundle_swaps_total"), 1.0, "one load");
+    assert_eq!(worker.metric("inferbus_model_cold_loads_total"), 1.0);
+    assert!(worker.metric("inferbus_model_cold_wait_seconds_count") >= 1.0);
+    assert_eq!(worker.metric("inferbus_in_flight_messages "), 0.0, "every place is given back");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,7 +148,7 @@ async fn whoever_waits_for_a_model_that_cannot_be_had_hears_why() {
     let mut entry: Value = serde_json::from_slice(&entry).expect("JSON");
     entry["model"]["size"] = json!(1 << 30);
     site.put("models", &format!("giant.{FIRST}"), &entry.to_string()).await;
-    let worker = worker(&site, &["--load", "lazy", "--model-memory", "100MiB"]);
+    let worker = worker(&site, &["--load-policy", "lazy", "--memory-budget", "100MiB"]);
     assert_eq!(worker.get("/readyz").0, 200);
 
     for answer in futures_util::future::join_all((0..10).map(|_| ask_model(&site, "broken"))).await {
@@ -155,8 +158,7 @@ async fn whoever_waits_for_a_model_that_cannot_be_had_hears_why() {
     let answer = ask_model(&site, "giant").await;
     assert_eq!(answer.code, Some(503));
     assert!(
-        answer.error.contains("more than all models together may take here (100MiB)")
-            && answer.error.contains("--model-memory"),
+        answer.error.contains("the limit for all models is 100MiB") && answer.error.contains("--memory-budget"),
         "{}",
         answer.error
     );
@@ -179,7 +181,7 @@ async fn pinned_models_stay_and_messages_in_flight_survive_that_their_model_make
     let all = many(&site, ["kept", "one", "two"].map(String::from)).await;
     let digest_of: std::collections::BTreeMap<String, String> = all.into_iter().collect();
     // Room for two, one of them pinned: each further model takes the place of the other.
-    let worker = worker(&site, &["--load", "lazy", "--pin", "kept", "--model-memory", "5MiB"]);
+    let worker = worker(&site, &["--load-policy", "lazy", "--keep-loaded", "kept", "--memory-budget", "5MiB"]);
     assert_eq!(worker.metric("inferbus_models_loaded "), 1.0, "the pinned one is loaded at the start");
     for _ in 0..ROUNDS {
         let mut asks = Vec::new();
@@ -193,8 +195,8 @@ async fn pinned_models_stay_and_messages_in_flight_survive_that_their_model_make
             ask.await.expect("a result");
         }
     }
-    assert!(worker.metric("inferbus_evictions_total") >= ROUNDS as f64);
-    assert_eq!(worker.metric("inferbus_swaps_total{model=\"kept\"}"), 1.0, "it never made room");
+    assert!(worker.metric("inferbus_model_evictions_total") >= ROUNDS as f64);
+    assert_eq!(worker.metric("inferbus_bundle_swaps_total{model=\"kept\"}"), 1.0, "never evicted");
     let status = block_in_place(|| site.inferbus(&["status", "--output", "json"])).json();
     let serving: BTreeSet<&str> = status[0]["models"]
         .as_array()
@@ -207,21 +209,21 @@ async fn pinned_models_stay_and_messages_in_flight_survive_that_their_model_make
 
     // More pinned models than memory: the worker logs this, and is not ready.
     let crowded = WorkerOptions {
-        environment: vec![("INFERBUS_PIN".into(), "kept,one,two".into())],
-        arguments: vec!["--model-memory".into(), "5MiB".into()],
+        environment: vec![("INFERBUS_KEEP_LOADED".into(), "kept,one,two".into())],
+        arguments: vec!["--memory-budget".into(), "5MiB".into()],
         ..WorkerOptions::default()
     };
     let crowded = block_in_place(|| Worker::start_with(site.url(), crowded));
     let (code, why) = crowded.get("/readyz");
     assert_eq!(code, 503, "{why}");
-    assert!(why.contains("two") && why.contains("--model-memory"), "{why}");
+    assert!(why.contains("two") && why.contains("--memory-budget"), "{why}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_wakes_its_cold_model() {
     let site = Site::start().await;
     site.activate(&BundleFolder::sensor("sensor", FIRST)).await;
-    let worker = worker(&site, &["--load", "lazy"]);
+    let worker = worker(&site, &["--load-policy", "lazy"]);
     let route = ["route", "add", "--stream", "SENSORS", "--subject", "sensors.*", "--model", "sensor"];
     let more = ["--output", "results.{{wildcard(1)}}", "--name=cams"];
     block_in_place(|| site.inferbus(&[&route[..], &more[..]].concat()).ok());
@@ -249,7 +251,7 @@ async fn a_cold_model_is_woken_by_what_a_dead_worker_had_in_hand() {
     block_in_place(|| site.inferbus(&[&route[..], &more[..]].concat()).ok());
     site.store("sensors.1", HeaderMap::new(), PAYLOAD.to_vec()).await;
     assert_eq!(block_in_place(|| fragile.end()), None, "it was killed");
-    let worker = worker(&site, &["--load", "lazy"]);
+    let worker = worker(&site, &["--load-policy", "lazy"]);
     until("the message has its result", || {
         worker.metric("inferbus_stream_messages_total{route=\"cams\",end=\"result\"}") >= 1.0
     });
@@ -266,10 +268,10 @@ async fn a_stopping_worker_answers_whoever_waits_for_a_model() {
     );
     let slow = BundleFolder::new("slow", FIRST).plugin("pre", &slow, "").table("[limits]\ntime = \"10s\"");
     site.activate(&slow).await;
-    let worker = worker(&site, &["--load", "lazy"]);
+    let worker = worker(&site, &["--load-policy", "lazy"]);
     let client = site.client.clone();
     let waits = tokio::spawn(async move { ask(&client, "infer.slow", Bytes::from_static(PAYLOAD)).await });
-    until("the request waits", || worker.metric("inferbus_in_flight ") == 1.0);
+    until("the request waits", || worker.metric("inferbus_in_flight_messages ") == 1.0);
     worker.terminate();
     let answer = waits.await.expect("an answer");
     assert_eq!(answer.code, Some(503), "{}", answer.error);

@@ -42,7 +42,7 @@ async fn a_client_of_the_protocol_asks_over_http() {
     let [worker] = site.workers(["one"]);
     let said = run(python("open_inference.py").args(["http", "--address", &worker.admin])).ok();
     assert_eq!(said.trim(), "6 checks went well");
-    assert_eq!(worker.metric("inferbus_in_flight"), 0.0);
+    assert_eq!(worker.metric("inferbus_in_flight_messages"), 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -132,8 +132,8 @@ async fn what_is_wrong_over_http_is_told() {
         ("GET", "/v2/nothing", None, 404, "nothing at /v2/nothing"),
         ("POST", path, Some(("Content-Type", "text/html")), 415, "text/html"),
         ("POST", path, Some(("Content-Encoding", "deflate")), 415, "deflate"),
-        ("POST", path, Some(("Inference-Header-Content-Length", "x")), 400, "no number of bytes"),
-        ("POST", path, Some(("Inference-Header-Content-Length", "9999")), 400, "says 9999 bytes"),
+        ("POST", path, Some(("Inference-Header-Content-Length", "x")), 400, "not a number of bytes"),
+        ("POST", path, Some(("Inference-Header-Content-Length", "9999")), 400, "Content-Length is 9999"),
         ("GET", "/v2/models/identity/ready", None, 200, ""),
         ("GET", "/v2/models/nobody/ready", None, 404, "nobody"),
     ];
@@ -149,7 +149,7 @@ async fn what_is_wrong_over_http_is_told() {
     };
     assert_eq!(sent("Content-Length: 999999999").code, 413);
     assert_eq!(sent("Transfer-Encoding: chunked\r\n\r\n0").code, 411);
-    assert_eq!(worker.metric("inferbus_in_flight"), 0.0);
+    assert_eq!(worker.metric("inferbus_in_flight_messages"), 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -179,7 +179,7 @@ async fn a_request_over_http_that_was_taken_is_answered_though_the_worker_stops(
     site.activate(&slow()).await;
     let [worker] = site.workers(["one"]);
     let asked = worker.asking("POST", SLOW, &[], b"x");
-    until("the worker has it", || worker.metric("inferbus_in_flight") == 1.0);
+    until("the worker has it", || worker.metric("inferbus_in_flight_messages") == 1.0);
     worker.terminate();
     block_in_place(|| worker.wait_for("worker stops"));
     let late = worker.post("/v2/models/identity/infer", &[], &four([0.0; 4]));
@@ -193,14 +193,15 @@ async fn a_request_over_http_that_was_taken_is_answered_though_the_worker_stops(
 async fn a_client_that_goes_away_gives_its_place_back() {
     let site = site().await;
     site.activate(&slow()).await;
-    let options = WorkerOptions { arguments: ["--in-flight", "1"].map(Into::into).into(), ..WorkerOptions::default() };
+    let options =
+        WorkerOptions { arguments: ["--max-in-flight", "1"].map(Into::into).into(), ..WorkerOptions::default() };
     let worker = Worker::start_with(site.url(), options);
     let asked = worker.asking("POST", SLOW, &[], b"x");
-    until("the worker has it", || worker.metric("inferbus_in_flight") == 1.0);
+    until("the worker has it", || worker.metric("inferbus_in_flight_messages") == 1.0);
     let busy = worker.post("/v2/models/identity/infer", &[], &four([0.0; 4]));
     assert_eq!(busy.code, 429, "{busy:?}");
     drop(asked);
-    until("its place is free", || worker.metric("inferbus_in_flight") == 0.0);
+    until("its place is free", || worker.metric("inferbus_in_flight_messages") == 0.0);
     assert_eq!(worker.post("/v2/models/identity/infer", &[], &four([0.0; 4])).code, 200);
     assert_eq!(worker.metric("inferbus_messages_total{model=\"slow\""), 1.0);
 }

@@ -214,7 +214,7 @@ async fn what_would_mix_with_what_is_live_is_refused() {
     }
     block_in_place(|| ground.site.inferbus(&["route", "add", "--subject", "doors.>", "--model", "digits"]).ok());
     fails(&to("doors.again.$1"), REFUSED, "route doors-all takes `doors.>`");
-    fails(&ground.replay(&["--route", "nobody"]), NOT_FOUND, "no route `nobody`");
+    fails(&ground.replay(&["--route", "nobody"]), NOT_FOUND, "unknown route `nobody`");
     fails(&ground.replay(&["--route", "doors-all"]), REFUSED, "serves requests, not a stream: set one with --stream");
     fails(&ground.replay(&["--stream", "NOBODY", "--model", "digits"]), NOT_FOUND, "there is no stream `NOBODY`");
     fails(&ground.replay(&["--route", "cams", "--version", "9.9.9"]), NOT_FOUND, "no version 9.9.9");
@@ -253,7 +253,8 @@ async fn what_only_one_side_has_is_told() {
     };
     let all = |same, only_stored, only_new, no_result| {
         json!({
-            "same": same, "different": 0, "only_stored": only_stored, "only_new": only_new, "no_result": no_result, "failed": 0
+            "same": same, "different": 0, "only_stored": only_stored, "only_new": only_new,
+            "no_result": no_result, "failed": 0
         })
     };
     assert_eq!(replay(FIRST)["counts"], all(2, 0, 0, 1));

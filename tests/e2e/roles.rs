@@ -429,7 +429,7 @@ async fn in_one_account_the_server_answers_to_subjects_that_the_sender_may_not_w
     reader.publish_with_reply("sensors.2", "catalog.forged", "x".into()).await.expect("sent");
     stored(&reader, "sensors.3").await;
     let forged = async || streams.get_stream("CATALOG").await.expect("a stream").cached_info().state.messages == 1;
-    until_async("the confirmation goes where the sender said", forged).await;
+    until_async("the confirmation arrives at the sender's subject", forged).await;
 
     let ack = message.reply.expect("a subject for the acknowledgement");
     reader.publish_with_reply(ack, "$JS.API.STREAM.DELETE.CATALOG", "+ACK".into()).await.expect("sent");

@@ -59,7 +59,7 @@ impl Ground {
     async fn put(&self, name: &str, route: &Route) {
         let mark = self.worker.log_len();
         self.site.catalog.put_route(&name.parse().expect("a name"), route).await.expect("a revision");
-        self.told(mark, "route begins", name);
+        self.told(mark, "route started", name);
     }
 
     fn told(&self, mark: usize, message: &str, name: &str) {
@@ -146,7 +146,7 @@ async fn results_say_which_bytes_made_them() {
         let micros = text("Inferbus-Stage-Micros");
         assert_eq!(
             micros.split(',').filter_map(|stage| stage.split('=').next()).collect::<Vec<_>>(),
-            ["pre", "infer", "post"],
+            ["pre", "model", "post"],
             "{micros}"
         );
     }
@@ -207,7 +207,7 @@ async fn routes_are_changed_and_removed_while_the_worker_runs() {
     let mark = ground.worker.log_len();
     ground.site.catalog.delete_route(&"cameras".parse().expect("a name")).await.expect("deleted");
     ground.told(mark, "route ended", "cameras");
-    let nobody = ground.site.client.request("sensors.cam.3", SENSOR.into()).await.expect_err("nobody takes it");
+    let nobody = ground.site.client.request("sensors.cam.3", SENSOR.into()).await.expect_err("no responder");
     assert_eq!(nobody.kind(), async_nats::RequestErrorKind::NoResponders);
     ground.nothing_more().await;
 }
@@ -226,8 +226,8 @@ async fn a_route_that_is_not_valid_is_left_out_and_the_others_stay() {
         let mark = ground.worker.log_len();
         ground.site.put("routes", name, value).await;
         block_in_place(|| {
-            ground.worker.wait_until_after(mark, "the route is left out", |line| {
-                line["route"] == name && line["message"].as_str().is_some_and(|message| message.contains("left out"))
+            ground.worker.wait_until_after(mark, "ignoring an invalid route", |line| {
+                line["route"] == name && line["message"].as_str().is_some_and(|message| message.contains("ignoring"))
             })
         });
         ground.publish("sensors.cam.5", SENSOR).await;
@@ -239,7 +239,7 @@ async fn a_route_that_is_not_valid_is_left_out_and_the_others_stay() {
         .site
         .put("routes", "broken", r#"{"subject":"sensors.door.*","model":"talkative","output":"inference.door.$1"}"#)
         .await;
-    ground.told(mark, "route begins", "broken");
+    ground.told(mark, "route started", "broken");
     ground.publish("sensors.door.9", SENSOR).await;
     assert_eq!(ground.next().await, published("inference.door.9"));
     ground.nothing_more().await;

@@ -142,7 +142,7 @@ async fn a_message_in_hand_is_finished_before_the_worker_leaves() {
         async move { ask(&client, "infer.slow", vec![0; 16].into()).await }
     });
     block_in_place(|| {
-        until("the message is in flight", || worker.metric("inferbus_in_flight") == 1.0);
+        until("the message is in flight", || worker.metric("inferbus_in_flight_messages") == 1.0);
         assert_eq!(worker.stop(), Some(0));
     });
     assert_eq!(asked.await.expect("an answer").code, Some(504));
@@ -155,7 +155,7 @@ async fn a_second_signal_ends_the_worker_at_once() {
     let worker = Worker::start(site.url());
     site.client.publish("infer.slow", vec![0; 16].into()).await.expect("published");
     block_in_place(|| {
-        until("the message is in flight", || worker.metric("inferbus_in_flight") == 1.0);
+        until("the message is in flight", || worker.metric("inferbus_in_flight_messages") == 1.0);
         worker.terminate();
         worker.wait_for("worker stops");
         assert_eq!(worker.stop(), Some(130));
@@ -169,7 +169,7 @@ async fn a_worker_leaves_while_its_server_is_down() {
     let worker = Worker::start(site.url());
     site.server.stop().await;
     block_in_place(|| {
-        worker.wait_for("trying to reach NATS again");
+        worker.wait_for("connection to NATS lost");
         assert_eq!(worker.stop(), Some(0));
     });
 }
@@ -213,7 +213,7 @@ async fn a_worker_started_before_its_server_serves_when_server_and_catalog_come(
     let client = connect(&url).await;
     let catalog = Catalog::create(client.clone()).await.expect("a catalog");
     block_in_place(|| {
-        worker.wait_for("worker takes messages");
+        worker.wait_for("worker accepts requests");
         assert_eq!(worker.get("/readyz"), (200, "ready\n".into()));
     });
     let site = Site { server, client, catalog };
@@ -234,7 +234,7 @@ async fn a_worker_serves_again_after_its_server_was_restarted() {
 
     site.server.stop().await;
     block_in_place(|| {
-        worker.wait_for("trying to reach NATS again");
+        worker.wait_for("connection to NATS lost");
         let (code, reason) = worker.get("/readyz");
         assert_eq!(code, 503, "{reason}");
         assert!(reason.contains("not connected"), "{reason}");
@@ -243,7 +243,7 @@ async fn a_worker_serves_again_after_its_server_was_restarted() {
 
     let site = Site::start_with(settings).await;
     block_in_place(|| {
-        worker.wait_for("connected to NATS again");
+        worker.wait_for("reconnected to NATS");
         until("the worker is ready again", || worker.get("/readyz").0 == 200);
     });
     served(&site).await;

@@ -12,7 +12,7 @@ use inferbus_tests::plugin::{sensor_post, sensor_pre};
 use inferbus_tests::{BundleFolder, FIRST, PATIENCE, Site, Worker, WorkerOptions, say, until};
 use tokio::task::block_in_place;
 
-/// A first byte of 255 is filtered out; anything but 16 bytes is refused; the rest comes back.
+/// A payload with a first byte of 255 is filtered, other lengths than 16 bytes are rejected, and others are returned.
 fn sensor(version: &str) -> BundleFolder {
     let filter = "(if (i32.eq (i32.load8_u (local.get $ptr)) (i32.const 255)) (then (return (i64.const 0))))";
     BundleFolder::new("sensor", version).plugin("pre", &sensor_pre("", b"", filter), "").plugin(
@@ -40,7 +40,7 @@ async fn publish(site: &Site, subject: &str, payload: Vec<u8>) -> u64 {
     site.store(subject, HeaderMap::new(), payload).await.0
 }
 
-/// Waits until the route has no message left.
+/// Waits until every message of the route has ended.
 fn idle(worker: &Worker, ended: f64) {
     until("every message has ended", || worker.metric("inferbus_stream_messages_total{") >= ended);
 }
@@ -137,7 +137,7 @@ async fn a_route_put_by_any_client_is_followed_live() {
     let worker = block_in_place(|| Worker::start(site.url()));
     let route = r#"{"mode":"stream","stream":"SENSORS","subject":"sensors.cam.*","model":"sensor","output":"seen.$1"}"#;
     site.put("routes", "cams", route).await;
-    block_in_place(|| worker.wait_for("route begins"));
+    block_in_place(|| worker.wait_for("route started"));
     publish(&site, "sensors.cam.a", numbered(1)).await;
     block_in_place(|| idle(&worker, 1.0));
     let results = site.stored("INFERBUS_RESULTS_cams").await;
@@ -242,7 +242,7 @@ async fn a_deep_stream_and_a_slow_model_stay_within_bounds() {
         idle(&worker, 50.0);
         let grown = resident(worker.id()).saturating_sub(before);
         assert!(grown < 64 << 20, "{grown} bytes more");
-        assert!(worker.metric("inferbus_stream_pending{") > 10_000.0);
+        assert!(worker.metric("inferbus_stream_pending_messages{") > 10_000.0);
     });
     let stream = jetstream::new(site.client.clone()).get_stream("SENSORS").await.expect("the stream");
     let consumer = stream.consumer_info("inferbus-cams").await.expect("the consumer");

@@ -76,7 +76,7 @@ async fn collect(State(spans): State<Arc<UnboundedSender<Span>>>, body: Bytes) {
     let request = ExportTraceServiceRequest::decode(body).expect("an export request");
     let scopes = request.resource_spans.into_iter().flat_map(|resource| resource.scope_spans);
     for span in scopes.flat_map(|scope| scope.spans) {
-        // After the test, the receiver has no listener.
+        // After the test, the receiver is gone.
         let _ = spans.send(span);
     }
 }
@@ -100,19 +100,19 @@ async fn a_message_is_a_span_in_the_senders_trace_with_its_stages_in_a_row() {
     let answer = ask_in_trace(&site, SENSOR).await;
     assert_eq!(answer.payload, SENSOR);
     let spans = collector.message().await;
-    assert_eq!(spans.keys().map(String::as_str).collect::<Vec<_>>(), ["infer", "message", "post", "pre"]);
+    assert_eq!(spans.keys().map(String::as_str).collect::<Vec<_>>(), ["message", "model", "post", "pre"]);
     let message = &spans["message"];
     assert_eq!((hex(&message.trace_id), hex(&message.parent_span_id)), (TRACE.into(), PARENT.into()));
     assert_eq!(
         header(&answer, "traceparent"),
         format!("00-{TRACE}-{}-01", hex(&message.span_id)),
-        "whoever goes on is our child"
+        "later spans are children of the message"
     );
     assert_eq!(header(&answer, "tracestate"), "vendor=kept");
     assert_eq!(attribute(message, "model"), Some(Value::StringValue("sensor".into())));
     assert_eq!(attribute(message, "version"), Some(Value::StringValue(FIRST.into())));
 
-    let stages = ["pre", "infer", "post"].map(|name| &spans[name]);
+    let stages = ["pre", "model", "post"].map(|name| &spans[name]);
     for stage in stages {
         assert_eq!((hex(&stage.trace_id), &stage.parent_span_id), (TRACE.into(), &message.span_id), "{}", stage.name);
     }
@@ -180,7 +180,7 @@ fn parse(text: &str) -> (BTreeSet<String>, BTreeMap<String, f64>) {
         let value = value.parse().unwrap_or_else(|_| panic!("`{value}` is no number in `{line}`"));
         assert_eq!(values.insert(series.to_owned(), value), None, "{series} is there twice");
     }
-    panic!("the text has no end:\n{text}");
+    panic!("the end of the text is missing:\n{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -194,10 +194,11 @@ async fn metrics_are_prometheus_text_and_count_what_happened() {
     let (code, text) = block_in_place(|| worker.get("/metrics"));
     assert_eq!(code, 200);
     let (names, values) = parse(&text);
-    let expected = "inferbus_messages_total inferbus_stage_seconds_bucket inferbus_stage_seconds_count \
-        inferbus_stage_seconds_sum inferbus_refused_total \
-        inferbus_bundle inferbus_swaps_total inferbus_in_flight inferbus_emits_total inferbus_unpublished_total \
-        inferbus_slow_consumers_total inferbus_connected inferbus_connections_total";
+    let expected = "inferbus_messages_total inferbus_step_seconds_bucket inferbus_step_seconds_count \
+        inferbus_step_seconds_sum inferbus_wait_seconds_count inferbus_requests_rejected_total inferbus_bundle_info \
+        inferbus_bundle_swaps_total inferbus_in_flight_messages inferbus_emitted_messages_total \
+        inferbus_publish_failures_total inferbus_nats_slow_consumers_total inferbus_nats_connected \
+        inferbus_nats_connects_total";
     for name in expected.split_whitespace() {
         assert!(names.contains(name), "{name} is not in {names:?}");
     }
@@ -205,11 +206,11 @@ async fn metrics_are_prometheus_text_and_count_what_happened() {
     let value = |series: &str| values.get(series).copied().unwrap_or_else(|| panic!("no {series} in\n{text}"));
     assert_eq!(value(&format!("inferbus_messages_total{{{sensor},outcome=\"ok\"}}")), 2.0);
     assert_eq!(value(&format!("inferbus_messages_total{{{sensor},outcome=\"refused\"}}")), 1.0);
-    assert_eq!(value("inferbus_refused_total{reason=\"unknown_model\"}"), 1.0);
-    assert_eq!(value("inferbus_connected"), 1.0);
-    assert_eq!(value("inferbus_swaps_total{model=\"sensor\"}"), 1.0);
-    for (stage, count) in [("pre", 3.0), ("infer", 2.0), ("post", 2.0)] {
-        assert_eq!(value(&format!("inferbus_stage_seconds_count{{{sensor},stage=\"{stage}\"}}")), count);
+    assert_eq!(value("inferbus_requests_rejected_total{reason=\"unknown_model\"}"), 1.0);
+    assert_eq!(value("inferbus_nats_connected"), 1.0);
+    assert_eq!(value("inferbus_bundle_swaps_total{model=\"sensor\"}"), 1.0);
+    for (step, count) in [("pre", 3.0), ("model", 2.0), ("post", 2.0)] {
+        assert_eq!(value(&format!("inferbus_step_seconds_count{{{sensor},step=\"{step}\"}}")), count);
     }
     assert!(!text.contains("nobody"), "labels never come from a message");
 }

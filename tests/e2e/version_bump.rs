@@ -92,8 +92,8 @@ fn leaves_nothing(worker: &Worker, bumps: usize, early: u64) {
     let late = resident(worker.id());
     say(&format!("version_bump: resident {} MiB after {EARLY} bumps, {} MiB at the end", early >> 20, late >> 20));
     assert!(late < early + MAY_GROW, "resident {} MiB, and {} MiB at the end", early >> 20, late >> 20);
-    assert_eq!(worker.metric("inferbus_swaps_total{model=\"digits\"}"), (bumps + 1) as f64);
-    assert_eq!(worker.metric("inferbus_bundle{"), 1.0, "one version serves");
+    assert_eq!(worker.metric("inferbus_bundle_swaps_total{model=\"digits\"}"), (bumps + 1) as f64);
+    assert_eq!(worker.metric("inferbus_bundle_info{"), 1.0, "one version serves");
     let of = |bump| {
         let version = version(bump);
         worker.metric(&format!("inferbus_messages_total{{model=\"digits\",version=\"{version}\""))
@@ -226,7 +226,7 @@ async fn a_request_in_flight_finishes_on_the_version_that_it_started_with() {
 
     let client = site.client.clone();
     let started = tokio::spawn(async move { ask(&client, "infer.slow", "x".into()).await });
-    until("the request is in the worker's hands", || worker.metric("inferbus_in_flight ") == 1.0);
+    until("the request is in the worker's hands", || worker.metric("inferbus_in_flight_messages ") == 1.0);
     let mark = worker.log_len();
     site.put("models", "slow", SECOND).await;
     block_in_place(|| in_service(&worker, mark, SECOND));

@@ -1,4 +1,7 @@
-"""Reads a file of the digit camera's records and the expected answers. The format: plugins/examples/digits/README.md."""
+"""Reads a file of the digit camera's records and the expected answers.
+
+The format: plugins/examples/digits/README.md.
+"""
 
 import json
 import struct
@@ -30,7 +33,7 @@ def read_predictions(path):
 
 
 def read_label(payload):
-    """The label of a result, or the whole result in a sentence if it has none."""
+    """The label of a result, or the whole result in a sentence if it lacks one."""
     try:
         return json.loads(payload)["label"]
     except (ValueError, KeyError, TypeError):

@@ -1,10 +1,10 @@
-"""A publisher and subscriber by nats-py, a client that knows nothing of Inferbus.
+"""A publisher and subscriber by nats-py, a client without knowledge of Inferbus.
 
     publisher_subscriber.py request --server nats://… --subject infer.digits --records heldout.bin --expect heldout.json
     publisher_subscriber.py route   --server nats://… --publish camera.7 --subscribe digits.7 --records … --expect …
 
-`request` asks for every record and checks each reply; `route` publishes one record at a time and waits for its result on
-another subject. Exit status 0 only if every record was answered with the expected label.
+`request` asks for every record and checks each reply. `route` publishes one record at a time and waits for its result
+on another subject. Exit status 0 only if every record was answered with the expected label.
 """
 
 import argparse
@@ -52,7 +52,7 @@ async def run(options):
     try:
         labels = await options.run(connection, options, records)
     except nats.errors.NoRespondersError:
-        sys.exit(f"nobody listens on {options.subject}: is a worker running with an active digits model?")
+        sys.exit(f"no responder on {options.subject}: is a worker running with an active digits model?")
     except (nats.errors.TimeoutError, asyncio.TimeoutError):
         sys.exit(f"no answer within {ANSWER_SECONDS} seconds")
     finally:

@@ -1,4 +1,4 @@
-"""Puts one value into a NATS key-value bucket: what `nats kv put BUCKET KEY VALUE` does, for machines without that command.
+"""Puts one value into a NATS key-value bucket, like `nats kv put BUCKET KEY VALUE`, on machines without the command.
 
     put.py --server nats://… models digits 1.1.0
 """

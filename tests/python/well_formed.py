@@ -1,4 +1,4 @@
-"""Reads files as XML and says which elements they hold and how often; a file that is not well-formed is an error.
+"""Reads files as XML and prints their elements with counts; a file that is not well-formed is an error.
 
     well_formed.py report.html
 """

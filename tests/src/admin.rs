@@ -31,7 +31,7 @@ impl Worker {
         http::read(connection).expect("the admin address answers")
     }
 
-    /// The sum of all series with this beginning, for example `inferbus_swaps_total{model="digits"`.
+    /// The sum of all series with this beginning, for example `inferbus_bundle_swaps_total{model="digits"`.
     pub fn metric(&self, series: &str) -> f64 {
         let (code, text) = self.get("/metrics");
         assert_eq!(code, 200, "{text}");

@@ -103,7 +103,7 @@ impl Cluster {
                 }
                 _ => pause().await,
             }
-            assert!(Instant::now() < deadline, "{stream} has no leader");
+            assert!(Instant::now() < deadline, "{stream} does not have a leader");
         }
     }
 

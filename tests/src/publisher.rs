@@ -123,7 +123,7 @@ impl Publisher {
         stream.consumer_info(format!("inferbus-{ROUTE}")).await.ok()
     }
 
-    /// Waits until the consumer has no message left. It fails only after a long time without any progress.
+    /// Waits until the consumer's backlog is empty. It fails only after a long time without any progress.
     pub async fn settle(&self) {
         let last = self.confirmed.lock().expect("confirmed").last_key_value().map_or(0, |(sequence, _)| *sequence);
         let (mut best, mut since) = ((u64::MAX, 0), Instant::now());

@@ -225,7 +225,7 @@ fn configuration(folder: &Path, name: &str, proof: Proof) -> PathBuf {
     }
     let mut config = std::fs::read_to_string(ready_made.join(name)).expect("a configuration");
     let mut replace = |line: &str, with: &str| {
-        assert!(config.contains(line), "{name} has no `{line}`");
+        assert!(config.contains(line), "{name} does not contain `{line}`");
         config = config.replace(line, with);
     };
     replace("store_dir: $INFERBUS_STORE", "");
@@ -317,7 +317,8 @@ fn resolver(operator: &KeyPair, accounts: &BTreeMap<String, Account>) -> String 
             "type": "account", "exports": account.exports, "imports": account.imports,
             "limits": {
                 "subs": -1, "data": -1, "payload": -1, "conn": -1, "leaf": -1, "imports": -1, "exports": -1,
-                "wildcards": true, "mem_storage": storage, "disk_storage": storage, "streams": storage, "consumer": storage,
+                "wildcards": true, "mem_storage": storage, "disk_storage": storage, "streams": storage,
+                "consumer": storage,
             },
         });
         let key = account.key.public_key();

@@ -40,7 +40,7 @@ impl Worker {
 
     pub fn start_with(url: &str, options: WorkerOptions) -> Self {
         let worker = Self::spawn(url, options);
-        worker.wait_for("worker takes messages");
+        worker.wait_for("worker accepts requests");
         worker
     }
 
@@ -49,11 +49,11 @@ impl Worker {
         let mut command = Command::new(program());
         command.args(["worker", "--server", url, "--admin", "127.0.0.1:0", "--log-format", "json", "--lanes", "2"]);
         if let Some(name) = &options.name {
-            command.args(["--name", name]);
+            command.args(["--worker-name", name]);
         }
         command
             .env("INFERBUS_CACHE", plugin_cache())
-            .env("INFERBUS_STATE", "off")
+            .env("INFERBUS_CRASH_JOURNAL", "off")
             // Most tests change artifacts, and the worker must see the change.
             .env("INFERBUS_CACHE_SIZE", "off")
             .args(&options.arguments)
@@ -72,7 +72,7 @@ impl Worker {
             }
         });
         let mut worker = Self { child, log, ended: Mutex::new(ended), admin: String::new() };
-        let line = worker.wait_for("health, readiness and metrics are served");
+        let line = worker.wait_for("serving health, readiness and metrics");
         worker.admin = line["address"].as_str().expect("an address").to_owned();
         worker
     }

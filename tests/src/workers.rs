@@ -48,14 +48,14 @@ impl Workers {
     pub fn revive(&mut self, at: usize) {
         let mut options = WorkerOptions { name: Some(format!("worker-{at}")), ..self.options.clone() };
         let state = self.state.path().to_str().expect("UTF-8").to_owned();
-        options.environment.push(("INFERBUS_STATE".into(), state));
+        options.environment.push(("INFERBUS_CRASH_JOURNAL".into(), state));
         self.workers[at] = Some(block_in_place(|| Worker::spawn(&self.url, options)));
     }
 }
 
 /// Waits until a worker pulls the route's messages.
 pub fn serves(worker: &Worker) {
-    block_in_place(|| worker.wait_for("route begins"));
+    block_in_place(|| worker.wait_for("route started"));
 }
 
 impl Worker {

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes a certificate authority and what it signs: a server on loopback and a client. For tests alone, valid for a century.
+# Makes a certificate authority and its certificates for a server on loopback and a client.
+# For tests only, valid for a century.
 set -eu
 cd "$(dirname "$0")"
 
@@ -16,5 +17,5 @@ for name in server client; do
         -extfile "$name.ext" -out "$name.pem"
     rm "$name.csr" "$name.ext"
 done
-# Nobody needs to sign anything more.
+# The authority is not needed any more.
 rm authority-key.pem authority.srl

@@ -15,12 +15,18 @@ WORKER = "worker"
 # Rooms of one floor may import each other in one direction only.
 FLOORS = (
     ("main", "lib"),
-    ("cli", "exit"),
-    ("app",),
-    ("offline", "doctor", "open_inference", "requests", "stream"),
-    ("lanes", "models"),
-    ("observe", "nats"),
-    ("config", "limits", "failpoint"),
+    ("cli",),
+    ("app", "dev_server", "doctor", "offline"),
+    ("open_inference",),
+    ("status",),
+    ("requests",),
+    ("stream",),
+    ("lanes",),
+    ("models",),
+    ("crashes", "observe"),
+    ("config",),
+    ("nats",),
+    ("excerpt", "failpoint", "limits"),
 )
 
 

@@ -1,7 +1,7 @@
 //! The composition root: creates, connects and stops every part of a worker.
 //!
-//! Guarantees: [`run`] returns when every accepted message has its answer, or when the bound on that wait has passed,
-//! which it logs.
+//! Guarantees: [`run`] returns after every accepted message has its answer, or with a log line after the bound on this
+//! wait.
 
 mod background;
 mod connection;
@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use async_nats::Client;
-use inferbus_catalog::{Catalog, FollowOptions, ModelName, Route, RouteName};
+use inferbus_catalog::{ByteSize, Catalog, FollowOptions, ModelName, Route, RouteName};
 use inferbus_engine::TrialProcess;
 use inferbus_sandbox::{Compiler, Sandbox};
 use tokio::runtime::Runtime;
@@ -28,12 +28,13 @@ use crate::lanes::dispatch::Dispatch;
 use crate::lanes::lane::Lanes;
 use crate::limits;
 use crate::models::budget::Budget;
+use crate::models::host_memory;
 use crate::models::loader::{Loader, sandboxed};
 use crate::models::registry::Registry;
 use crate::models::resolver::{self, Following};
 use crate::models::trials::Trials;
 use crate::observe::metrics::Metrics;
-use crate::open_inference::http::{Door, OpenInference};
+use crate::open_inference::http::{self, Door, OpenInference};
 use crate::open_inference::model_queries::ModelQueries;
 use crate::requests::admission::Admission;
 use crate::requests::{reply, resume, subscriptions};
@@ -91,7 +92,7 @@ pub async fn run_with(
     let loader = Arc::new(loader);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
-        worker = config.name,
+        worker = config.worker_name,
         lanes = loader.lanes,
         engine = %loader.backend,
         "worker starting"
@@ -101,22 +102,22 @@ pub async fn run_with(
     tracing::info!(address = %admin_address, "serving health, readiness and metrics");
     // The admin server runs until the last message has left.
     let watching = CancellationToken::new();
-    let (worker, door) = (config.name.clone(), Arc::new(Door::default()));
+    let (worker, door) = (config.worker_name.clone(), Arc::new(Door::default()));
     let infer = !config.no_http_infer;
     let open_inference =
         Arc::new(OpenInference::new(worker.clone(), registry.clone(), metrics.clone(), door.clone(), infer));
-    let admin = Admin { worker, registry: registry.clone(), metrics: metrics.clone(), open_inference };
+    let admin = Admin { worker, registry: registry.clone(), metrics: metrics.clone() };
     let background = Background::start()?;
-    let admin = background.tasks.spawn(admin::run(listener, admin, watching.clone()));
+    let admin = background.tasks.spawn(admin::run(listener, admin, http::router(open_inference), watching.clone()));
 
-    let client = config.connection.worker(&config.name, connection::events(metrics.clone())).await?;
+    let client = config.connection.worker(&config.worker_name, connection::events(metrics.clone())).await?;
     if let Some(catalog) = connection::open_catalog(&client, &stop).await {
         let admin = admin_address.to_string();
         let worker = Worker { config, client, loader, registry, metrics, confirmations, admin, door, background };
         worker.serve(catalog, &stop).await?;
     }
     watching.cancel();
-    // A client that never finishes its request must not keep the worker alive.
+    // A client with an endless request must not keep the worker alive.
     match tokio::time::timeout(limits::FAREWELL, admin).await {
         Ok(ended) => ended.context("the admin server panicked")?.context("the admin server failed"),
         Err(_) => Ok(()),
@@ -136,7 +137,7 @@ struct Worker {
     background: Background,
 }
 
-/// The tasks that end after the last message.
+/// The tasks until the last message.
 struct Tasks {
     resolver: JoinHandle<()>,
     service: JoinHandle<anyhow::Result<()>>,
@@ -146,11 +147,11 @@ struct Tasks {
 
 impl Worker {
     async fn serve(self, catalog: Catalog, stop: &CancellationToken) -> anyhow::Result<()> {
-        let max_in_flight = self.config.bus.in_flight as usize;
+        let max_in_flight = self.config.bus.max_in_flight as usize;
         let places = max_in_flight + limits::STREAM_PLACES;
         let lane_count = self.loader.lanes;
         let (finished, outgoing) = mpsc::channel(places);
-        let journal = folders::crash_journal(&self.config.state, lane_count);
+        let journal = folders::crash_journal(&self.config.crash_journal, lane_count);
         let lanes = Lanes::start(lane_count, places, &finished, journal.as_ref())
             .context("the compute threads cannot be started")?;
         drop(finished);
@@ -208,7 +209,7 @@ impl Worker {
             routes,
             journal,
             budget: budget(&self.config),
-            load: self.config.loads.load,
+            load_policy: self.config.loads.load_policy,
             artifacts: folders::artifact_cache(&self.config),
         };
         self.background.tasks.spawn(resolver::run(following, follower, end))
@@ -229,11 +230,11 @@ impl Worker {
         let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let started = i128::try_from(started.as_nanos()).unwrap_or_default();
         let (config, client) = (&self.config, &self.client);
-        let metadata = [("worker", config.name.clone()), ("admin", self.admin.clone())];
+        let metadata = [("worker", config.worker_name.clone()), ("admin", self.admin.clone())];
         Service {
             client: client.clone(),
             id: client.new_inbox().rsplit('.').next().unwrap_or_default().to_owned(),
-            worker: config.name.clone(),
+            worker: config.worker_name.clone(),
             subject: format!("{}.*", config.bus.prefix),
             group: config.bus.group.clone(),
             metadata: HashMap::from(metadata.map(|(name, value)| (name.to_owned(), value))),
@@ -276,8 +277,11 @@ async fn drain(admission: &Admission, streams: &StreamContext) {
 
 fn budget(config: &WorkerConfig) -> Arc<Budget> {
     let most = config.compute.most_models();
-    let budget = config.loads.budget(most);
+    let half = || host_memory::available().map_or(limits::MODEL_MEMORY, |bytes| bytes / 2);
+    let limit = config.loads.memory_budget.unwrap_or_else(|| ByteSize::new(half()));
+    let pinned = config.loads.keep_loaded.iter().cloned().collect();
+    let budget = Budget::new(limit, most, pinned);
     let pinned: Vec<&str> = budget.pinned().iter().map(ModelName::as_str).collect();
-    tracing::info!(memory = %budget.limit(), most, load = ?config.loads.load, ?pinned, "model budget");
+    tracing::info!(memory = %limit, most, load_policy = ?config.loads.load_policy, ?pinned, "model budget");
     Arc::new(budget)
 }

@@ -1,6 +1,6 @@
-//! Every setting of the worker and every environment name it reads.
+//! The settings of the worker: flags, environment variables and defaults.
 //!
-//! A setting is a flag, an environment name, and a default, in that order of precedence.
+//! A flag takes precedence over its environment variable, and both over the default.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,6 @@ use inferbus_engine::{Allow, Backend, EngineFault, TrialProcess};
 use inferbus_sandbox::{Bounds, Ceilings, limits as sandbox};
 
 use crate::limits;
-use crate::models::budget::Budget;
-use crate::models::host_memory;
 use crate::nats::connect::Connection;
 
 #[derive(Clone, Debug, Args)]
@@ -28,40 +26,41 @@ pub struct WorkerConfig {
     pub loads: LoadSettings,
     #[command(flatten)]
     pub bus: BusSettings,
-    /// Where health, readiness, metrics and the Open Inference Protocol are served; port 0 takes a free one, which the log names
+    /// Address of health, readiness, metrics and the Open Inference Protocol; port 0 chooses a free port and logs it
     #[arg(long, value_name = "ADDR:PORT", env = "INFERBUS_ADMIN", default_value = "127.0.0.1:0")]
     pub admin: SocketAddr,
-    /// Answer no inference requests at the admin address: `/v2/models/<MODEL>/infer` refuses
+    /// Reject inference requests at the admin address, `/v2/models/<MODEL>/infer`
     #[arg(long, env = "INFERBUS_NO_HTTP_INFER")]
     pub no_http_infer: bool,
     /// The worker's name in `inferbus status`
-    #[arg(long, value_name = "NAME", env = "INFERBUS_NAME", default_value_t = default_name())]
-    pub name: String,
+    #[arg(long, value_name = "NAME", env = "INFERBUS_WORKER_NAME", default_value_t = default_name())]
+    pub worker_name: String,
     #[command(flatten)]
-    pub state: StateSetting,
+    pub crash_journal: CrashJournalSetting,
     #[command(flatten)]
     pub log: LogSettings,
 }
 
-/// Where a worker notes what it does, for the next one to read if it dies.
+/// The folder of the crash journal, read by the next worker after a crash.
 #[derive(Clone, Debug, Args)]
-pub struct StateSetting {
+pub struct CrashJournalSetting {
     /// Folder of the crash journal, or `off` [default: inferbus in $XDG_STATE_HOME or ~/.local/state]
-    #[arg(long, value_name = "FOLDER", env = "INFERBUS_STATE")]
-    pub state: Option<PathBuf>,
+    #[arg(long, value_name = "FOLDER", env = "INFERBUS_CRASH_JOURNAL")]
+    pub crash_journal: Option<PathBuf>,
 }
 
-impl StateSetting {
+impl CrashJournalSetting {
     pub fn folder(&self) -> Folder {
-        Folder::of(self.state.as_deref(), "XDG_STATE_HOME", ".local/state", "inferbus")
+        Folder::of(self.crash_journal.as_deref(), "XDG_STATE_HOME", ".local/state", "inferbus")
     }
 }
 
-/// What a bundle runs on, with or without a bus.
+/// The compute resources of bundles, with or without a bus.
 #[derive(Clone, Debug, Args)]
 pub struct Compute {
     /// Compute threads [default: one per processor]
-    #[arg(long, value_name = "N", env = "INFERBUS_LANES", value_parser = clap::value_parser!(u16).range(1..=limits::LANES as i64))]
+    #[arg(long, value_name = "N", env = "INFERBUS_LANES",
+          value_parser = clap::value_parser!(u16).range(1..=limits::LANES as i64))]
     pub lanes: Option<u16>,
     #[command(flatten)]
     pub engine: EngineSettings,
@@ -73,10 +72,10 @@ pub struct Compute {
     pub cache: CacheSetting,
 }
 
-/// What models run on here.
+/// The engine of models.
 #[derive(Clone, Debug, Args)]
 pub struct EngineSettings {
-    /// What models run on
+    /// Engine of models
     #[arg(long, value_enum, env = "INFERBUS_ENGINE", default_value = "onnxruntime")]
     pub engine: Engine,
     /// The ONNX Runtime library (libonnxruntime.so) [default: the system's]
@@ -87,12 +86,13 @@ pub struct EngineSettings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Engine {
     Onnxruntime,
-    /// Needs no library, knows fewer operators, and cannot stop a run; only in programs built with `--features tract`
+    /// Without a library, with fewer operators, and without a time limit for a run; requires a build with `--features
+    /// tract`
     Tract,
 }
 
 impl EngineSettings {
-    /// Loads the library, if one is needed.
+    /// Loads the engine's library, if any.
     pub fn backend(&self) -> Result<Backend, EngineFault> {
         match self.engine {
             Engine::Onnxruntime => Backend::onnx_runtime(self.ort_library.as_deref()),
@@ -101,32 +101,33 @@ impl EngineSettings {
     }
 }
 
-/// What no model gets more of, whatever its entry asks for, and what is taken at all.
+/// The upper bounds of models, and the accepted kinds of models.
 #[derive(Clone, Debug, Args)]
 pub struct ModelSettings {
-    /// The most time of one run that an entry may ask for (engine.time)
+    /// Upper bound of engine.time, the time limit of one run
     #[arg(long, value_name = "TIME", env = "INFERBUS_MAX_MODEL_TIME", default_value_t = span(limits::MODEL_TIME))]
     pub max_model_time: Span,
-    /// The memory in which a new model must be loaded and run once, beside 8 times its own size
-    #[arg(long, value_name = "SIZE", env = "INFERBUS_MAX_MODEL_MEMORY", default_value_t = ByteSize::new(TRIAL_MEMORY))]
-    pub max_model_memory: ByteSize,
-    /// The most threads that a model gets inside one run (engine.threads) [default: one per processor]
-    #[arg(long, value_name = "N", env = "INFERBUS_MAX_THREADS", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64))]
+    /// Memory limit of a new model's trial load and run, in addition to 8 times the model's size
+    #[arg(long, value_name = "SIZE", env = "INFERBUS_TRIAL_MEMORY", default_value_t = ByteSize::new(TRIAL_MEMORY))]
+    pub trial_memory: ByteSize,
+    /// Upper bound of engine.threads, the threads of one run [default: one per processor]
+    #[arg(long, value_name = "N", env = "INFERBUS_MAX_THREADS",
+          value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64))]
     pub max_threads: Option<u16>,
-    /// Take models although nothing can check them: you vouch for where they come from
+    /// Accept models without a check of their content: only from a source you trust
     #[arg(long, value_name = "WHAT", env = "INFERBUS_ALLOW", value_enum, value_delimiter = ',')]
     pub allow: Vec<Allowed>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Allowed {
-    /// Files in ONNX Runtime's own format
+    /// Files in the ORT format
     OrtFormat,
     /// Parts compiled for one device
     EpContext,
 }
 
-/// [`ModelSettings`], as a loader needs them.
+/// [`ModelSettings`] for the loader.
 #[derive(Clone, Debug)]
 pub struct ModelCeilings {
     pub time: Duration,
@@ -144,9 +145,9 @@ impl ModelSettings {
 }
 
 impl ModelSettings {
-    /// The process with this operator's bounds.
+    /// The trial process with the operator's bounds.
     pub fn bounded(&self, mut process: TrialProcess) -> TrialProcess {
-        process.bounds.memory = self.max_model_memory.bytes() as u64;
+        process.bounds.memory = self.trial_memory.bytes() as u64;
         process
     }
 }
@@ -155,19 +156,19 @@ fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// Where compiled plugins are kept from one start to the next.
+/// The cache of compiled plugins, kept between starts.
 #[derive(Clone, Debug, Args)]
 pub struct CacheSetting {
-    /// Folder of your own for compiled plugins, or `off` [default: inferbus/plugins in $XDG_CACHE_HOME or ~/.cache]
+    /// Private folder for compiled plugins, or `off` [default: inferbus/plugins in $XDG_CACHE_HOME or ~/.cache]
     #[arg(long, value_name = "FOLDER", env = "INFERBUS_CACHE")]
     pub cache: Option<PathBuf>,
 }
 
-/// A folder that has a default, and can be done without.
+/// An optional folder with a default.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Folder {
     Off,
-    /// Nobody named one, and there is no home folder.
+    /// Neither a setting nor a home folder.
     Unknown,
     At(PathBuf),
 }
@@ -190,20 +191,20 @@ impl CacheSetting {
     }
 }
 
-/// What no plugin gets more of, whatever its entry asks for.
+/// The upper bounds of plugins.
 #[derive(Clone, Debug, Args)]
 pub struct CeilingSettings {
-    /// The most memory that an entry may ask for (limits.memory), reserved for each instance
+    /// Upper bound of limits.memory, reserved for each plugin instance
     #[arg(long, value_name = "SIZE", env = "INFERBUS_MAX_MEMORY", default_value_t = size(sandbox::MEMORY_CEILING),
           value_parser = memory_ceiling)]
     pub max_memory: ByteSize,
-    /// The most processor time of one call that an entry may ask for (limits.time)
+    /// Upper bound of limits.time, the processor time of one plugin call
     #[arg(long, value_name = "TIME", env = "INFERBUS_MAX_TIME", default_value_t = span(sandbox::TIME_CEILING))]
     pub max_time: Span,
-    /// The largest result that an entry may ask for (limits.output)
+    /// Upper bound of limits.output, the size of a plugin's result
     #[arg(long, value_name = "SIZE", env = "INFERBUS_MAX_OUTPUT", default_value_t = size(sandbox::OUTPUT_CEILING))]
     pub max_output: ByteSize,
-    /// Plugin instances alive at once: one per lane, stage and bundle, and one per load
+    /// Plugin instances at once: one per lane, stage and bundle, and one per load
     #[arg(long, value_name = "N", env = "INFERBUS_MAX_INSTANCES", default_value_t = sandbox::INSTANCES,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(sandbox::INSTANCES_CEILING)))]
     pub max_instances: u32,
@@ -224,7 +225,7 @@ impl CeilingSettings {
     }
 }
 
-/// WebAssembly's memory comes in pages of 64 KiB, and a plugin's has addresses of 32 bits.
+/// WebAssembly memory consists of pages of 64 KiB, and a plugin has 32-bit addresses.
 fn memory_ceiling(text: &str) -> Result<ByteSize, String> {
     let size: ByteSize = text.parse().map_err(|fault: UnitFault| fault.to_string())?;
     if ENTRY_MEMORY.contains(&(size.bytes() as u64)) {
@@ -248,30 +249,30 @@ impl Compute {
     }
 }
 
-/// Which models are loaded, and when.
+/// The memory of models and the time of their loads.
 #[derive(Clone, Debug, Args)]
 pub struct LoadSettings {
-    /// What all loaded models may take together; the least used make room [default: half of the memory there is]
-    #[arg(long, value_name = "SIZE", env = "INFERBUS_MODEL_MEMORY")]
-    pub model_memory: Option<ByteSize>,
-    /// When a model is loaded that fits: at the start, or by its first message
-    #[arg(long, value_enum, env = "INFERBUS_LOAD", default_value = "eager")]
-    pub load: Load,
-    /// What fetched models and plugins may take on disk, below the folder of --cache, or `off`
+    /// Memory of all loaded models; the least recently used are evicted [default: half of the available memory]
+    #[arg(long, value_name = "SIZE", env = "INFERBUS_MEMORY_BUDGET")]
+    pub memory_budget: Option<ByteSize>,
+    /// Load models at the start while they fit, or at their first message
+    #[arg(long, value_enum, env = "INFERBUS_LOAD_POLICY", default_value = "eager")]
+    pub load_policy: LoadPolicy,
+    /// Disk space for fetched models and plugins, below the folder of --cache, or `off`
     #[arg(long, value_name = "SIZE", env = "INFERBUS_CACHE_SIZE", default_value = "4GiB", value_parser = cache_size)]
     pub cache_size: CacheSize,
-    /// Load this model at the start and never let it make room; repeat for more
-    #[arg(long, value_name = "MODEL", env = "INFERBUS_PIN", value_delimiter = ',')]
-    pub pin: Vec<ModelName>,
+    /// Load this model at the start and never evict it; repeat for more
+    #[arg(long, value_name = "MODEL", env = "INFERBUS_KEEP_LOADED", value_delimiter = ',')]
+    pub keep_loaded: Vec<ModelName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Load {
+pub enum LoadPolicy {
     Eager,
     Lazy,
 }
 
-/// `None` is off.
+/// `None`: without a cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheSize(pub Option<ByteSize>);
 
@@ -279,17 +280,9 @@ fn cache_size(text: &str) -> Result<CacheSize, UnitFault> {
     if text == "off" { Ok(CacheSize(None)) } else { text.parse().map(|size| CacheSize(Some(size))) }
 }
 
-impl LoadSettings {
-    pub fn budget(&self, most: usize) -> Budget {
-        let half = || host_memory::available().map_or(limits::MODEL_MEMORY, |bytes| bytes / 2);
-        let limit = self.model_memory.unwrap_or_else(|| ByteSize::new(half()));
-        Budget::new(limit, most, self.pin.iter().cloned().collect())
-    }
-}
-
 impl Compute {
-    /// Bundles at once for which there are plugin instances: each takes two for every lane, and those that are
-    /// being loaded or finish their last messages are there besides.
+    /// The number of bundles supported by the plugin instances. Each bundle takes two per lane. Loading bundles and
+    /// bundles with last messages are additional.
     pub fn most_models(&self) -> usize {
         let bundles = self.ceilings.max_instances as usize / (2 * self.lane_count());
         bundles.saturating_sub(2 * limits::LOADS).clamp(1, limits::MODELS)
@@ -298,27 +291,27 @@ impl Compute {
 
 #[derive(Clone, Debug, Args)]
 pub struct BusSettings {
-    /// Requests are taken from `<PREFIX>.<model>`
+    /// Receive requests on `<PREFIX>.<model>`
     #[arg(long, value_name = "SUBJECT", env = "INFERBUS_PREFIX", default_value = "infer", value_parser = plain_subject)]
     pub prefix: String,
-    /// Workers of one group share the messages
+    /// Queue group: its workers share the requests
     #[arg(long, value_name = "NAME", env = "INFERBUS_GROUP", default_value = "inferbus", value_parser = plain_subject)]
     pub group: String,
-    /// Messages in hand at once; one more is answered with code 429
-    #[arg(long, value_name = "N", env = "INFERBUS_IN_FLIGHT", default_value_t = limits::IN_FLIGHT as u32,
+    /// Messages in flight at once; further requests are answered with code 429
+    #[arg(long, value_name = "N", env = "INFERBUS_MAX_IN_FLIGHT", default_value_t = limits::IN_FLIGHT as u32,
           value_parser = clap::value_parser!(u32).range(1..=limits::IN_FLIGHT as i64))]
-    pub in_flight: u32,
+    pub max_in_flight: u32,
 }
 
 #[derive(Clone, Debug, Args)]
 pub struct LogSettings {
-    /// What is logged: a level, or `target=level` pairs
+    /// Log filter: a level, or `target=level` pairs
     #[arg(long = "log", value_name = "FILTER", env = "INFERBUS_LOG", default_value = "info,async_nats=warn,ort=warn")]
     pub filter: String,
-    /// How log lines are written
+    /// Format of log lines
     #[arg(long = "log-format", value_enum, env = "INFERBUS_LOG_FORMAT", default_value = "text")]
     pub format: LogFormat,
-    /// Where spans are sent, for example http://localhost:4318 [default: nowhere]
+    /// OTLP endpoint for spans, for example http://localhost:4318 [default: no export]
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
 }
@@ -329,7 +322,7 @@ pub enum LogFormat {
     Json,
 }
 
-/// Tokens between dots, without wildcards: anything else would subscribe to nothing, or to too much.
+/// Tokens between dots, without wildcards: other subjects would match no request, or too many.
 fn plain_subject(text: &str) -> Result<String, String> {
     let plain = |token: &str| !token.is_empty() && !token.contains(|c: char| c.is_whitespace() || "*>".contains(c));
     if text.split('.').all(plain) {

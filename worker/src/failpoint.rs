@@ -1,9 +1,9 @@
-//! Places at which a test can have a worker killed as a crash would.
+//! Failpoints: named points of the message path at which a test kills the worker.
 //!
-//! Without the feature `failpoints` there are none. With it, `INFERBUS_FAILPOINT=<point>:<n>` kills the process when the
-//! n-th message passes the point, and `<point>:payload=<hex>` whenever one passes whose payload begins so.
+//! They require the feature `failpoints`. `INFERBUS_FAILPOINT=<point>:<n>` kills the process when the n-th message
+//! passes the point. `<point>:payload=<hex>` kills it for every message with this start of the payload.
 
-/// In the order in which a stream's message passes them.
+/// In the order of a stream message.
 pub const FETCHED: &str = "fetched";
 pub const PRE_DONE: &str = "pre_done";
 pub const MODEL_DONE: &str = "model_done";
@@ -38,7 +38,7 @@ mod armed {
                 When::Payload(start) => payload.starts_with(start),
             };
         if due {
-            // As from outside: nothing is flushed, dropped or said.
+            // A crash: without flushes, destructors or a log line.
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }
     }

@@ -1,7 +1,7 @@
 //! The worker: everything between a NATS subject and a model.
 //!
 //! One request: `requests/admission.rs` accepts it, `lanes/lane.rs` computes it by the crate `inferbus-pipeline`,
-//! `requests/reply.rs` answers it. One stored message: `stream.rs` lists its files. Beside the path, `models/resolver.rs`
+//! `requests/reply.rs` answers it. One stored message: `stream.rs` lists its files. Off the path, `models/resolver.rs`
 //! follows the catalog.
 //!
 //! The rooms below are in order: each uses only rooms above it.

@@ -1,7 +1,7 @@
 //! Models: the loaded versions, their memory, and the version that serves.
 //!
-//! `resolver.rs` follows the catalog and keeps `registry.rs` equal to it; `loader.rs` creates a `bundle.rs`; `budget.rs`
-//! bounds the memory of all bundles.
+//! `resolver.rs` follows the catalog and keeps `registry.rs` equal to it. `loader.rs` creates a `bundle.rs`.
+//! `budget.rs` bounds the memory of all bundles.
 
 pub mod artifact_cache;
 pub mod budget;

@@ -1,6 +1,6 @@
-//! The Open Inference Protocol V2 around the message path: what a model is, and the way in over HTTP.
+//! The Open Inference Protocol V2 around the message path: model metadata, and requests over HTTP.
 //!
-//! How tensors are written is in `wire.rs`, for requests over NATS and HTTP alike.
+//! The encoding of tensors is in the crate `inferbus-open-inference`, for requests over NATS and HTTP.
 
 pub mod http;
 pub mod metadata;

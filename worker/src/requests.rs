@@ -1,7 +1,7 @@
 //! Requests: a core NATS message comes in, one reply goes out.
 //!
-//! `subscriptions.rs` receives, `admission.rs` accepts or refuses, `waiting_room.rs` and `resume.rs` serve models that are
-//! not loaded, `reply.rs` answers.
+//! `subscriptions.rs` receives, `admission.rs` accepts or rejects, `waiting_room.rs` and `resume.rs` delay requests
+//! until their model's load, `reply.rs` answers.
 
 pub mod admission;
 pub mod reply;

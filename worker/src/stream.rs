@@ -1,7 +1,7 @@
 //! Stream routes: every stored message ends in one result, "no result", or one dead letter.
 //!
-//! One message: `puller.rs` requests it, `in_flight.rs` registers it and hands it to a lane, `settle.rs` stores its result
-//! and then acknowledges it. Beside the path, `setup.rs` finds or creates the route's streams and consumer.
+//! The path of one message: `puller.rs` requests it. `in_flight.rs` registers it and hands it to a lane. `settle.rs`
+//! stores its result, then acknowledges it. Off the path, `setup.rs` finds or creates the route's streams and consumer.
 
 mod ack_subject;
 mod acks;

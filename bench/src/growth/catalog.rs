@@ -26,7 +26,7 @@ pub async fn measure(figures: &mut Figures) -> anyhow::Result<()> {
         variants::copy(&store, MODEL, present..models).await?;
         present = models;
         for _ in 0..ROUNDS {
-            let worker = LaunchedWorker::start(server.url(), &["--load", "lazy", "--cache", folder]).await?;
+            let worker = LaunchedWorker::start(server.url(), &["--load-policy", "lazy", "--cache", folder]).await?;
             let resident = worker.resident().await? as f64 / 1e6;
             round(&load, worker.process()?, &subject, IN_FLIGHT, IN_FLIGHT).await?;
             let round = round(&load, worker.process()?, &subject, REQUESTS, IN_FLIGHT).await?;

@@ -93,10 +93,10 @@ impl Contestant {
         command: &mut Command,
     ) -> anyhow::Result<Self> {
         let state = tempfile::tempdir_in(root().join("target"))?;
-        command.env("INFERBUS_STATE", state.path());
+        command.env("INFERBUS_CRASH_JOURNAL", state.path());
         let mut child = command.stderr(Stdio::piped()).kill_on_drop(true).spawn()?;
         let log = child.stderr.take().context("the worker's log")?;
-        drain(wait_for(log, "worker takes messages").await?);
+        drain(wait_for(log, "worker accepts requests").await?);
         Ok(Self { name, subject, classifies: true, child, _state: Some(state) })
     }
 

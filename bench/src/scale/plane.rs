@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use async_nats::connection::State;
 use async_nats::{Client, Event};
-use inferbus::config::Load;
+use inferbus::config::LoadPolicy;
 use inferbus::limits;
 use inferbus::models::artifact_cache::ArtifactCache;
 use inferbus::models::budget::Budget;
@@ -92,7 +92,7 @@ impl Plane {
             routes: routes_found,
             journal: None,
             budget: Arc::new(Budget::new(ByteSize::new(MEMORY), limits::MODELS, BTreeSet::new())),
-            load: Load::Lazy,
+            load_policy: LoadPolicy::Lazy,
             artifacts: Some(parts.cache),
         };
         let stop = CancellationToken::new();

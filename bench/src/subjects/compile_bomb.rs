@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use async_nats::jetstream::{self, kv};
-use inferbus_testkit::compile_bombs as bombs;
 use serde_json::{Value, json};
 
 use crate::load::{Load, Round};

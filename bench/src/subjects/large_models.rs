@@ -85,7 +85,7 @@ impl LargeModel {
 impl Bench<'_> {
     async fn worker(&self, more: &[&str]) -> anyhow::Result<Contestant> {
         let mut command = inferbus()?;
-        command.arg("worker").args(worker_arguments(self.server)).args(["--load", "lazy"]).args(more);
+        command.arg("worker").args(worker_arguments(self.server)).args(["--load-policy", "lazy"]).args(more);
         command.arg("--cache").arg(self.cache.path());
         Contestant::spawn_worker("heavy", "", &mut command).await
     }
@@ -102,7 +102,7 @@ impl Bench<'_> {
 
     /// A worker caches fetched artifacts after it has started to serve.
     async fn fill_cache(&self) -> anyhow::Result<()> {
-        let worker = self.worker(&["--model-memory", ROOM]).await?;
+        let worker = self.worker(&["--memory-budget", ROOM]).await?;
         for large in &self.large {
             self.ask(large).await?;
         }
@@ -117,7 +117,7 @@ impl Bench<'_> {
 
     /// Both models have passed their trial. Each load evicts the other model.
     async fn cold(&self, figures: &mut Figures) -> anyhow::Result<()> {
-        let worker = self.worker(&["--model-memory", ROOM_FOR_ONE]).await?;
+        let worker = self.worker(&["--memory-budget", ROOM_FOR_ONE]).await?;
         for large in &self.large {
             self.ask(large).await?;
         }
@@ -147,7 +147,7 @@ impl Bench<'_> {
                 if !is_noted {
                     std::fs::remove_dir_all(self.cache.path().join("trials"))?;
                 }
-                let worker = self.worker(&["--model-memory", ROOM]).await?;
+                let worker = self.worker(&["--memory-budget", ROOM]).await?;
                 let ours = self.ask(large).await?;
                 ratios.push(ours / large.bare().await?);
                 worker.stop().await?;
@@ -178,7 +178,7 @@ impl Bench<'_> {
 
     /// The growth of an idle worker in bytes, after one request to each model.
     async fn grown(&self, lanes: &str, models: &[LargeModel]) -> anyhow::Result<Vec<f64>> {
-        let worker = self.worker(&["--model-memory", ROOM, "--lanes", lanes]).await?;
+        let worker = self.worker(&["--memory-budget", ROOM, "--lanes", lanes]).await?;
         let idle = settled_resident(worker.process()?, PATIENCE).await?;
         let mut grown = Vec::new();
         for large in models {

@@ -26,7 +26,7 @@ impl LaunchedWorker {
         let state = tempfile::tempdir()?;
         let mut command = inferbus()?;
         command.arg("worker").args(worker_arguments(server)).args(arguments).args(["--log-format", "json"]);
-        command.env("INFERBUS_STATE", state.path()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.env("INFERBUS_CRASH_JOURNAL", state.path()).stderr(Stdio::piped()).kill_on_drop(true);
         let started = Instant::now();
         let mut child = command.spawn()?;
         let log = child.stderr.take().context("the worker's log")?;

@@ -59,7 +59,7 @@ struct Bench<'a> {
 impl Bench<'_> {
     async fn start(&self, cache: &std::path::Path) -> anyhow::Result<LaunchedWorker> {
         let cache = cache.to_str().context("the folder's name is not UTF-8")?;
-        let arguments = ["--cache", cache, "--pin", &self.pinned, "--model-memory", ROOM];
+        let arguments = ["--cache", cache, "--keep-loaded", &self.pinned, "--memory-budget", ROOM];
         LaunchedWorker::start(self.server.url(), &arguments).await
     }
 

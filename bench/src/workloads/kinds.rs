@@ -11,7 +11,6 @@ use bytes::Bytes;
 use inferbus_abi::frame::Frame;
 use inferbus_bench::helpers::native;
 use inferbus_engine::Runtime;
-use inferbus_pipeline::Stage;
 use ort::session::Session;
 use ort::value::TensorRef;
 use serde_json::Value;

@@ -8,7 +8,6 @@ use inferbus_testkit::onnx::wrap;
 use serde_json::{Value, json};
 
 use crate::project::root;
-use inferbus_testkit::onnx::wrap;
 
 /// The field of a network's description. The runtime ignores it.
 const DOC_STRING: u64 = 6;

@@ -230,7 +230,8 @@ fn output(node: &Node<'_>, filter: Option<&str>) -> Option<String> {
     // Emitted messages are published below the output.
     if subject::feeds_itself(&template, filter) || subject::feeds_itself(&format!("{template}.>"), filter) {
         node.problem(
-            "the route's own filter matches this subject, so results would come back without end; choose another",
+            "the route's filter matches this subject, so the route would process its own results forever; \
+             choose another",
         );
         return None;
     }

@@ -81,7 +81,7 @@ proptest! {
     fn a_digest_depends_on_the_content(entry in any_entry(), size in 1..1u64 << 26) {
         let mut other = entry.clone();
         other["pre"]["size"] = json!(size);
-        let (left, right) = (Entry::parse(entry.to_string().as_bytes()).unwrap(), Entry::parse(other.to_string().as_bytes()).unwrap());
+        let [left, right] = [entry, other].map(|entry| Entry::parse(entry.to_string().as_bytes()).unwrap());
         prop_assert_eq!(left.digest() == right.digest(), size == 5);
     }
 
@@ -94,8 +94,12 @@ proptest! {
     }
 
     #[test]
-    fn subjects_map_as_written((filter, subject, captured) in matched(), picks in vec(any::<prop::sample::Index>(), 0..4)) {
-        let picks: Vec<usize> = picks.iter().filter(|_| !captured.is_empty()).map(|pick| pick.index(captured.len())).collect();
+    fn subjects_map_as_written(
+        (filter, subject, captured) in matched(),
+        picks in vec(any::<prop::sample::Index>(), 0..4),
+    ) {
+        let some = picks.iter().filter(|_| !captured.is_empty());
+        let picks: Vec<usize> = some.map(|pick| pick.index(captured.len())).collect();
         let template: String = picks.iter().map(|pick| format!(".{{{{wildcard({})}}}}", pick + 1)).collect();
         let expected: String = picks.iter().map(|pick| format!(".{}", captured[*pick])).collect();
         let route = json!({ "subject": filter, "model": "m", "output": format!("out{template}") });

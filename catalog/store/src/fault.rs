@@ -41,7 +41,7 @@ pub enum CatalogFault {
     BadEntry { name: ModelName, version: Version, problems: Problems },
     #[error("the route `{name}` is not valid: {problems}")]
     BadRoute { name: RouteName, problems: Problems },
-    #[error("the catalog has no route `{name}`; check the name")]
+    #[error("unknown route `{name}`; check the name")]
     UnknownRoute { name: RouteName },
 
     #[error("the artifact {digest} is not stored; push its bundle")]
@@ -78,7 +78,7 @@ pub enum CatalogFault {
     WrongEntry { name: ModelName, version: Version, expected: Digest, found: Digest },
     #[error("`{name}` was changed concurrently: {now} is active since revision {revision}; check it before you retry")]
     PointerRaced { name: ModelName, now: String, revision: u64 },
-    #[error("`{name}` has no earlier version to go back to")]
+    #[error("no earlier version of `{name}` for a rollback")]
     NothingToRollBack { name: ModelName },
 }
 

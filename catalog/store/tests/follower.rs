@@ -18,7 +18,7 @@ async fn next(follower: &mut Follower) -> Changes {
     soon("a wake", follower.changed()).await
 }
 
-/// Waits until a model is among the changes; others may come before it.
+/// Waits until a model is among the changes; other changes may precede it.
 async fn until_changed(follower: &mut Follower, model: &str) {
     while !next(follower).await.models.contains(model) {}
 }

@@ -71,7 +71,7 @@ pub enum EngineFault {
     #[error("the thread for time limits of models cannot be started: {why}")]
     NoClock { why: String },
     #[error(
-        "this ONNX Runtime has no provider {asked:?}; it has {has}: \
+        "this ONNX Runtime lacks the provider {asked:?}; it has {has}: \
          change engine.provider, or use a library with this provider"
     )]
     NoProvider { asked: &'static str, has: String },
@@ -97,7 +97,7 @@ pub enum EngineFault {
     #[error("one run of the model on zeros does not end within {limit:?}; {SMALLER}")]
     EndlessOnZeros { limit: Duration },
     #[error(
-        "loading the model and running it once needs more than {} MiB; {SMALLER}, or raise --max-model-memory",
+        "loading the model and running it once needs more than {} MiB; {SMALLER}, or raise --trial-memory",
         limit >> 20
     )]
     TrialOutOfMemory { limit: u64 },
@@ -118,7 +118,7 @@ impl EngineFault {
 /// A run failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ModelFault {
-    #[error("the model has no input {input:?}; it takes {known}")]
+    #[error("unknown input {input:?}; the model takes {known}")]
     UnknownInput { input: String, known: String },
     #[error("the model's input {input:?} was not given")]
     MissingInput { input: String },

@@ -35,7 +35,7 @@ fn meet(trial: &TrialProcess, bad: &Bad) -> &'static str {
     match OnnxNetwork::load(&runtime(), &bad.bytes, options) {
         Ok(network) => {
             let session = network.session();
-            let mut session = session.unwrap_or_else(|fault| panic!("{} has no session: {fault}", bad.name));
+            let mut session = session.unwrap_or_else(|fault| panic!("{} without a session: {fault}", bad.name));
             warm_up(network.signature(), session.as_mut());
             "loaded"
         }

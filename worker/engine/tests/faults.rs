@@ -22,7 +22,7 @@ fn an_unknown_input_is_answered_with_the_known_ones() {
     let unnamed = tensor("", DataType::F32, &[1, 4], &data);
     assert_eq!(fault("two_ports", &[unnamed]), unknown("", "\"left\", \"right\""));
     assert_eq!(fault("linear", &[good, unnamed]), unknown("", "\"x\""));
-    assert_eq!(unknown("z", "\"x\"").to_string(), "the model has no input \"z\"; it takes \"x\"");
+    assert_eq!(unknown("z", "\"x\"").to_string(), "unknown input \"z\"; the model takes \"x\"");
 }
 
 #[test]

@@ -1,9 +1,8 @@
 //! Loading the library: a process can do it once, so each case is a new process.
 //!
-//! This executable is its own child: it has no harness, and with arguments it loads their paths and prints the
-//! outcomes.
+//! This executable without a harness is its own child: with arguments it loads their paths and prints the outcomes.
 
-#![allow(clippy::unwrap_used, reason = "a test, though it has no harness")]
+#![allow(clippy::unwrap_used, reason = "a test without a harness")]
 
 use std::{
     path::Path,

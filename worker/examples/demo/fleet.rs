@@ -76,7 +76,7 @@ impl Fleet {
             let log = std::fs::File::create(log_folder().join(format!("worker-{number}.log")))
                 .context("cannot create a worker's log")?;
             let mut worker = self.inferbus()?;
-            worker.args(["worker", "--admin", "127.0.0.1:0", "--name", &format!("worker-{number}")]);
+            worker.args(["worker", "--admin", "127.0.0.1:0", "--worker-name", &format!("worker-{number}")]);
             self.workers.push(worker.stderr(log).kill_on_drop(true).spawn().context("cannot start a worker")?);
         }
         tokio::time::timeout(READY_TIMEOUT, self.ready(count)).await.with_context(|| {

@@ -1,7 +1,7 @@
 //! THE PATH for several messages: each runs its own pre and post, and all of one shape share one run of the model.
 //!
-//! Guarantees: every message ends as if it had run alone. A bad message costs its neighbours at most the time of another
-//! model run without it. Like `single.rs` this is synchronous policy.
+//! Guarantees: every message ends as if it had run alone. A bad message costs the others at most one more model run.
+//! Like `single.rs` this is synchronous policy.
 
 use std::time::{Duration, Instant};
 
@@ -89,7 +89,7 @@ pub fn run(parts: &mut Parts, signature: &Signature, messages: &[Message<'_>], c
     batch.progress.into_iter().map(|message| (end(message.end), message.times)).collect()
 }
 
-/// Messages that wait for the model, grouped by stack.
+/// Messages before the model, grouped by stack.
 struct Gathered<'s> {
     stacks: Stacks<'s>,
     members: Vec<Vec<usize>>,

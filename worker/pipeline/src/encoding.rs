@@ -29,14 +29,14 @@ pub enum Encoding {
 /// The encoding of a result.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ResultEncoding {
-    /// A plugin's own bytes.
+    /// A plugin's bytes.
     #[default]
     Raw,
     Frame,
     Open(Content),
 }
 
-/// Headers that do not describe tensors.
+/// Headers without a valid description of tensors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HeaderFault {
     ContentType(String),
@@ -85,10 +85,10 @@ pub fn media_type(content_type: &str) -> String {
     content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// Tensors in a small buffer; most models need no heap for them.
+/// Tensors in a small buffer, without the heap for most models.
 pub type Tensors<'a> = SmallVec<[Tensor<'a>; 4]>;
 
-/// A payload's tensors, and the request that its response needs.
+/// A payload's tensors, and the request for its response.
 pub enum Decoded<'a> {
     Frame(Frame<'a>),
     Open(Box<Request<'a>>, &'a Identity),
@@ -143,7 +143,7 @@ struct ErrorBody<'a> {
     error: &'a str,
 }
 
-/// The body of an error reply, for clients of the protocol: content type and bytes. Other requests get no body.
+/// The body of an error reply, for clients of the protocol: content type and bytes. `None` for other requests.
 pub fn error_body(request_type: Option<&str>, text: &str) -> Option<(&'static str, Vec<u8>)> {
     match media_type(request_type?).as_str() {
         JSON_TYPE => Some((JSON_TYPE, error_json(text))),

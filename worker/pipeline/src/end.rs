@@ -13,17 +13,17 @@ use crate::plan::{MessageTimes, Stage};
 /// A message's end and its times.
 pub type Ended = (Result<Done, Failure>, MessageTimes);
 
-/// A message that succeeded.
+/// A successful message.
 #[derive(Debug, Default)]
 pub struct Done {
-    /// The result's bytes; `None` when a plugin declared that there is no result.
+    /// The result's bytes; `None` after a plugin declared "no result".
     pub output: Option<Bytes>,
     pub encoding: ResultEncoding,
     /// Extra messages, in the order of emission.
     pub emits: Vec<Emit>,
 }
 
-/// A message without a result: the step that found the failure, and its cause.
+/// A failed message: the step with the failure, and its cause.
 #[derive(Debug, thiserror::Error)]
 #[error("{cause}")]
 pub struct Failure {
@@ -52,7 +52,8 @@ pub enum FailureCause {
     #[error("its deadline passed {} ms before a lane was free: not computed", .0.as_millis())]
     Late(Duration),
     #[error(
-        "a message of {len} bytes exceeds the NATS server's limit of {limit}: raise its max_payload or shrink the output"
+        "a message of {len} bytes exceeds the NATS server's limit of {limit}: raise its max_payload or shrink the \
+         output"
     )]
     Unpublishable { len: usize, limit: usize },
 }
@@ -63,7 +64,7 @@ impl FailureCause {
     }
 }
 
-/// The failure of a model that returned neither outputs nor a fault.
+/// The failure of a model without outputs and without a fault.
 pub fn lacks_outputs() -> FailureCause {
     FailureCause::Model(ModelFault::Failed("it ended without outputs".into()))
 }

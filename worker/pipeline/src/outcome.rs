@@ -21,7 +21,7 @@ pub enum Refusal {
     #[error("{model} {version}: the payload has {len} bytes, more than this worker's limit of {limit}")]
     TooLarge { model: ModelName, version: Version, len: usize, limit: usize },
     #[error(
-        "{model} {version}: content type `{given}` is not supported: this model has no pre plugin, so send tensors as \
+        "{model} {version}: content type `{given}` is not supported: without a pre plugin, send tensors as \
          application/x-inferbus-tensors, application/json or application/msgpack"
     )]
     ContentType { model: ModelName, version: Version, given: String },
@@ -55,7 +55,7 @@ const fn verdict(code: u16, label: &'static str) -> Verdict {
     Verdict { code, label }
 }
 
-/// The labels of messages with a result, and of messages that a plugin filtered out.
+/// The labels of messages with a result, and of messages filtered out by a plugin.
 pub const OK: &str = "ok";
 pub const NO_RESULT: &str = "no_result";
 

@@ -1,6 +1,6 @@
 //! The plan of a bundle: its steps by name, and the position of each.
 //!
-//! Guarantees: a [`Stage`] is an index into the plan that created it. Headers, metrics, logs and errors take the name of
+//! Guarantees: a [`Stage`] is an index into its plan. Headers, metrics, logs and errors take the name of
 //! a step from the plan, so no step name is hard-wired outside this file.
 
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The chain `pre → model → post`, in which both plugins are optional.
+    /// The chain `pre → model → post` with optional plugins.
     pub fn chain(has_pre: bool, has_post: bool) -> Self {
         let pre = has_pre.then_some("pre");
         let post = has_post.then_some("post");
@@ -77,7 +77,7 @@ pub struct MessageTimes {
 }
 
 impl MessageTimes {
-    /// The time of one step; zero for a step that did not run. A batched model run counts in full for each message.
+    /// The time of one step; zero for a skipped step. A batched model run counts in full for each message.
     pub fn step(&self, stage: Stage) -> Duration {
         self.steps.get(stage.index()).copied().unwrap_or_default()
     }

@@ -1,7 +1,7 @@
 //! THE PATH: one message through pre, model and post.
 //!
-//! Guarantees: [`run`] is synchronous policy. It takes a payload and one lane's parts, and returns a result or a failure.
-//! It never waits, never touches NATS, and reads only the clock of its context.
+//! Guarantees: [`run`] is synchronous policy. It takes a payload and one lane's parts, and returns a result or a
+//! failure. It never waits, never touches NATS, and reads only the clock of its context.
 
 use bytes::Bytes;
 use inferbus_abi::frame::{self, Frame, Tensor};
@@ -58,7 +58,7 @@ fn before_model(
     infer(model.as_mut(), rest, (&Decoded::Frame(frame), bytes), context, times)
 }
 
-/// The part of a message's way that follows the model.
+/// The steps of a message after the model.
 struct Rest<'a> {
     plan: &'a Plan,
     post: &'a mut Option<Box<dyn Transform>>,
@@ -67,8 +67,8 @@ struct Rest<'a> {
     emits: Vec<Emit>,
 }
 
-/// The model reads its inputs in place and lends its outputs to a callback. The post plugin runs inside the callback, so
-/// no tensor is copied.
+/// The model reads its inputs in place and lends its outputs to a callback. The post plugin runs inside the callback,
+/// so no tensor is copied.
 fn infer(
     model: &mut dyn Model,
     Rest { plan, post, misfit, emits }: Rest<'_>,

@@ -253,7 +253,7 @@ fn every_failure_has_its_stage_and_its_code() {
     let cases: Vec<Case<'_>> = vec![
         ("pre refuses", some(ERROR_OF_4, "no!!"), None, b"x".to_vec(), "pre", 422, "refused"),
         ("pre traps", some(TRAP, ""), None, b"x".to_vec(), "pre", 500, "trapped"),
-        ("pre gives no frame", some(OUTPUT_OF_4, "junk"), None, b"x".to_vec(), "pre", 502, "misfit"),
+        ("pre returns junk", some(OUTPUT_OF_4, "junk"), None, b"x".to_vec(), "pre", 502, "misfit"),
         ("pre's tensors do not fit", Some(echo("t")), None, other.clone(), "model", 502, "misfit"),
         ("the payload is no frame", None, None, b"junk".to_vec(), "model", 400, "bad_tensors"),
         ("the payload's tensors do not fit", None, None, other, "model", 400, "bad_tensors"),
@@ -322,5 +322,6 @@ fn a_request_that_cannot_be_answered_is_the_callers() {
     assert_eq!((code, stage), (400, Stage::FIRST), "{text}");
     assert!(text.contains("is not JSON"), "{text}");
     let (code, _, text) = failed(&asking(b"abcd", r#","outputs":[{"name":"z"}]"#));
-    assert_eq!((code, text.as_str()), (400, r#"the model has no output "z"; it has "y""#));
+    assert_eq!(code, 400, "{text}");
+    assert!(text.contains(r#"output "z""#) && text.contains(r#""y""#), "{text}");
 }

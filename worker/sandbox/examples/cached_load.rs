@@ -60,8 +60,7 @@ fn of_one(name: &str, folder: &Path) -> Result<(), Box<dyn Error>> {
     let each = |time: Duration| time.as_secs_f64() * 1e3 / f64::from(PLUGINS);
     println!(
         "{name}, {} bytes: {:.2} ms each from the cache ({:.2} ms of them to examine the module), \
-         {:.1} ms compiled in a process \
-         of its own, {:.1} ms in this one",
+         {:.1} ms compiled in a separate process, {:.1} ms in this one",
         wasm.len(),
         each(cached),
         each(examined),

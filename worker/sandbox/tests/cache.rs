@@ -250,7 +250,7 @@ fn what_was_not_used_for_longest_makes_room() {
     // Another user's file, and the oldest of all.
     filler("notes", 1, 3 * limits::CACHE_TOUCH);
     let name = |number: usize| format!("{number:064x}");
-    // Holes take no room on disk.
+    // Holes do not take space on disk.
     filler(&name(usize::MAX), limits::CACHE_BYTES - 10_000, limits::CACHE_TOUCH / 2);
     assert_eq!(site.load(&other(2)), Origin::Compiled);
     assert!(used.exists() && !unused.exists() && !site.folder.join(name(usize::MAX)).exists());

@@ -26,8 +26,7 @@ fn globals(count: usize) -> String {
 #[test]
 fn what_an_operator_is_told() {
     let told = |more: &str| strategy(more).to_string();
-    let rewind =
-        |globals| format!("rewind: what a message wrote to 64 KiB of memory, and {globals}, are put back after it");
+    let rewind = |globals| format!("rewind: 64 KiB of memory and {globals} are reset after each message");
     assert_eq!(told(""), rewind("no globals"));
     assert_eq!(told(&globals(1)), rewind("1 global"));
     assert_eq!(told(&globals(2)), rewind("2 globals"));

@@ -1,13 +1,13 @@
 //! The worker's private folders: caches, trial notes and the crash journal.
 //!
-//! Guarantees: a folder that cannot be used never stops a worker. The log names the folder and the lost feature.
+//! Guarantees: an unusable folder never stops a worker. The log names the folder and the lost feature.
 
 use std::sync::Arc;
 
 use inferbus_private_dir::Folder as PrivateFolder;
 use inferbus_sandbox::Cache;
 
-use crate::config::{CacheSetting, CacheSize, Compute, Folder, StateSetting, WorkerConfig};
+use crate::config::{CacheSetting, CacheSize, Compute, CrashJournalSetting, Folder, WorkerConfig};
 use crate::crashes::journal::Journal;
 use crate::models::artifact_cache::ArtifactCache;
 
@@ -37,11 +37,11 @@ pub(super) fn artifact_cache(config: &WorkerConfig) -> Option<Arc<ArtifactCache>
     opened.inspect_err(|fault| tracing::warn!("artifact cache disabled: {fault}")).ok().map(Arc::new)
 }
 
-pub(super) fn crash_journal(setting: &StateSetting, lanes: usize) -> Option<Arc<Journal>> {
+pub(super) fn crash_journal(setting: &CrashJournalSetting, lanes: usize) -> Option<Arc<Journal>> {
     let folder = match setting.folder() {
         Folder::Off => return None,
         Folder::Unknown => {
-            tracing::warn!("crash journal disabled: there is no home folder; name a folder with --state");
+            tracing::warn!("crash journal disabled: there is no home folder; name a folder with --crash-journal");
             return None;
         }
         Folder::At(folder) => folder,

@@ -1,4 +1,4 @@
-//! The line that reports a switch of the active version.
+//! Prints a switch of the active version.
 
 use inferbus_catalog::{Activated, ModelName};
 

@@ -1,4 +1,4 @@
-//! This program as a child process that compiles plugins and tries models.
+//! This program as a child process, to compile plugins and try models.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,10 @@ use inferbus::app::Children;
 use inferbus_engine::{TrialBounds, TrialProcess};
 use inferbus_sandbox::{ChildProcess, CompileBounds, Compiler};
 
-/// The hidden command that compiles a plugin.
+/// The hidden command to compile a plugin.
 pub const COMPILE_PLUGIN: &str = "compile-plugin";
 
-/// The hidden command that loads a model.
+/// The hidden command to load a model.
 pub const LOAD_MODEL: &str = "load-model";
 
 /// The child processes of a worker.

@@ -1,4 +1,4 @@
-//! Opens the parts of a NATS server that commands use.
+//! Opens JetStream and the catalog for commands.
 
 use async_nats::jetstream::{self, Context};
 use inferbus::nats::connect::Connection;

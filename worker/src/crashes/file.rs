@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A slot's line while a bundle is loaded.
 pub const LOADING: &str = "loading";
-/// A slot's line for requests. They are never redelivered, so they need no name.
+/// A slot's line for requests. They are never redelivered, so their names are not recorded.
 pub const REQUEST: &str = "request";
 
 /// Microseconds since the Unix epoch.

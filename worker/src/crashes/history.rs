@@ -1,6 +1,6 @@
-//! What is known of earlier deaths: which messages and which versions were on a lane, and who has come to an end since.
+//! The crash history: the messages and versions on a lane at earlier crashes, and the versions cleared since.
 //!
-//! Promises: pure judgement over a bounded history, kept as text that an operator can read and delete.
+//! Guarantees: the verdicts depend on a bounded history alone. It is a text file for operators to read or delete.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
@@ -9,32 +9,32 @@ use std::path::Path;
 use super::file::{LOADING, REQUEST, now, replace};
 use crate::limits;
 
-/// One process's death.
+/// The crash of one process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Death {
     /// Seconds since the Unix epoch.
     pub at: u64,
-    /// Digests and the messages that ran on them.
+    /// Digests and the messages running on them.
     pub on_lanes: Vec<(String, String)>,
-    /// Digests that had ended a message in that process before.
+    /// Digests with a completed message in this process before the crash.
     pub cleared: Vec<String>,
 }
 
-/// Deaths after which a version is loaded no more, if no message came to an end between them.
+/// The number of crashes for a quarantine of a version, without a completed message between them.
 const VERSION_DEATHS: usize = 3;
-/// Deaths after which a message is tried no more; the first number if its version has ended others since.
+/// The number of crashes for a rejection of a message: with and without other messages completed by its version since.
 const MESSAGE_DEATHS: (usize, usize) = (2, 3);
 
 #[derive(Default)]
 struct Version {
-    /// Deaths since a message last came to an end, each with what was on the lanes.
+    /// Crashes since the last completed message, each with the messages on lanes.
     deaths: Vec<HashSet<String>>,
 }
 
 #[derive(Clone, Default)]
 struct Message {
     deaths: usize,
-    /// Its version has ended another message since this one's first death.
+    /// Its version has completed another message since this one's first crash.
     version_is_cleared: bool,
     version: String,
 }
@@ -46,7 +46,7 @@ pub struct Crashes {
 }
 
 impl Crashes {
-    /// Adds deaths to the file's history, and judges all of it.
+    /// Adds crashes to the history in the file and evaluates all of it.
     pub fn read(path: &Path, deaths: Vec<Death>) -> io::Result<Self> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) => text,
@@ -76,7 +76,7 @@ impl Crashes {
             match words[..] {
                 ["ended", _, digest] => crashes.ended(digest),
                 ["died", _, digest, ref messages @ ..] => crashes.died(digest, messages),
-                // A line of a later version, or of somebody's hand.
+                // A line of a later program version, or edited by an operator.
                 _ => {}
             }
         }
@@ -100,22 +100,22 @@ impl Crashes {
         }
     }
 
-    /// The messages that were on a lane when a worker died.
+    /// The messages on a lane during a crash.
     pub fn suspects(&self) -> HashSet<String> {
         self.messages.keys().cloned().collect()
     }
 
-    /// How often a message has killed a worker, if that is enough.
+    /// The number of a message's crashes, if it reaches the bound.
     pub fn crash_count(&self, message: &str) -> Option<usize> {
         let message = self.messages.get(message)?;
         let (with_cleared, alone) = MESSAGE_DEATHS;
         let most = if message.version_is_cleared { with_cleared } else { alone };
-        // A version that kills with every message is at fault itself.
+        // A version in quarantine is the cause itself.
         let excused = self.quarantined(&message.version).is_some();
         (message.deaths >= most && !excused).then_some(message.deaths)
     }
 
-    /// How often a version has killed a worker, if that is enough and it was not one message that did it.
+    /// The number of a version's crashes, if it reaches the bound and no single message took part in all of them.
     pub fn quarantined(&self, digest: &str) -> Option<usize> {
         let deaths = &self.versions.get(digest)?.deaths;
         let always_loading = deaths.iter().filter(|death| death.contains(LOADING)).count() >= VERSION_DEATHS;
@@ -149,37 +149,37 @@ mod tests {
     }
 
     #[test]
-    fn one_death_makes_suspects_and_nobody_guilty() {
+    fn one_crash_only_makes_suspects() {
         let crashes = judge(&["died 1 v a b"]);
         assert_eq!(crashes.suspects(), ["a", "b"].map(ToOwned::to_owned).into());
         assert_eq!((crashes.crash_count("a"), crashes.quarantined("v")), (None, None));
     }
 
     #[test]
-    fn a_message_that_kills_a_version_that_ends_others_is_guilty() {
+    fn a_message_that_crashes_a_cleared_version_is_rejected() {
         assert_eq!(judge(&["died 1 v a b", "ended 2 v", "died 2 v a"]).crash_count("a"), Some(2));
         assert_eq!(judge(&["died 1 v a b", "ended 2 v", "died 2 v a"]).crash_count("b"), None);
         assert_eq!(judge(&["died 1 v a", "died 2 v a"]).crash_count("a"), None, "the version is not cleared");
     }
 
     #[test]
-    fn a_message_alone_in_its_stream_is_guilty_before_its_version_is() {
+    fn a_single_message_is_rejected_before_its_version_is_quarantined() {
         let crashes = judge(&["died 1 v a", "died 2 v a", "died 3 v a"]);
         assert_eq!((crashes.crash_count("a"), crashes.quarantined("v")), (Some(3), None));
     }
 
     #[test]
-    fn a_version_that_kills_with_every_message_is_quarantined() {
+    fn a_version_that_crashes_with_every_message_is_quarantined() {
         let crashes = judge(&["died 1 v a b", "died 2 v a", "died 3 v b"]);
         assert_eq!((crashes.quarantined("v"), crashes.quarantined("w")), (Some(3), None));
         let often = judge(&["died 1 v a b", "died 2 v a", "died 3 v a", "died 4 v b"]);
-        assert_eq!((often.quarantined("v"), often.crash_count("a")), (Some(4), None), "the version is at fault");
+        assert_eq!((often.quarantined("v"), often.crash_count("a")), (Some(4), None), "the version is the cause");
         assert_eq!(judge(&["died 1 v request", "died 2 v request", "died 3 v request"]).quarantined("v"), Some(3));
         assert_eq!(judge(&["died 1 v loading", "died 2 v loading", "died 3 v loading"]).quarantined("v"), Some(3));
     }
 
     #[test]
-    fn a_worker_that_is_killed_from_outside_accuses_nobody() {
+    fn kills_from_outside_have_no_consequences() {
         let deaths: Vec<String> = (0..100).map(|n| format!("died {n} v message{n}")).collect();
         let lines: Vec<&str> = deaths.iter().flat_map(|death| ["ended 0 v", death.as_str()]).collect();
         let crashes = judge(&lines);
@@ -198,6 +198,6 @@ mod tests {
         assert_eq!(Crashes::read(&path, vec![death(1001, "a")]).expect("read").crash_count("a"), Some(2));
         let later = 1001 + limits::CRASH_MEMORY.as_secs() + 1;
         assert_eq!(suspects(vec![death(later, "b")]), ["b".to_owned()].into());
-        assert!(suspects(Vec::new()).is_empty(), "what is old is forgotten without another death");
+        assert!(suspects(Vec::new()).is_empty(), "old lines expire without another crash");
     }
 }

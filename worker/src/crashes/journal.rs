@@ -1,9 +1,9 @@
-//! The crash journal: what each lane had in hand when the process died, read by the next process.
+//! The crash journal: the messages on each lane during a crash, read by the next process.
 //!
-//! Promises: a message that kills its worker again and again is known as such after a restart, and so is a model version
-//! that does. A worker that was killed from outside accuses nobody: what was on a lane then is only suspect, runs alone the
-//! next time, and is cleared by ending. Steady requests write nothing; a stream's message writes one slot, without a sync,
-//! because the journal must outlive the process and not the machine.
+//! Guarantees: a message or model version with repeated crashes is recognised after a restart. A kill from outside only
+//! makes suspects: a suspect runs alone the next time and is cleared when it completes. Requests of the same version
+//! write the journal once. A stream message writes one slot without a sync: the journal must survive the process, not
+//! the machine.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -19,7 +19,7 @@ use super::file::{LOADING, REQUEST, now};
 use super::history::{Crashes, Death};
 use crate::limits;
 
-/// Bytes for a digest and the name of a message, and of one slot: as many of these as messages can be in one run.
+/// Bytes of one line (a digest and a message name), and of one slot (a line per message of a batch).
 const LINE: usize = 512;
 const SLOT: usize = LINE * limits::BATCH;
 const EXTENSION: &str = "journal";
@@ -29,53 +29,53 @@ pub struct Journal {
     path: PathBuf,
     folder: PathBuf,
     crashes: Crashes,
-    /// Those of an earlier process that have not come to an end in this one.
+    /// Suspects of earlier processes, not completed in this one.
     suspects: RwLock<HashSet<String>>,
-    /// Versions that have ended a message in this process, and where the next of them is noted.
+    /// Versions with a completed message in this process, and the file offset for the next one.
     cleared: Mutex<HashSet<Digest>>,
     end: AtomicU64,
-    /// Slots for loads, which come behind those of the lanes.
+    /// Free slots for loads, after the slots of the lanes.
     loads: Mutex<Vec<usize>>,
-    /// Held alone by a suspect, so that a crash is its own.
+    /// Held exclusively by a suspect, so a crash has a single cause.
     exclusion: RwLock<()>,
 }
 
-/// One lane's pen.
+/// The journal of one lane.
 pub struct LaneJournal {
     journal: Arc<Journal>,
     lane: usize,
-    /// The version that the slot says runs requests.
+    /// The version in the slot, for requests.
     written: Option<Digest>,
-    /// Messages that the slot names.
+    /// The number of messages named in the slot.
     named: usize,
     cleared: Option<Digest>,
 }
 
-/// As long as it lives, no suspect runs, or nothing but this one.
+/// A guard for one run: it excludes suspects, or all other runs.
 pub enum Exclusion<'a> {
     Nothing,
     Shared(RwLockReadGuard<'a, ()>),
     Alone(RwLockWriteGuard<'a, ()>),
 }
 
-/// A load that is noted until this is dropped.
+/// The journal entry of a load. Its drop erases the entry.
 pub struct Loading<'a> {
     journal: &'a Journal,
     slot: Option<usize>,
 }
 
 impl Journal {
-    /// Reads what dead workers left in the folder, and begins a journal of its own there.
+    /// Reads the journals of crashed workers in the folder, and creates a new journal.
     pub fn open(folder: &Path, lanes: usize) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        // One reader at a time, or a death would be counted twice.
+        // One reader at a time, or a crash would be counted twice.
         let lock = OpenOptions::new().create(true).append(true).open(folder.join("lock"))?;
         lock.lock()?;
         let mut deaths = Vec::new();
         for entry in std::fs::read_dir(folder)?.take(limits::JOURNALS) {
             let path = entry?.path();
             if path.extension().is_some_and(|extension| extension == EXTENSION) {
-                deaths.extend(dead(&path)?);
+                deaths.extend(read_crash(&path)?);
             }
         }
         let crashes = Crashes::read(&folder.join("crashes"), deaths)?;
@@ -91,12 +91,12 @@ impl Journal {
         Ok(Self { file, path, folder: folder.to_owned(), crashes, suspects, cleared, end, loads, exclusion })
     }
 
-    /// How often a message has killed a worker, if it is to be tried no more.
+    /// The number of a rejected message's crashes, or `None` if it may run.
     pub fn crash_count(&self, message: &str) -> Option<usize> {
         self.crashes.crash_count(message)
     }
 
-    /// How often a version has killed a worker, and the file that says so, if it is to be loaded no more.
+    /// The number of crashes of a version in quarantine and the history file, or `None` if it may be loaded.
     pub fn quarantined(&self, digest: &Digest) -> Option<(usize, PathBuf)> {
         Some((self.crashes.quarantined(&digest.to_string())?, self.folder.join("crashes")))
     }
@@ -109,14 +109,14 @@ impl Journal {
         Loading { journal: self, slot }
     }
 
-    /// An orderly end accuses nobody.
+    /// Removes the journal at an orderly stop.
     pub fn close(&self) {
         if let Err(fault) = std::fs::remove_file(&self.path) {
-            tracing::warn!(journal = %self.path.display(), %fault, "the crash journal cannot be removed");
+            tracing::warn!(journal = %self.path.display(), %fault, "cannot remove the crash journal");
         }
     }
 
-    /// Says how many lines were written.
+    /// Returns the number of written lines.
     fn write<'m>(&self, slot: usize, digest: &Digest, messages: impl Iterator<Item = &'m str>) -> usize {
         let mut bytes = Vec::with_capacity(LINE);
         for (line, message) in messages.take(limits::BATCH).enumerate() {
@@ -124,7 +124,7 @@ impl Journal {
             bytes.extend_from_slice(&text.as_bytes()[..text.len().min(LINE)]);
             bytes.resize((line + 1) * LINE, 0);
         }
-        // Without a journal a worker still works.
+        // A worker also works without a journal.
         let _ = self.file.write_all_at(&bytes, (slot * SLOT) as u64);
         bytes.len() / LINE
     }
@@ -151,12 +151,12 @@ impl LaneJournal {
         Self { journal, lane, written: None, named: 0, cleared: None }
     }
 
-    /// Whether a message was on a lane when a worker died, so that it must run by itself.
+    /// Whether a message was on a lane during a crash and must run alone.
     pub fn suspects(&self, message: &str) -> bool {
         self.journal.suspects().contains(message)
     }
 
-    /// Notes what comes next on this lane, and waits for its turn if one is suspect or if a suspect runs.
+    /// Records the next run of this lane. Waits if one of its messages is suspect or if a suspect runs.
     pub fn begin<'m>(&mut self, digest: &Digest, messages: impl Iterator<Item = &'m str> + Clone) -> Exclusion<'_> {
         let (one_is_suspect, there_are_some) = {
             let suspects = self.journal.suspects();
@@ -177,7 +177,7 @@ impl LaneJournal {
         exclusion
     }
 
-    /// The lane is done with what it has noted by name, which is suspect no more.
+    /// Erases the messages recorded by name, and clears them of suspicion.
     pub fn done<'m>(&mut self, messages: impl Iterator<Item = &'m str>) {
         if self.named > 0 {
             if !self.journal.suspects().is_empty() {
@@ -191,7 +191,7 @@ impl LaneJournal {
         }
     }
 
-    /// Native code came back.
+    /// Records the first return of a version's native code.
     pub fn model_returned(&mut self, digest: &Digest) {
         if self.cleared != Some(*digest) {
             self.journal.clear(digest);
@@ -209,9 +209,9 @@ impl Drop for Loading<'_> {
     }
 }
 
-/// What a journal says whose process is gone; the file goes with it.
-fn dead(path: &Path) -> io::Result<Option<Death>> {
-    // Another worker, on its orderly end, may have removed it.
+/// Reads and removes a journal without a running process.
+fn read_crash(path: &Path) -> io::Result<Option<Death>> {
+    // Another worker may have removed it in an orderly stop.
     let file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -1,4 +1,4 @@
-//! The door to the lanes, shared by requests and streams: selects the active bundle and checks that a message fits it.
+//! The entry to the lanes for requests and streams: selects the active bundle and checks the message against it.
 //!
 //! Guarantees: no await and no I/O.
 

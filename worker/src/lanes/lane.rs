@@ -1,7 +1,7 @@
 //! The compute threads: each takes one turn after another from a shared bounded queue.
 //!
-//! Guarantees: a lane never awaits and never touches NATS. Every accepted job is finished with a result or a failure, even
-//! if the called code panics, and its ticket always comes back.
+//! Guarantees: a lane never awaits and never touches NATS. Every accepted job ends with a result or a failure and its
+//! ticket, even if the called code panics.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub struct Job<T> {
     pub bundle: Arc<Bundle>,
     pub payload: Bytes,
     pub encoding: Encoding,
-    /// The crash journal's name of a message that will be redelivered after a crash.
+    /// The crash journal's name of a stored message, for its redelivery after a crash.
     pub name: Option<Arc<str>>,
     pub received: Instant,
     /// The sender discards a later result.
@@ -80,7 +80,7 @@ impl<T> Job<T> {
     }
 }
 
-/// A message that a lane has finished.
+/// A message after its lane.
 pub struct Finished<T> {
     pub bundle: Arc<Bundle>,
     pub result: Result<Done, Failure>,
@@ -113,7 +113,7 @@ pub struct Lanes<T> {
 }
 
 impl<T: Send + 'static> Lanes<T> {
-    /// Starts `count` threads over a queue of `capacity` jobs. A `finished` that holds as many never blocks a lane.
+    /// Starts `count` threads over a queue of `capacity` jobs. A `finished` of the same capacity never blocks a lane.
     pub fn start(
         count: usize,
         capacity: usize,

@@ -1,9 +1,9 @@
 //! The queue in front of the lanes: one line for each bundle, served round-robin.
 //!
-//! Guarantees: a push never waits. Every bundle with waiting messages gets its turn, so a busy model delays another by one
-//! turn at most; urgent messages go before all others. One turn takes messages of one bundle and one urgency, up to the
-//! bundle's batch size. A message waits for a larger batch no longer than its bundle's `max_delay`, and an urgent one does
-//! not wait.
+//! Guarantees: a push never waits. Every bundle with pending messages gets its turn, so a busy model delays another by
+//! one turn at most. Urgent messages go before all others. One turn takes messages of one bundle and one urgency, up to
+//! the bundle's batch size. A message waits for a larger batch no longer than its bundle's `max_delay`; an urgent one
+//! does not wait.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -37,15 +37,15 @@ struct State<J> {
     normal: Lines<J>,
     len: usize,
     idle_lanes: usize,
-    /// Nothing waits for company any more.
+    /// Messages no longer wait for a larger batch.
     no_delay: bool,
     closed: bool,
 }
 
-/// The lines that have something in them, the next one first.
+/// The lines with messages, the next one first.
 struct Lines<J> {
     lines: VecDeque<VecDeque<J>>,
-    /// Room of lines that are empty now, so that a message asks for no memory.
+    /// The memory of empty lines, for reuse without allocation.
     spare: Vec<VecDeque<J>>,
 }
 
@@ -57,11 +57,11 @@ impl<J: Queued> Queue<J> {
     }
 
     fn state(&self) -> MutexGuard<'_, State<J>> {
-        // Nothing inside can be left half done, so a panic elsewhere does not matter here.
+        // Every change completes without a panic, so a poisoned lock still holds a consistent state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets it wait for its turn; gives it back when the queue is full or closed.
+    /// Queues a job; returns it if the queue is full or closed.
     pub fn push(&self, job: J) -> Result<(), Box<J>> {
         let mut state = self.state();
         if state.closed || state.len >= self.capacity {
@@ -81,7 +81,7 @@ impl<J: Queued> Queue<J> {
         Ok(())
     }
 
-    /// Waits for a turn and takes it. Says no when the queue is closed and empty.
+    /// Waits for a turn and takes it. Returns false after the queue is closed and empty.
     pub fn take(&self, turn: &mut Vec<J>) -> bool {
         let mut state = self.state();
         loop {
@@ -90,7 +90,7 @@ impl<J: Queued> Queue<J> {
             let due = match taken {
                 Ok(taken) => {
                     state.len -= taken;
-                    // Whoever sleeps may not know when what waits for company is due.
+                    // A sleeping lane may not know the due time of the remaining lines.
                     if state.idle_lanes > 0 && state.len > 0 {
                         self.wakeup.notify_one();
                     }
@@ -113,20 +113,20 @@ impl<J: Queued> Queue<J> {
         }
     }
 
-    /// A line that had as many turns as it may have can have another.
+    /// Wakes a lane after a turn, because the line may run another one.
     pub fn line_freed(&self) {
         if self.state().idle_lanes > 0 {
             self.wakeup.notify_one();
         }
     }
 
-    /// From now on nothing waits for company.
+    /// From now on no message waits for a larger batch.
     pub fn stop_batching_delay(&self) {
         self.state().no_delay = true;
         self.wakeup.notify_all();
     }
 
-    /// Takes nothing more; what waits is still taken, without waiting for company.
+    /// Rejects further jobs. Pending ones are still taken, without a wait for a larger batch.
     pub fn close(&self) {
         self.state().closed = true;
         self.stop_batching_delay();
@@ -135,8 +135,8 @@ impl<J: Queued> Queue<J> {
 
 impl<J: Queued> Lines<J> {
     fn push(&mut self, job: J) {
-        let own = self.lines.iter_mut().find(|line| line.front().is_some_and(|first| first.same_line(&job)));
-        match own {
+        let line = self.lines.iter_mut().find(|line| line.front().is_some_and(|first| first.same_line(&job)));
+        match line {
             Some(line) => line.push_back(job),
             None => {
                 let mut line = self.spare.pop().unwrap_or_default();
@@ -146,7 +146,7 @@ impl<J: Queued> Lines<J> {
         }
     }
 
-    /// Takes the next line's turn; or says when the first of those that wait for company is due, if any does.
+    /// Takes the next line's turn; otherwise returns the earliest due time of the delayed lines, if any.
     fn take(&mut self, no_delay: bool, turn: &mut Vec<J>) -> Result<usize, Option<Instant>> {
         let mut earliest: Option<Instant> = None;
         for at in 0..self.lines.len() {
@@ -176,7 +176,7 @@ impl<J: Queued> Lines<J> {
             turn.push(job);
         }
         match line.is_empty() {
-            // As many are kept as ever waited at once, which the places bound.
+            // The number of places bounds the spare lines.
             true => self.spare.push(line),
             false => self.lines.push_back(line),
         }
@@ -184,7 +184,7 @@ impl<J: Queued> Lines<J> {
     }
 }
 
-/// Until when a line waits for company; nothing if it is to be taken now.
+/// The end of a line's wait for a larger batch; `None` if it is due now.
 fn batch_due<J: Queued>(line: &VecDeque<J>) -> Option<Instant> {
     let first = line.front()?;
     let policy = first.policy();
@@ -210,7 +210,7 @@ mod tests {
         bytes: usize,
         policy: BatchPolicy,
         since: Instant,
-        /// Turns that the line may still have.
+        /// The line's remaining turns.
         turns: Arc<AtomicUsize>,
     }
 

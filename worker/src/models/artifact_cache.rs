@@ -1,7 +1,7 @@
-//! Artifacts on this machine's disk: what was fetched once is not fetched again, when a model comes back or a worker starts anew.
+//! The artifact cache: fetched artifacts on local disk, for reloads of a model and restarts of the worker.
 //!
-//! Promises: what is given has the digest and the size that the entry says, hashed anew at every read. Nothing that is wrong
-//! with the cache keeps a model from being loaded. It keeps to its size: what was not used for longest goes first.
+//! Guarantees: a returned artifact has the digest and size of its entry, checked at every read. A fault of the cache
+//! never prevents a load. The size is bounded: the least recently used artifacts are evicted.
 
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -21,12 +21,12 @@ pub struct ArtifactCache {
 }
 
 impl ArtifactCache {
-    /// Makes the folder where it is missing.
+    /// Creates the folder if it is missing.
     pub fn open(path: &Path, most: ByteSize) -> Result<Self, FolderFault> {
         Ok(Self { folder: Folder::open(path)?, path: path.to_owned(), most: most.bytes() as u64 })
     }
 
-    /// The artifact, from the disk if it is there, else from the catalog.
+    /// The artifact, from disk or else from the catalog.
     pub async fn fetch(self: &Arc<Self>, catalog: &Catalog, artifact: Artifact) -> Result<Bytes, CatalogFault> {
         let cache = self.clone();
         let read = tokio::task::spawn_blocking(move || cache.read(&artifact)).await;
@@ -46,8 +46,8 @@ impl ArtifactCache {
             Ok(bytes) => bytes.map(Bytes::from),
             Err(fault) => {
                 let file = self.path.join(&name);
-                tracing::warn!(file = %file.display(), "a cached artifact is not used, {fault}: it is fetched anew");
-                // It is written over then, if it cannot be removed.
+                tracing::warn!(file = %file.display(), "cached artifact rejected, {fault}: fetching it again");
+                // On failure the next write replaces the file.
                 let _ = self.folder.remove(&name);
                 None
             }
@@ -57,7 +57,7 @@ impl ArtifactCache {
     fn read_and_hash(&self, name: &str, artifact: &Artifact) -> io::Result<Option<Vec<u8>>> {
         let Some((file, len)) = self.folder.open_file(name)? else { return Ok(None) };
         let len = usize::try_from(len).map_err(io::Error::other)?;
-        let other = || io::Error::other("it is not as it was written");
+        let other = || io::Error::other("its content has changed");
         if len as u64 != artifact.size {
             return Err(other());
         }
@@ -71,7 +71,7 @@ impl ArtifactCache {
         if digest != artifact.digest {
             return Err(other());
         }
-        // Being evicted too early costs a fetch.
+        // A failure only causes an early eviction.
         let _ = touch(&file, limits::ARTIFACT_TOUCH);
         Ok(Some(bytes))
     }
@@ -86,12 +86,12 @@ impl ArtifactCache {
             .replace(&name(artifact), &[bytes])
             .and_then(|()| self.folder.keep_to(is_artifact, limits::CACHED_ARTIFACTS, self.most));
         if let Err(fault) = written {
-            tracing::warn!(folder = %self.path.display(), "an artifact could not be cached: {fault}");
+            tracing::warn!(folder = %self.path.display(), "cannot cache an artifact: {fault}");
         }
     }
 }
 
-/// Fills `bytes`, while a second thread hashes what has been read: a first message waits for both.
+/// Fills `bytes` while a second thread hashes each piece: a first message waits for both.
 fn read_hashing(mut file: impl io::Read, bytes: &mut [u8]) -> io::Result<Digest> {
     thread::scope(|scope| {
         let (read, pieces) = mpsc::channel::<&[u8]>();
@@ -99,11 +99,11 @@ fn read_hashing(mut file: impl io::Read, bytes: &mut [u8]) -> io::Result<Digest>
             thread::Builder::new().name("hash".into()).spawn_scoped(scope, move || Digest::of_pieces(pieces))?;
         for piece in bytes.chunks_mut(limits::HASHED_AT_ONCE) {
             file.read_exact(piece)?;
-            // It listens for as long as this sends.
+            // The receiver exists until the sender is dropped.
             let _ = read.send(piece);
         }
         drop(read);
-        digest.join().map_err(|_| io::Error::other("hashing it panicked"))
+        digest.join().map_err(|_| io::Error::other("the hash thread panicked"))
     })
 }
 
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_read_and_what_was_changed_is_not() {
+    fn changed_artifacts_are_rejected() {
         let (_folder, cache) = cache(1000);
         let known = artifact(b"some bytes");
         assert_eq!(cache.read(&known), None);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_used_for_longest_goes_first() {
+    fn the_least_recently_used_is_evicted() {
         let (_folder, cache) = cache(25);
         let [one, two, three] = [b"1111111111", b"2222222222", b"3333333333"];
         cache.write(&artifact(one), one);
@@ -169,11 +169,11 @@ mod tests {
         assert_eq!(cache.read(&artifact(two)), None);
         assert!(cache.read(&artifact(one)).is_some() && cache.read(&artifact(three)).is_some());
         cache.write(&artifact(&[0; 26]), &[0; 26]);
-        assert_eq!(cache.read(&artifact(&[0; 26])), None, "larger than all of the cache");
+        assert_eq!(cache.read(&artifact(&[0; 26])), None, "larger than the whole cache");
     }
 
     #[test]
-    fn a_large_one_is_hashed_while_it_is_read() {
+    fn a_large_artifact_is_hashed_while_it_is_read() {
         let bytes: Vec<u8> = (0..3 * limits::HASHED_AT_ONCE + 7).map(|at| (at % 251) as u8).collect();
         let (_folder, cache) = cache(1 << 30);
         let large = artifact(&bytes);

@@ -1,9 +1,8 @@
-//! How much memory the models may take together, and who makes room for whom.
+//! The memory budget of all models, and the evictions for a load.
 //!
-//! Promises: what is reserved never exceeds the budget, however many loads are under way, because room is reserved
-//! before a load begins; once it is loaded, a bundle counts with what its trial took. What went out of service counts until
-//! its last message is done, and a load waits for that. Only during a swap are both versions of one model there. A pinned
-//! model never makes room.
+//! Guarantees: reservations never exceed the budget, because each load reserves before it begins. A loaded bundle
+//! counts with the memory of its trial. An evicted bundle counts until its last message is done, and a load waits for
+//! its memory. During a swap both versions of a model are in memory. A pinned model is never evicted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,18 +14,21 @@ use tokio::sync::Notify;
 
 use crate::limits;
 
-/// Why there is no room for a model.
+/// The reason for a rejected reservation.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum NoRoom {
     #[error(
-        "it takes about {} MiB, more than all models together may take here ({limit}): raise --model-memory", mebibytes(*needs)
+        "it takes about {} MiB, and the limit for all models is {limit}: raise --memory-budget",
+        mebibytes(*needs)
     )]
     TooLarge { needs: u64, limit: ByteSize },
     #[error(
-        "it takes about {} MiB, and of the {limit} that models may take here the others have {} MiB and do not make room now: pin fewer models, or raise --model-memory", mebibytes(*needs), mebibytes(*held)
+        "it takes about {} MiB, but other models use {} MiB of the limit of {limit} and cannot be evicted now: \
+         pin fewer models, or raise --memory-budget",
+        mebibytes(*needs), mebibytes(*held)
     )]
     Taken { needs: u64, held: u64, limit: ByteSize },
-    #[error("{most} models are loaded here, which is the most, and none of them makes room now: add a worker")]
+    #[error("{most} models are loaded, the most for this worker, and none can be evicted now: add a worker")]
     TooMany { most: usize },
 }
 
@@ -35,7 +37,7 @@ fn mebibytes(bytes: u64) -> u64 {
 }
 
 impl NoRoom {
-    /// Whether others may make room at another time.
+    /// Whether a retry may succeed.
     pub fn is_transient(&self) -> bool {
         !matches!(self, Self::TooLarge { .. })
     }
@@ -43,24 +45,24 @@ impl NoRoom {
 
 pub struct Budget {
     limit: ByteSize,
-    /// Models at once.
+    /// The largest number of models.
     most: usize,
     pinned: BTreeSet<ModelName>,
     held: Mutex<BTreeMap<ModelName, Held>>,
-    /// Bytes of bundles that are out of service and not taken apart yet.
+    /// Bytes of bundles out of service but still in memory.
     leaving: AtomicU64,
-    /// Rings when a load has come to its end.
+    /// Notified at the end of a load and when memory is freed.
     ended: Notify,
 }
 
 #[derive(Clone, Copy)]
 struct Held {
     bytes: u64,
-    /// It makes no room before it is loaded.
+    /// A loading model cannot be evicted.
     loading: bool,
 }
 
-/// Room for a bundle that is being loaded. If it is dropped, it all is as it was before.
+/// The reservation of a loading bundle. Its drop restores the earlier state unless it was kept.
 pub struct Lease {
     budget: Arc<Budget>,
     model: ModelName,
@@ -75,7 +77,7 @@ impl Budget {
     }
 
     fn held(&self) -> MutexGuard<'_, BTreeMap<ModelName, Held>> {
-        // Nothing inside can be left half done, so a panic elsewhere does not matter here.
+        // Each update is complete in itself, so a panic of another holder leaves consistent data.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -87,8 +89,8 @@ impl Budget {
         &self.pinned
     }
 
-    /// Reserves room, if need be that of other models: those of `by_use` in their order, which the caller must then
-    /// take out of service.
+    /// Reserves memory for a model and returns the models to evict, chosen from `by_use` in order. The caller must take
+    /// them out of service.
     pub fn reserve(
         self: &Arc<Self>,
         model: &ModelName,
@@ -124,7 +126,7 @@ impl Budget {
         Ok((Lease { budget: self.clone(), model: model.clone(), before, bytes, kept: false }, making_room))
     }
 
-    /// [`Budget::reserve`], but while others are being loaded, or stay for now, it waits until they can make room.
+    /// [`Budget::reserve`], but waits while other models load or cannot be evicted yet.
     pub async fn reserve_in_turn(
         self: &Arc<Self>,
         model: &ModelName,
@@ -138,7 +140,7 @@ impl Budget {
             let others_load = || self.held().iter().any(|(other, held)| held.loading && other != model);
             match (reserved, stays) {
                 (Err(fault), Some(stays)) if fault.is_transient() => {
-                    // Whether a load ends sooner or not, the next look is what counts.
+                    // The next attempt decides, after a timeout too.
                     let _ = tokio::time::timeout(stays, ended).await;
                 }
                 (Err(fault), None) if fault.is_transient() && others_load() => ended.await,
@@ -147,7 +149,7 @@ impl Budget {
         }
     }
 
-    /// A bundle went out of service, and takes memory until [`Budget::gone`].
+    /// Counts a bundle out of service until [`Budget::gone`].
     pub fn leaves(&self, bytes: u64) {
         self.leaving.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -157,21 +159,21 @@ impl Budget {
         self.ended.notify_waiters();
     }
 
-    /// Whether there is room for everything that is reserved while what is leaving is still there.
+    /// Whether all reservations fit beside the bundles still leaving.
     pub fn has_room_for_reserved(&self) -> bool {
         let held: u64 = self.held().values().map(|held| held.bytes).sum();
         let leaving = self.leaving.load(Ordering::Relaxed);
         leaving == 0 || held.saturating_add(leaving) <= self.limit.bytes() as u64
     }
 
-    /// A model went out of service for good.
+    /// Removes a model without a version in service.
     pub fn release(&self, model: &ModelName) {
         self.held().remove(model);
     }
 }
 
 impl Lease {
-    /// The bundle serves from now on, and takes so much.
+    /// Keeps the reservation for a serving bundle of this size.
     pub fn keep(mut self, bytes: u64) {
         (self.kept, self.bytes) = (true, bytes);
     }
@@ -190,22 +192,22 @@ impl Drop for Lease {
     }
 }
 
-/// Who can make room.
+/// The candidates for an eviction.
 pub struct ByUse {
-    /// Of those that can do so now, the least recently used first.
+    /// Models evictable now, the least recently used first.
     pub models: Vec<ModelName>,
-    /// How long until one more can.
+    /// The time until one more model is evictable.
     pub stays: Option<Duration>,
 }
 
-/// What a bundle may take while it is loaded, by the sizes that its entry names: nothing is fetched to know it.
+/// The estimated memory of a bundle during its load, from the sizes in its entry alone.
 pub fn estimate(entry: &Entry) -> u64 {
     around(entry).saturating_add(entry.model.size.saturating_mul(limits::MODEL_FACTOR))
 }
 
-/// What a bundle takes once it is loaded, by what its trial took for one session.
+/// The memory of a loaded bundle, from its trial's memory for one session.
 pub fn measured(entry: &Entry, memory: u64, sessions: u64) -> u64 {
-    // What every session takes, however small its model, is in what is counted for any bundle.
+    // BUNDLE_BYTES already contains the fixed cost of a session.
     let of_model = memory.saturating_sub(limits::BUNDLE_BYTES).max(entry.model.size);
     around(entry).saturating_add(of_model.saturating_mul(sessions))
 }
@@ -234,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_least_used_make_room_and_no_more_of_them_than_needed() {
+    fn only_as_many_of_the_least_used_as_needed_are_evicted() {
         let budget = budget(100, 10, &[]);
         for model in ["a", "b", "c"] {
             assert_eq!(load(&budget, model, 30, &[]), Ok(vec![]));
@@ -244,14 +246,14 @@ mod tests {
     }
 
     #[test]
-    fn the_pinned_and_the_loading_make_no_room() {
+    fn pinned_and_loading_models_are_not_evicted() {
         let budget = budget(100, 10, &["a"]);
         assert_eq!(load(&budget, "a", 50, &[]), Ok(vec![]));
         let (lease, _) = budget.reserve(&names(&["b"])[0], 40, []).expect("room");
         let taken = NoRoom::Taken { needs: 20, held: 90, limit: ByteSize::new(100) };
         assert_eq!(load(&budget, "c", 20, &["a", "b"]), Err(taken));
         drop(lease);
-        assert_eq!(load(&budget, "c", 20, &["a", "b"]), Ok(vec![]), "a load that failed has given its room back");
+        assert_eq!(load(&budget, "c", 20, &["a", "b"]), Ok(vec![]), "a failed load releases its reservation");
     }
 
     #[test]
@@ -278,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_takes_room_until_it_is_gone() {
+    fn a_leaving_bundle_counts_until_it_is_gone() {
         let budget = budget(100, 10, &[]);
         load(&budget, "a", 60, &[]).expect("room");
         assert_eq!(load(&budget, "b", 60, &["a"]), Ok(names(&["a"])));
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_loaded_model_counts_with_what_it_was_seen_to_take() {
+    fn a_loaded_model_counts_with_its_measured_memory() {
         let budget = budget(100, 10, &[]);
         let (lease, _) = budget.reserve(&names(&["a"])[0], 90, []).expect("room");
         assert_eq!(load(&budget, "b", 20, &[]).map_err(|fault| fault.is_transient()), Err(true));
@@ -298,7 +300,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_load_waits_for_one_that_stays_for_now_and_for_no_other() {
+    async fn a_load_waits_only_for_a_model_that_becomes_evictable() {
         let budget = budget(100, 10, &[]);
         load(&budget, "a", 100, &[]).expect("room");
         let looks = std::cell::Cell::new(0);
@@ -311,7 +313,7 @@ mod tests {
         };
         let (_, out) = budget.reserve_in_turn(&names(&["b"])[0], 50, by_use).await.expect("room");
         assert_eq!((out, looks.get()), (names(&["a"]), 2));
-        let nobody = || ByUse { models: Vec::new(), stays: None };
-        assert!(budget.reserve_in_turn(&names(&["c"])[0], 101, nobody).await.is_err(), "it fits nowhere");
+        let none = || ByUse { models: Vec::new(), stays: None };
+        assert!(budget.reserve_in_turn(&names(&["c"])[0], 101, none).await.is_err(), "it never fits");
     }
 }

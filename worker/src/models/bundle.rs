@@ -1,4 +1,4 @@
-//! A loaded bundle: everything that one model version needs to serve, owned by one `Arc`.
+//! A loaded bundle: all parts of a serving model version, owned by one `Arc`.
 //!
 //! Guarantees: a bundle is complete before any reader sees it. It was compiled, has sessions for every lane and was
 //! warmed up. Dropping the last `Arc` frees all of it.
@@ -30,12 +30,12 @@ pub struct Bundle {
     /// The identity headers of every reply and result.
     pub headers: HeaderMap,
     pub batch: BatchPolicy,
-    /// The reason for which messages run individually although the entry allows batches.
+    /// The reason why messages run individually although the entry allows batches.
     pub unbatched: Option<NoStack>,
     /// The estimated memory of the whole bundle, in bytes.
     pub memory: u64,
     lanes: Vec<Mutex<Parts>>,
-    /// Turns that run on lanes now.
+    /// Turns running on lanes.
     turns: AtomicUsize,
     loaded: Instant,
     /// The arrival of the last message, in microseconds since the first bundle was loaded.
@@ -43,7 +43,7 @@ pub struct Bundle {
     _weight: Weight,
 }
 
-/// The loader's results, from which a bundle is created.
+/// The loader's results for a new bundle.
 pub(super) struct Loaded {
     pub identity: Identity,
     pub plan: Plan,
@@ -93,7 +93,7 @@ impl Bundle {
         self.plan.post().is_none()
     }
 
-    /// Rejects a result that exceeds the server's max_payload, before any part of it is published.
+    /// Rejects a result larger than the server's max_payload, before any part of it is published.
     pub fn fits_server(&self, max_payload: usize, done: Done) -> Result<Done, Failure> {
         let limit = max_payload.saturating_sub(limits::HEADER_ROOM);
         let emits = done.emits.iter().map(|emit| emit.payload.len());
@@ -103,7 +103,7 @@ impl Bundle {
         }
     }
 
-    /// Notes that a message came.
+    /// Records the arrival of a message.
     pub fn touch(&self) {
         self.used.store(now(), Ordering::Relaxed);
     }
@@ -117,7 +117,7 @@ impl Bundle {
         Duration::from_micros(now().saturating_sub(self.used()))
     }
 
-    /// How long it stays as it is although others want its room, if it has messages in hand.
+    /// The time until the bundle is evictable with messages in flight.
     pub fn stays(&self) -> Duration {
         limits::RESIDENCE.saturating_sub(self.loaded.elapsed())
     }
@@ -131,13 +131,13 @@ impl Bundle {
         self.turns.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A turn has ended. Says whether others may have waited for that.
+    /// Ends a turn. Returns whether other turns may have waited for it.
     pub fn end_turn(&self) -> bool {
         self.turns.fetch_sub(1, Ordering::Relaxed) >= self.lanes.len()
     }
 
-    /// Parts for one lane: its own, or others that nobody uses where the entry asks for fewer sessions than there are
-    /// lanes. There are some, for as many turns begin as there are parts.
+    /// Parts for one lane: its own, or free parts of another if the entry requests fewer sessions than lanes. Free
+    /// parts exist, because at most as many turns begin as there are parts.
     pub fn parts(&self, lane: usize) -> MutexGuard<'_, Parts> {
         // A panic while the parts were held is answered like a trap; the parts rewind for the next call.
         let own = lane % self.lanes.len();

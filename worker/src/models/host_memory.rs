@@ -1,9 +1,9 @@
-//! How much memory this process may use: the machine's, or what a control group leaves of it.
+//! The memory available to this process: the machine's memory or its control group's limit.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// In bytes; none where the system does not say.
+/// In bytes, or `None` if the system does not report it.
 pub fn available() -> Option<u64> {
     let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total(&text));
     let group = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| limit_of_groups(&text));
@@ -15,7 +15,7 @@ fn total(meminfo: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
-/// A group is bound by every group above it, too.
+/// The parent groups' limits apply too.
 fn limit_of_groups(own: &str) -> Option<u64> {
     let files = own.lines().filter_map(|line| {
         let mut parts = line.splitn(3, ':').skip(1);
@@ -31,7 +31,7 @@ fn limit_of_groups(own: &str) -> Option<u64> {
     });
     let limits = files.flat_map(|(root, path, file)| {
         let folders: Vec<PathBuf> = Path::new(&path).ancestors().map(|folder| root.join(folder)).collect();
-        // Inside a container the group's own folder is the root, whatever its path is outside.
+        // Inside a container the group's folder is the root, independent of its path on the host.
         folders.into_iter().filter_map(move |folder| fs::read_to_string(folder.join(file)).ok()?.trim().parse().ok())
     });
     limits.min()

@@ -25,7 +25,7 @@ use crate::limits;
 use crate::observe::metrics::Metrics;
 use crate::observe::plugin_log::LogGate;
 
-/// The bytes that an entry names, already checked against its digests.
+/// The artifacts of an entry, checked against their digests.
 pub struct Artifacts {
     pub model: Bytes,
     pub pre: Option<Bytes>,
@@ -34,7 +34,7 @@ pub struct Artifacts {
 }
 
 impl Artifacts {
-    /// Fetches everything that an entry names, from the disk if it is there.
+    /// Fetches all artifacts of an entry, from disk if cached.
     pub async fn fetch(
         catalog: &Catalog,
         entry: &Entry,
@@ -78,7 +78,7 @@ pub enum BundleFault {
 }
 
 impl BundleFault {
-    /// Whether the same bundle may be loaded at another time.
+    /// Whether a retry of the load may succeed.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Plugin { fault, .. } => fault.may_pass(),
@@ -88,7 +88,7 @@ impl BundleFault {
     }
 }
 
-/// What loading needs from the process: made once, shared by all bundles.
+/// The process-wide parts of loading, shared by all bundles.
 pub struct Loader {
     pub backend: Backend,
     pub sandbox: Sandbox,
@@ -155,7 +155,7 @@ impl Loader {
         Ok(Plugins { pre, post })
     }
 
-    /// Private parts for each lane that the entry allows.
+    /// Private parts for each lane permitted by the entry.
     fn lanes(
         &self,
         network: &dyn Network,
@@ -196,7 +196,7 @@ impl Loader {
 }
 
 impl ModelCeilings {
-    /// What an entry asks for, within what this worker allows.
+    /// The entry's engine options within this worker's bounds.
     pub fn options(&self, engine: &EngineOptions) -> Result<Options, BundleFault> {
         let default = Options::default();
         let time = engine.time.map_or(default.time.min(self.time), Span::duration);
@@ -216,13 +216,13 @@ impl ModelCeilings {
     }
 }
 
-/// Compiles one plugin of an entry and starts it once, with what the entry grants and allows it. Blocks.
+/// Compiles one plugin of an entry and starts it once, with the entry's grants and limits. Blocks.
 pub fn load_plugin(sandbox: &Sandbox, entry: &Entry, plugin: &PluginEntry, wasm: &[u8]) -> Result<Plugin, LoadFault> {
     let config = plugin.config.as_ref().map(|config| config.to_string()).unwrap_or_default();
     Plugin::load(sandbox, wasm, grants(plugin), bounds(entry, sandbox.ceilings()), config.as_bytes())
 }
 
-/// What the entry asks for, within the worker's bounds, if the model allows it.
+/// The entry's batch settings within the worker's bounds, if the model supports batches.
 fn batch_policy(entry: &Entry, signature: &Signature, lanes: &[Mutex<Parts>]) -> Result<BatchPolicy, NoStack> {
     let (Some(batch), Some(parts)) = (entry.engine.batch.filter(|batch| batch.max > 1), lanes.first()) else {
         return Ok(BatchPolicy::SINGLE);
@@ -234,7 +234,7 @@ fn batch_policy(entry: &Entry, signature: &Signature, lanes: &[Mutex<Parts>]) ->
     Ok(BatchPolicy { max, min, max_delay: batch.max_delay.map_or(Duration::ZERO, Span::duration) })
 }
 
-/// Runs the bundle's own sample, so parts that do not fit together never serve.
+/// Runs the bundle's sample, so mismatched parts never serve.
 fn try_sample(identity: &Identity, plan: &Plan, lanes: &[Mutex<Parts>], sample: &[u8]) -> Result<(), BundleFault> {
     let Some(parts) = lanes.first() else { return Ok(()) };
     let parts = &mut *parts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -245,7 +245,7 @@ fn try_sample(identity: &Identity, plan: &Plan, lanes: &[Mutex<Parts>], sample: 
     }
 }
 
-/// The context of a sample run, which discards log lines.
+/// The context of a sample run: it discards log lines.
 struct SampleContext;
 
 impl Context for SampleContext {

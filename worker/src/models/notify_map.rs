@@ -1,7 +1,7 @@
 //! A map between threads: at most one pending value per model, and a notification.
 //!
-//! Guarantees: a value that was put is taken, and values of one model that were not taken yet are one. A map never holds
-//! more values than there are models.
+//! Guarantees: no value is lost, but a new value of a model replaces its pending one. A map holds at most one value per
+//! model.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -23,7 +23,7 @@ impl<T> Default for NotifyMap<T> {
 
 impl<T> NotifyMap<T> {
     fn pending(&self) -> MutexGuard<'_, BTreeMap<ModelName, T>> {
-        // Nothing inside can be left half done, so a panic elsewhere does not matter here.
+        // Each update is complete in itself, so a panic of another holder leaves consistent data.
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

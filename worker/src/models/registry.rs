@@ -1,8 +1,7 @@
-//! Which bundle serves which model right now.
+//! The registry: the serving bundle of each model.
 //!
-//! Promises: a reader on the message path takes no lock and waits for nobody; it gets an `Arc` that stays
-//! whole however often the model is swapped meanwhile. Only the resolver writes. A change of one model costs
-//! the same however many there are.
+//! Guarantees: readers on the message path neither lock nor wait. They get an `Arc` of a complete bundle, even during a
+//! swap. Only the resolver writes. The cost of a change does not depend on the number of models.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,22 +21,22 @@ use crate::limits;
 use crate::observe::latency::LatencyHistogram;
 use crate::observe::metrics::BundleMetrics;
 
-/// One active model as this worker sees it.
+/// The state of one active model in this worker.
 #[derive(Clone, Default)]
 pub struct Slot {
-    /// What answers now; stays while a new version loads or fails to.
+    /// The serving bundle. It stays while a new version loads or fails to load.
     pub bundle: Option<Arc<Bundle>>,
-    /// The version that the catalog asks for.
+    /// The active version in the catalog.
     pub wanted: Option<String>,
-    /// Why the wanted version does not serve.
+    /// The reason for a wanted version out of service.
     pub error: Option<String>,
     pub demand: Demand,
 }
 
-/// The demand for a model that does not serve yet.
+/// The demand for a model without a serving bundle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Demand {
-    /// Loaded at once; the worker is not ready before.
+    /// Loaded at once. The worker is not ready before.
     #[default]
     Eager,
     /// Loaded by its first message.
@@ -46,15 +45,15 @@ pub enum Demand {
     Requested,
 }
 
-/// What there is for a message.
+/// The result of a lookup for a message.
 pub enum Found {
     Active(Arc<Bundle>),
-    /// It is loaded for whoever asks.
+    /// Loaded on request.
     Cold(ModelName),
     Refused(Refusal),
 }
 
-/// Models by what becomes of them, for the metrics and the status.
+/// Models by state, for the metrics and the status.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     pub loaded: usize,
@@ -70,48 +69,48 @@ pub struct ModelStatus {
     pub wanted: Option<String>,
     pub state: ModelState,
     pub error: Option<String>,
-    /// What half of the messages, and all but one in a hundred, took at most since the version was loaded, waiting included.
+    /// The quantiles of the whole time of a message since the load of the version, waits included.
     #[serde(default)]
     pub p50_micros: Option<u64>,
     #[serde(default)]
     pub p99_micros: Option<u64>,
-    /// What the version takes, more or less.
+    /// The estimated memory of the version.
     #[serde(default)]
     pub memory_bytes: Option<u64>,
-    /// How long ago the last message came.
+    /// The time since the last message.
     #[serde(default)]
     pub idle_seconds: Option<u64>,
     #[serde(flatten)]
     pub spent: Spent,
 }
 
-/// Where the time of a version's messages went: half of them, and all but one in a hundred, took at most this.
+/// The quantiles of a version's times per message, by phase.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, PartialEq)]
 #[serde(default)]
 pub struct Spent {
-    /// Waiting for a compute thread.
+    /// The wait for a lane.
     pub queue_p50_micros: Option<u64>,
     pub queue_p99_micros: Option<u64>,
-    /// Waiting on it for the other messages of a run.
+    /// The wait on a lane for the other messages of the batch.
     pub batch_p50_micros: Option<u64>,
     pub batch_p99_micros: Option<u64>,
-    /// In the model.
+    /// The model's run.
     pub compute_p50_micros: Option<u64>,
     pub compute_p99_micros: Option<u64>,
-    /// How many messages shared a run of the model, on average.
+    /// The mean number of messages in one run.
     pub messages_per_run: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum ModelState {
-    /// Serves what the catalog asks for.
+    /// The wanted version serves.
     Serving,
-    /// The first version is on its way.
+    /// The first version is being loaded.
     Loading,
-    /// What the catalog asks for cannot be had; an older version may still serve.
+    /// The wanted version cannot be loaded. An older version may still serve.
     Failed,
-    /// It is loaded when its first message comes.
+    /// Loaded by its first message.
     Cold,
 }
 
@@ -120,16 +119,16 @@ type Slots = BTreeMap<ModelName, Arc<ArcSwap<Slot>>>;
 #[derive(Default)]
 pub struct Registry {
     slots: ArcSwap<Slots>,
-    /// Models that messages want to have loaded.
+    /// Models requested by messages.
     pub load_requests: NotifyMap<()>,
-    /// Models that were looked at, each with what serves it now.
+    /// Checked models, each with its serving bundle.
     pub settled: NotifyMap<Option<Arc<Bundle>>>,
-    /// Rings when a model was looked at.
+    /// Notified after a check of a model.
     looked_at: Notify,
     complete: watch::Sender<bool>,
     taking: AtomicBool,
     behind: ArcSwapOption<String>,
-    /// Routes that cannot be served now, and why.
+    /// Routes out of service, each with the reason.
     route_problems: ArcSwap<BTreeMap<RouteName, String>>,
 }
 
@@ -148,7 +147,7 @@ impl Registry {
         }
     }
 
-    /// Whether a message for the model would be taken, if need be after a load; asking changes nothing.
+    /// Whether a message for the model would be accepted, possibly after a load. Does not request the load.
     pub fn takes(&self, model: &str) -> Result<(), Refusal> {
         match self.find(model) {
             Found::Active(_) | Found::Cold(_) => Ok(()),
@@ -156,7 +155,7 @@ impl Registry {
         }
     }
 
-    /// The bundle that takes a message, or what to answer instead. Who finds none has it loaded.
+    /// The bundle for a message, or the refusal for its reply. Requests the load of a cold model.
     pub fn active(&self, model: &str) -> Result<Arc<Bundle>, Refusal> {
         match self.find(model) {
             Found::Active(bundle) => {
@@ -171,7 +170,7 @@ impl Registry {
         }
     }
 
-    /// [`Registry::active`], but waits for a model that is on its way.
+    /// [`Registry::active`], but waits for a load in progress.
     pub async fn loaded(&self, model: &str) -> Result<Arc<Bundle>, Refusal> {
         let until = tokio::time::Instant::now() + limits::LOAD;
         loop {
@@ -184,13 +183,13 @@ impl Registry {
         }
     }
 
-    /// A model was looked at: tells whoever waits for it.
+    /// Notifies the waiting requests after a check of a model.
     pub fn settle(&self, model: ModelName, bundle: Option<Arc<Bundle>>) {
         self.settled.put(model, bundle);
         self.looked_at.notify_waiters();
     }
 
-    /// Changes one model's slot; readers see the old one or the new one, never a mixture.
+    /// Changes one model's slot. Readers see the old slot or the new one, never a mixture.
     pub fn update(&self, model: &ModelName, change: impl Fn(&mut Slot)) {
         if !self.update_known(model, &change) {
             let mut slot = Slot::default();
@@ -199,7 +198,7 @@ impl Registry {
         }
     }
 
-    /// [`Registry::update`], but nothing for a model that is gone.
+    /// [`Registry::update`], but ignores unknown models.
     pub fn update_known(&self, model: &ModelName, change: impl Fn(&mut Slot)) -> bool {
         let Some(slot) = self.slots.load().get(model).cloned() else {
             return false;
@@ -212,7 +211,7 @@ impl Registry {
         true
     }
 
-    /// Adds models that are not known yet, all in one step.
+    /// Adds unknown models in one step.
     pub fn add(&self, models: impl IntoIterator<Item = (ModelName, Slot)>) {
         let new: Slots =
             models.into_iter().map(|(model, slot)| (model, Arc::new(ArcSwap::from_pointee(slot)))).collect();
@@ -235,7 +234,7 @@ impl Registry {
         self.slots.load().get(model).map(|slot| Slot::clone(&slot.load()))
     }
 
-    /// The models that are loaded and can make room.
+    /// The evictable models, the least recently used first.
     pub fn by_use(&self) -> ByUse {
         let slots = self.slots.load();
         let (mut used, mut stays) = (Vec::new(), None::<Duration>);
@@ -243,7 +242,7 @@ impl Registry {
             let slot = slot.load();
             let Some(bundle) = &slot.bundle else { continue };
             let still = bundle.stays();
-            // Every message in hand holds it, too.
+            // Each message in flight holds the bundle.
             if Arc::strong_count(bundle) > 1 && !still.is_zero() {
                 stays = Some(stays.map_or(still, |stays| stays.min(still)));
             } else {
@@ -265,33 +264,33 @@ impl Registry {
         counts
     }
 
-    /// Says that every model of the catalog has been looked at once.
+    /// Records the first complete read of the catalog.
     pub fn mark_complete(&self) {
         self.complete.send_if_modified(|complete| !std::mem::replace(complete, true));
     }
 
     /// Waits for [`Registry::mark_complete`].
     pub async fn completed(&self) {
-        // An error would mean that the sender, which we hold, is gone.
+        // An error would mean a dropped sender, but `self` holds it.
         let _ = self.complete.subscribe().wait_for(|complete| *complete).await;
     }
 
-    /// Says that the server knows of this worker: from now on messages come.
+    /// Records the confirmed subscription: messages arrive from now on.
     pub fn mark_taking(&self) {
         self.taking.store(true, Ordering::Relaxed);
     }
 
-    /// Says whether changes of the catalog may be unknown for now, and why.
+    /// Sets the reason for possibly unknown changes of the catalog, or `None`.
     pub fn set_behind(&self, why: Option<String>) {
         self.behind.store(why.map(Arc::new));
     }
 
-    /// Why changes of the catalog may be unknown for now. What serves keeps serving meanwhile.
+    /// The reason for possibly unknown changes of the catalog. Serving bundles keep serving.
     pub fn behind(&self) -> Option<String> {
         self.behind.load().as_deref().cloned()
     }
 
-    /// Says why a route cannot be served, or that it can.
+    /// Sets the reason for a route out of service, or `None`.
     pub fn set_route_problem(&self, route: &RouteName, why: Option<String>) {
         self.route_problems.rcu(|problems| {
             let mut problems = BTreeMap::clone(problems);
@@ -303,7 +302,7 @@ impl Registry {
         });
     }
 
-    /// Why this worker does not serve everything that is active; empty when it does.
+    /// The reasons against readiness. Empty if the worker serves all active models.
     pub fn unready(&self) -> Vec<String> {
         if !*self.complete.borrow() {
             return vec!["the catalog has not been read yet".into()];
@@ -322,7 +321,7 @@ impl Registry {
         missing.chain(routes).take(limits::STATUS_PROBLEMS).collect()
     }
 
-    /// As many as an answer holds, those that are not cold before those that are.
+    /// As many models as fit into an answer, cold models last.
     pub fn status(&self) -> Vec<ModelStatus> {
         let slots = self.slots.load();
         let (cold, warm): (Vec<_>, Vec<_>) = slots.iter().partition(|(_, slot)| slot.load().is_cold());
@@ -334,12 +333,12 @@ impl Registry {
 }
 
 impl Slot {
-    /// Known, and loaded by its first message.
+    /// A known model without a load.
     pub fn cold() -> Self {
         Self { demand: Demand::OnRequest, ..Self::default() }
     }
 
-    /// What answered is out of service, and loaded again by the next message.
+    /// Takes the bundle out of service. The next message loads it again.
     pub fn cool(&mut self) {
         (self.bundle, self.error, self.demand) = (None, None, Demand::OnRequest);
     }

@@ -1,9 +1,9 @@
-//! From the catalog to the registry: follow, fetch, load, swap.
+//! The resolver: follows the catalog and keeps the registry equal to it. Fetches, loads and swaps bundles.
 //!
-//! Promises: the catalog is read anew after every hint that something changed, so the last change wins
-//! however many hints came or were lost. Whatever goes wrong, the bundle that serves keeps serving, and
-//! the registry says why the wanted one does not. A fault that may pass is tried again with growing pauses.
-//! Room is reserved before a load begins; what makes room for it is out of service by then.
+//! Guarantees: each change notification causes a new read of the catalog, so the last change wins, even after lost
+//! notifications. After any fault the serving bundle keeps serving, and the registry holds the reason. A transient
+//! fault is retried with growing pauses. Memory is reserved before a load begins, and evicted bundles are out of
+//! service by then.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
@@ -27,29 +27,34 @@ use super::loader::{Artifacts, BundleFault, Loader};
 use super::registry::{Demand, Registry, Slot};
 use super::teardown::Teardown;
 use super::work_queue::WorkQueue;
-use crate::config::Load;
+use crate::config::LoadPolicy;
 use crate::crashes::journal::Journal;
 use crate::limits;
 use crate::nats::backoff;
 use crate::observe::metrics::Metrics;
 
-/// Why the version that the catalog asks for does not serve.
+/// The reason for an active version out of service.
 #[derive(Debug, thiserror::Error)]
 enum Fault {
     #[error(transparent)]
     Catalog(#[from] CatalogFault),
-    #[error("the catalog no longer says which version is active, and nobody withdrew it: activate one again")]
+    #[error(
+        "the active version is missing in the catalog, although the model was not withdrawn: activate a version again"
+    )]
     Lost,
     #[error("the active version cannot be read: {0}")]
     Pointer(String),
     #[error(
-        "version {version} has digest {found}, but {wanted} was activated: activate it again, or push the version that was meant"
+        "version {version} has digest {found}, but {wanted} was activated: activate it again, or push the intended \
+         version"
     )]
     OtherDigest { version: String, wanted: Digest, found: Digest },
     #[error("version {version}: {fault}")]
     Bundle { version: String, fault: BundleFault },
     #[error(
-        "version {version} is in quarantine: it killed this worker {deaths} times; push a version that does not, or delete {} and start the worker again", file.display()
+        "version {version} is in quarantine: it killed this worker {deaths} times; push a corrected version, or delete \
+         {} and restart the worker",
+        file.display()
     )]
     Quarantined { version: String, deaths: usize, file: PathBuf },
     #[error("version {version} was not loaded within {} s", limits::LOAD.as_secs())]
@@ -74,18 +79,18 @@ impl Fault {
     }
 }
 
-/// One look at one model, in its own task.
+/// The result of one look at a model, from its own task.
 struct Look {
     model: ModelName,
     result: Result<(), Fault>,
 }
 
-/// Why a model is looked at.
+/// The reason for a look at a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reason {
     /// The catalog may have changed.
     Change,
-    /// It is to be loaded, whoever has to make room.
+    /// A load was requested, with evictions if necessary.
     Asked,
 }
 
@@ -95,27 +100,27 @@ struct Resolver {
     loader: Arc<Loader>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
-    /// Loads on threads that may block: one that was given up still has its place until it ends.
+    /// Loads on blocking threads. A timed-out load keeps its permit until it ends.
     loads: Arc<Semaphore>,
     journal: Option<Arc<Journal>>,
     budget: Arc<Budget>,
-    load: Load,
+    load_policy: LoadPolicy,
     artifacts: Option<Arc<ArtifactCache>>,
     teardown: Arc<Teardown>,
 }
 
-/// What the resolver works on: each model is at most once in hand, and at most once more waiting for each reason.
+/// The resolver's work. Each model has at most one look in progress and one waiting look per reason.
 #[derive(Default)]
 struct Work {
-    /// Named by the catalog, and not yet sorted into those to look at and those to leave.
+    /// Changed models, not yet sorted into models to read and cold models.
     unsorted: BTreeSet<ModelName>,
     changed: WorkQueue,
-    /// Goes first: somebody waits.
+    /// Taken first, because requests wait.
     asked: WorkQueue,
     in_progress: BTreeSet<ModelName>,
     failures: BTreeMap<ModelName, u32>,
     looks: JoinSet<Look>,
-    /// Models that wait for another try, each at most once.
+    /// Models waiting for a retry, each at most once.
     pausing: BTreeSet<ModelName>,
     pauses: JoinSet<ModelName>,
 }
@@ -128,16 +133,17 @@ pub struct Following {
     pub routes: watch::Sender<BTreeMap<RouteName, Route>>,
     pub journal: Option<Arc<Journal>>,
     pub budget: Arc<Budget>,
-    pub load: Load,
+    pub load_policy: LoadPolicy,
     pub artifacts: Option<Arc<ArtifactCache>>,
 }
 
-/// Follows the catalog until told to stop.
+/// Follows the catalog until `stop`.
 pub async fn run(following: Following, mut follower: Follower, stop: CancellationToken) {
-    let Following { catalog, loader, registry, metrics, routes, journal, budget, load, artifacts } = following;
+    let Following { catalog, loader, registry, metrics, routes, journal, budget, load_policy, artifacts } = following;
     let loads = Arc::new(Semaphore::new(limits::LOADS));
     let teardown = Arc::new(Teardown::new(budget.clone()));
-    let resolver = Resolver { catalog, loader, registry, metrics, loads, journal, budget, load, artifacts, teardown };
+    let resolver =
+        Resolver { catalog, loader, registry, metrics, loads, journal, budget, load_policy, artifacts, teardown };
     let mut work = Work::default();
     let (mut heard, mut routes_behind) = (false, false);
     let mut look_around = tokio::time::interval(limits::LOOK_AROUND);
@@ -171,7 +177,7 @@ pub async fn run(following: Following, mut follower: Follower, stop: Cancellatio
         let known_routes = routes.borrow().clone();
         work.sort(&resolver, &known_routes).await;
         resolver.count();
-        // The first hint names everything that there is.
+        // The first notification names all models.
         if heard && work.is_empty() && !routes_behind {
             resolver.registry.mark_complete();
         }
@@ -183,7 +189,7 @@ impl Work {
         self.unsorted.is_empty() && self.changed.is_empty() && self.asked.is_empty() && self.in_progress.is_empty()
     }
 
-    /// Puts what has changed in the order in which it is looked at: the pinned, then what routes name, then the others.
+    /// Queues changed models: pinned models first, then models of routes, then the others.
     async fn sort(&mut self, resolver: &Resolver, routes: &BTreeMap<RouteName, Route>) {
         if self.unsorted.is_empty() {
             return;
@@ -193,7 +199,7 @@ impl Work {
             match resolver.sift(&mut self.unsorted).await {
                 Ok(cold) => unasked = cold,
                 Err(fault) => {
-                    tracing::warn!(%fault, "the names of the models cannot be read; trying again");
+                    tracing::warn!(%fault, "cannot read the names of the models; retrying");
                     return;
                 }
             }
@@ -220,11 +226,11 @@ impl Work {
             self.in_progress.insert(model.clone());
             let resolver = resolver.clone();
             self.looks.spawn(async move {
-                // A panic is a defect, and must not keep this model from ever being looked at again.
+                // A panic is a defect, but must not block later looks at this model.
                 let look = AssertUnwindSafe(resolver.look(&model, reason)).catch_unwind().await;
                 let result = match look {
                     Ok(result) => result,
-                    Err(_) => Err(Fault::Broken("it panicked, the log says where".into())),
+                    Err(_) => Err(Fault::Broken("it panicked, see the log".into())),
                 };
                 Look { model, result }
             });
@@ -232,7 +238,7 @@ impl Work {
     }
 
     fn looked(&mut self, look: Result<Look, tokio::task::JoinError>, resolver: &Resolver) {
-        // Looks do not panic and are not cancelled, so each one says how it ended.
+        // Looks neither panic nor are cancelled, so each one returns a result.
         let Ok(Look { model, result }) = look else {
             return;
         };
@@ -257,8 +263,8 @@ impl Work {
 }
 
 impl Resolver {
-    /// Of many models, leaves those that must be looked at and gives those that may be loaded unasked. The others are
-    /// known from now on, and nothing more is read of them until somebody asks.
+    /// Leaves the models to read in `names`, and returns models to load without a request. The others become cold, and
+    /// their entries are read on request.
     async fn sift(&self, names: &mut BTreeSet<ModelName>) -> Result<BTreeSet<ModelName>, CatalogFault> {
         let active: BTreeSet<ModelName> = self.catalog.active_names().await?.into_iter().collect();
         let mut cold = BTreeSet::new();
@@ -272,12 +278,12 @@ impl Resolver {
             }
             is_active || slot.is_some()
         });
-        tracing::info!(models = cold.len(), "models are known, and read when they are asked for");
+        tracing::info!(models = cold.len(), "models are cold, and their entries are read on request");
         self.registry.add(cold.iter().map(|model| (model.clone(), Slot::cold())));
-        Ok(if self.load == Load::Eager { cold } else { BTreeSet::new() })
+        Ok(if self.load_policy == LoadPolicy::Eager { cold } else { BTreeSet::new() })
     }
 
-    /// Makes the registry say what the catalog says about one model.
+    /// Makes the registry equal to the catalog for one model.
     async fn look(&self, model: &ModelName, reason: Reason) -> Result<(), Fault> {
         let Some((pointer, _)) = self.catalog.pointer(model).await? else {
             return self.without_pointer(model).await;
@@ -285,7 +291,7 @@ impl Resolver {
         let is_pinned = self.budget.pinned().contains(model);
         let slot = self.registry.slot(model).unwrap_or_default();
         let must = reason == Reason::Asked || is_pinned || slot.bundle.is_some();
-        if !must && self.load == Load::Lazy {
+        if !must && self.load_policy == LoadPolicy::Lazy {
             self.registry.update(model, Slot::cool);
             return Ok(());
         }
@@ -322,7 +328,7 @@ impl Resolver {
         Ok(())
     }
 
-    /// Reserves what a bundle will take. Others make room only for one that must be loaded.
+    /// Reserves a bundle's memory. Evicts other models only if `must` is true.
     async fn room_for(
         &self,
         model: &ModelName,
@@ -353,11 +359,11 @@ impl Resolver {
         self.registry.update_known(model, Slot::cool);
         self.metrics.bundle_out_of_service(&bundle.identity);
         self.metrics.models.evictions.inc();
-        tracing::info!(%model, version = %bundle.identity.version, idle = ?bundle.idle(), "made room for another model");
+        tracing::info!(%model, version = %bundle.identity.version, idle = ?bundle.idle(), "evicted for another model");
         self.teardown.add(bundle);
     }
 
-    /// Tells whoever waits for a model what there is for it now.
+    /// Notifies the requests waiting for a model.
     fn settled(&self, model: ModelName) {
         self.teardown.drop_unused();
         let bundle = self.registry.slot(&model).and_then(|slot| slot.bundle);
@@ -380,7 +386,7 @@ impl Resolver {
         }
     }
 
-    /// Fetches every artifact while what made room goes, then compiles and warms up on a thread that may block.
+    /// Fetches the artifacts while evicted bundles leave, then compiles and warms up on a blocking thread.
     async fn load(&self, identity: Identity, entry: Entry) -> Result<Bundle, Fault> {
         let judged = self.journal.as_ref().and_then(|journal| journal.quarantined(&identity.digest));
         if let Some((deaths, file)) = judged {
@@ -418,9 +424,9 @@ impl Resolver {
         tracing::info!(model = %model, version = %identity.version, digest = %identity.digest, from, "in service");
     }
 
-    /// A deleted pointer takes the model out; a catalog that has lost it must not.
+    /// A deleted pointer takes the model out of service. A lost pointer does not.
     async fn without_pointer(&self, model: &ModelName) -> Result<(), Fault> {
-        // A slot without either was made by a fault while nothing was known of the model.
+        // A slot without either was created by a fault of an unknown model.
         let known = self.registry.slot(model).is_some_and(|slot| slot.bundle.is_some() || slot.wanted.is_some());
         if known && !self.catalog.is_withdrawn(model).await? {
             return Err(Fault::Lost);
@@ -449,12 +455,12 @@ impl Resolver {
         tracing::error!(%model, serving, "the active version cannot be served: {fault}");
     }
 
-    /// Hands the bus the routes that are valid. Says whether they could be read.
+    /// Sends the valid routes to the bus. Returns whether the catalog could be read.
     async fn read_routes(&self, routes: &watch::Sender<BTreeMap<RouteName, Route>>) -> bool {
         let listed = match self.catalog.routes().await {
             Ok(listed) => listed,
             Err(fault) => {
-                tracing::warn!(%fault, "the routes cannot be read; the known ones stay");
+                tracing::warn!(%fault, "cannot read the routes; keeping the known routes");
                 return false;
             }
         };
@@ -464,7 +470,7 @@ impl Resolver {
                 Ok(route) => {
                     valid.insert(name, route);
                 }
-                Err(problems) => tracing::error!(route = %name, "the route is left out: {problems}"),
+                Err(problems) => tracing::error!(route = %name, "ignoring an invalid route: {problems}"),
             }
         }
         routes.send_if_modified(|known| {

@@ -1,7 +1,7 @@
-//! The last hand on bundles that are out of service, and on what loading leaves behind.
+//! The teardown of bundles out of service, and the return of free memory to the system.
 //!
-//! Promises: a bundle is taken apart here, on a thread that may block, and not on the thread that happened to send its
-//! last reply: giving back a large model's memory would hold up every message.
+//! Guarantees: a bundle is dropped on a blocking thread, never on the thread of its last reply. Freeing a large model's
+//! memory would delay every message there.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::limits;
 pub struct Teardown {
     budget: Arc<Budget>,
     bundles: Mutex<Vec<Arc<Bundle>>>,
-    /// Something was taken apart or loaded since memory was last given back.
+    /// Memory was freed since it was last returned to the system.
     freed: AtomicBool,
 }
 
@@ -29,12 +29,12 @@ impl Teardown {
         self.bundles.lock().unwrap_or_else(PoisonError::into_inner).push(bundle);
     }
 
-    /// A bundle was loaded: ONNX Runtime has freed its copies of the weights, which may be as much as the model takes.
+    /// Records a load: ONNX Runtime has freed its copies of the weights, up to the size of the model.
     pub fn loaded(&self) {
         self.freed.store(true, Ordering::Relaxed);
     }
 
-    /// Takes apart what nobody else holds any more.
+    /// Drops the bundles without another owner.
     pub fn drop_unused(self: &Arc<Self>) {
         let unused: Vec<Arc<Bundle>> = {
             let mut bundles = self.bundles.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,7 +51,7 @@ impl Teardown {
         }
     }
 
-    /// Waits until what is out of service has left enough memory for what is reserved.
+    /// Waits until bundles out of service have left enough memory for all reservations.
     pub async fn room_available(self: &Arc<Self>) {
         self.drop_unused();
         while !self.budget.has_room_for_reserved() {
@@ -60,7 +60,7 @@ impl Teardown {
         }
     }
 
-    /// [`Teardown::drop_unused`], and gives the system what is free by now: the allocator keeps it otherwise.
+    /// [`Teardown::drop_unused`], and returns the allocator's free memory to the system.
     pub fn drop_unused_and_trim_heap(self: &Arc<Self>) {
         self.drop_unused();
         if self.freed.swap(false, Ordering::Relaxed) {

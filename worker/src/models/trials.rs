@@ -1,7 +1,7 @@
-//! Which models were tried: each is loaded in a process of its own first, once for this cache.
+//! Trials: each model is first loaded in a separate process, once per cache.
 //!
-//! Promises: what this process loads has survived a process like it, on the same library, with the same options, within the
-//! same bounds. It blocks, so it must never happen on a lane or on the bus.
+//! Guarantees: a model loaded by this process has survived a trial with the same library, options and bounds. A trial
+//! blocks, so it must never run on a lane or on the bus.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -13,25 +13,25 @@ use inferbus_private_dir::{Folder, touch};
 
 use crate::limits;
 
-/// Without a process, models are not tried: for tests and for models that can be trusted.
+/// Without a process there are no trials: for tests and for trusted models.
 #[derive(Default)]
 pub struct Trials {
     process: Option<TrialProcess>,
     good: Mutex<BTreeMap<Name, TrialReport>>,
-    /// What other processes of this user found out, or this one before it was started anew.
+    /// The results of this user's other processes and of earlier starts.
     folder: Option<Folder>,
 }
 
-/// A trial, by everything that its outcome depends on.
+/// The name of a trial: a hash of everything its outcome depends on.
 type Name = String;
 
 impl Trials {
-    /// Remembers what it finds out in the folder, if there is one.
+    /// Stores the results in the folder, if any.
     pub fn with(process: TrialProcess, folder: Option<Folder>) -> Self {
         Self { process: Some(process), good: Mutex::default(), folder }
     }
 
-    /// Tries the model unless that was done before, and says what it takes, if it was ever tried.
+    /// Tries the model unless its result is known. Returns the result, or `None` without a trial process.
     pub fn survives(
         &self,
         backend: &Backend,
@@ -57,7 +57,7 @@ impl Trials {
     fn remember(&self, name: Name, loaded: TrialReport) {
         let mut good = self.good.lock().unwrap_or_else(PoisonError::into_inner);
         if good.len() >= limits::TRIALS {
-            // Being tried again costs a moment.
+            // A repeated trial costs little time.
             good.clear();
         }
         good.insert(name, loaded);
@@ -66,7 +66,7 @@ impl Trials {
     fn read(&self, name: &Name) -> Option<TrialReport> {
         let (bytes, file) = self.folder.as_ref()?.read(name, limits::TRIAL_NOTE).ok()??;
         let memory = std::str::from_utf8(&bytes).ok()?.strip_prefix(NOTE)?.strip_suffix('\n')?.parse().ok()?;
-        // Being forgotten too early costs a trial.
+        // A failure only causes an early removal, and a repeated trial.
         let _ = touch(&file, limits::ARTIFACT_TOUCH);
         let loaded = TrialReport { memory };
         self.remember(name.clone(), loaded);
@@ -80,12 +80,12 @@ impl Trials {
             .replace(name, &[note.as_bytes()])
             .and_then(|()| folder.keep_to(is_note, limits::TRIALS, limits::TRIAL_NOTES));
         if let Err(fault) = written {
-            tracing::warn!("that a model survived its trial could not be noted, so it will be tried again: {fault}");
+            tracing::warn!("cannot store the result of a trial, so it will be repeated: {fault}");
         }
     }
 }
 
-/// What a note says before the bytes of memory that the model took.
+/// The text of a note before the model's memory in bytes.
 const NOTE: &str = "survived with ";
 
 fn name(process: &TrialProcess, backend: &Backend, digest: Digest, options: Options) -> Name {
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn another_process_finds_what_was_noted_and_believes_no_other_file() {
+    fn a_stored_result_is_found_and_other_files_are_rejected() {
         let folder = tempfile::tempdir().expect("a folder");
         let name = "0".repeat(64);
         let loaded = TrialReport { memory: 7 };

@@ -1,7 +1,7 @@
-//! Connecting to NATS: the flags, environment names and contexts that the `nats` command knows.
+//! The connection to NATS, with the flags, environment variables and contexts of the `nats` command.
 //!
-//! Promises: a context says the same here as there, except for JetStream domains and prefixes, proxies and `nsc`, which
-//! are not read. Secrets are read, never printed.
+//! Guarantees: a context has the same meaning as for `nats`. JetStream domains and prefixes, proxies and `nsc` are not
+//! supported. Secrets are never printed.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,13 +19,13 @@ use crate::limits;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Connection", end_heading())]
 pub struct Connection {
-    /// The NATS server or servers, separated by commas [default: the selected context, else nats://127.0.0.1:4222]
+    /// NATS servers, separated by commas [default: the selected context, else nats://127.0.0.1:4222]
     #[arg(short = 's', long = "server", value_name = "URL", env = "NATS_URL")]
     pub server: Option<String>,
-    /// A context made by `nats context add` [default: the selected one]
+    /// Context created by `nats context add` [default: the selected one]
     #[arg(long, value_name = "NAME", env = "NATS_CONTEXT")]
     pub context: Option<String>,
-    /// Leave the selected context aside
+    /// Ignore the selected context
     #[arg(long)]
     pub no_context: bool,
     /// User name, or a token if no password is given
@@ -52,19 +52,19 @@ pub struct Connection {
     /// Certificate authority of the server
     #[arg(long = "tlsca", value_name = "FILE", env = "NATS_CA")]
     pub tls_ca: Option<PathBuf>,
-    /// Begin with the TLS handshake
+    /// Start the connection with the TLS handshake
     #[arg(long = "tlsfirst")]
     pub tls_first: bool,
-    /// Prefix of the inboxes on which replies arrive
+    /// Prefix of inbox subjects for replies
     #[arg(long, value_name = "SUBJECT", env = "NATS_INBOX_PREFIX")]
     pub inbox_prefix: Option<String>,
-    /// How long to wait for the server [default: 5s]
-    #[arg(long, value_name = "TIME", env = "NATS_TIMEOUT", value_parser = patience)]
+    /// Time limit for the server's answers [default: 5s]
+    #[arg(long, value_name = "TIME", env = "NATS_TIMEOUT", value_parser = time_limit)]
     pub timeout: Option<Duration>,
 }
 
-/// As the `nats` command writes it: `5s`, `500ms`, `1m`, or bare seconds.
-fn patience(text: &str) -> Result<Duration, String> {
+/// In the format of the `nats` command: `5s`, `500ms`, `1m`, or seconds without a unit.
+fn time_limit(text: &str) -> Result<Duration, String> {
     let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("", 1.0)];
     let wait = units.iter().find_map(|(unit, seconds)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * seconds));
     match wait {
@@ -73,7 +73,7 @@ fn patience(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// A context file of the `nats` command, as far as it says how to connect.
+/// The supported fields of a context file of the `nats` command.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ContextFile {
@@ -108,12 +108,12 @@ impl Connection {
         self.timeout.unwrap_or(limits::COMMAND)
     }
 
-    /// Connects once, for a command: a server that is not there is an error at once.
+    /// Connects once, for a command: an unreachable server is an error at once.
     pub async fn command(&self) -> anyhow::Result<Client> {
         self.once(|options| options).await
     }
 
-    /// [`Connection::command`], for one that has so many messages outstanding, and tells what happens to the connection.
+    /// [`Connection::command`], with room for this number of outstanding messages, and with connection events.
     pub async fn load(
         &self,
         outstanding: usize,
@@ -149,7 +149,7 @@ impl Connection {
         }
     }
 
-    /// Connects for good, for a worker: it may start before its server and outlives its restarts.
+    /// Connects with unlimited reconnects, for a worker: it may start before its server and survives server restarts.
     pub async fn worker(
         &self,
         name: &str,
@@ -176,12 +176,12 @@ impl Connection {
             .with_context(|| format!("cannot connect to NATS at {}", resolved.server_text()))
     }
 
-    /// Fills what neither flag nor environment says from the context.
+    /// Fills missing settings from the context.
     fn resolve(&self) -> anyhow::Result<Resolved> {
         let file = self.context_file()?.unwrap_or_default();
         let text = |flag: &Option<String>, file: &str| flag.clone().or_else(|| non_empty(file));
         let path = |flag: &Option<PathBuf>, file: &str| flag.clone().or_else(|| non_empty(file).map(expand_home));
-        // Credentials given here replace the context's as a whole: a mixture of two identities is never meant.
+        // Given credentials replace all credentials of the context: a mixture of two identities is never intended.
         let own = self.user.is_some() || self.token.is_some() || self.creds.is_some() || self.nkey.is_some();
         let auth = if own {
             ContextFile::default()
@@ -228,7 +228,7 @@ impl Connection {
         }
         let file = folder.join("context").join(format!("{name}.json"));
         let text = std::fs::read_to_string(&file).with_context(|| {
-            format!("context `{name}` cannot be read from {}: `nats context ls` lists what there is", file.display())
+            format!("context `{name}` cannot be read from {}: see `nats context ls`", file.display())
         })?;
         let context =
             serde_json::from_str(&text).with_context(|| format!("context file {} is not valid", file.display()))?;
@@ -236,8 +236,8 @@ impl Connection {
     }
 }
 
-/// Twice as long after every try, and the first at once. Workers that lost the same server try at different moments: the client's own
-/// pauses are the same for all of them.
+/// The first try is immediate, and later pauses double. Jitter spreads the reconnects of workers with the same server:
+/// the client's default pauses are equal for all.
 fn reconnect_delay(tries: usize) -> Duration {
     if tries <= 1 {
         return Duration::ZERO;
@@ -247,8 +247,8 @@ fn reconnect_delay(tries: usize) -> Duration {
     jitter::between(most / 2, most)
 }
 
-/// Whether the server has seen, within a bound, everything that this client sent before: subscriptions too.
-/// A flush alone would only have emptied our side.
+/// Whether the server has processed all earlier commands of this client within the bound, subscriptions included. A
+/// flush only empties the client's buffer.
 pub async fn round_trip(client: &Client, bound: Duration) -> bool {
     let echoed = async {
         let inbox = client.new_inbox();
@@ -259,23 +259,25 @@ pub async fn round_trip(client: &Client, bound: Duration) -> bool {
     matches!(tokio::time::timeout(bound, echoed).await, Ok(Some(_)))
 }
 
-/// Ends a subscription at the server, and gives all that the server had sent for it until then.
+/// Ends a subscription at the server, and returns all messages sent by the server before its end.
 ///
-/// The client's own drain forgets the subscription once the UNSUB is written: it loses what is on its way, and never
-/// ends without a server. A count with more digits than a server reads ends it there at once, and here never.
+/// The client's drain removes the subscription once the UNSUB is written: it loses messages in transit, and never ends
+/// without a server. The count here has more digits than a server parses: the server unsubscribes at once, and the
+/// client keeps the subscription.
 pub async fn unsubscribe(client: &Client, mut messages: Subscriber) -> impl Iterator<Item = Message> {
-    // Without a server the client's commands pile up, and this one may not get in.
+    // Without a server the client's command queue may be full.
     if let Ok(Ok(())) = tokio::time::timeout(limits::UNSUBSCRIBE, messages.unsubscribe_after(u64::MAX)).await {
         round_trip(client, limits::UNSUBSCRIBE).await;
     }
-    // Unconstrained, or the end of a task's budget would pass for the end of the messages.
+    // Unconstrained, or an exhausted task budget would look like the end of the messages.
     std::iter::from_fn(move || unconstrained(messages.next()).now_or_never().flatten())
 }
 
-/// The server could not be reached: its own kind of fault, because it has its own exit code.
+/// An unreachable server: a separate type, for a separate exit code.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "NATS at {0} cannot be reached: {1}; start a server (`inferbus dev` brings one), or name another with --server or NATS_URL"
+    "NATS at {0} cannot be reached: {1}; start a server (`inferbus dev` includes one), or set another with --server or \
+     NATS_URL"
 )]
 pub struct Unreachable(String, String);
 
@@ -298,7 +300,7 @@ impl Resolved {
         self.server.split(',').map(|server| server.trim().to_owned()).filter(|server| !server.is_empty()).collect()
     }
 
-    /// The servers without the secrets that a URL may carry.
+    /// The servers, without secrets in their URLs.
     fn server_text(&self) -> String {
         let bare = |server: String| match (server.find("://"), server.rfind('@')) {
             (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &server[..scheme + 3], &server[at + 1..]),
@@ -322,7 +324,7 @@ impl Resolved {
                 .with_context(|| format!("the NKey seed {} cannot be read", file.display()))?;
             options = options.nkey(seed.trim().to_owned());
         }
-        // The client would blame the server for a file that is not there.
+        // The client would report a missing file as a fault of the server.
         for (file, what) in [(&self.ca, "certificate authority"), (&self.cert, "certificate"), (&self.key, "key")] {
             if let Some(file) = file {
                 std::fs::File::open(file).with_context(|| format!("the {what} {} cannot be read", file.display()))?;

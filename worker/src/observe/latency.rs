@@ -1,4 +1,4 @@
-//! How long messages took: counts in classes that double, so that a quantile costs a message one addition.
+//! A latency histogram with doubling classes: one addition per message.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,7 +22,7 @@ impl LatencyHistogram {
         self.classes[nanos.ilog2() as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A time that at least this share of the messages did not exceed, less than twice too large; none before the first message.
+    /// An upper bound of this quantile, less than twice too large. `None` before the first message.
     pub fn quantile(&self, share: f64) -> Option<Duration> {
         let counts = self.classes.each_ref().map(|class| class.load(Ordering::Relaxed));
         let all: u64 = counts.iter().sum();
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quantile_is_the_end_of_the_class_in_which_it_lies() {
+    fn a_quantile_is_the_end_of_its_class() {
         let spread = LatencyHistogram::default();
         assert_eq!(spread.quantile(0.5), None);
         for _ in 0..99 {

@@ -1,7 +1,7 @@
-//! A plugin's log lines on their way into the worker's log.
+//! Plugin log lines in the worker's log.
 //!
-//! Promises: every line says which model, version and stage wrote it, and a plugin that floods cannot
-//! fill the disk: lines beyond a rate are counted, and the count is logged once per second.
+//! Guarantees: every line names its model, version and step. The rate is bounded, so a plugin cannot fill the disk.
+//! Suppressed lines are counted, and their number is logged once per second.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,10 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use inferbus_pipeline::Identity;
 use inferbus_sandbox::{LogLevel, LogLine};
 
-/// Lines of one bundle that one second may write.
+/// The most lines of one bundle per second.
 const LINES_PER_SECOND: u64 = 100;
 
-/// Counts lines by second: the upper bits hold the second, the lower ones the lines in it.
+/// Counts lines per second: the upper bits hold the second, the lower bits its lines.
 #[derive(Debug, Default)]
 pub struct LogGate(AtomicU64);
 
@@ -22,7 +22,7 @@ const COUNT: u64 = (1 << COUNT_BITS) - 1;
 enum Admission {
     Write,
     Suppress,
-    /// The first line of a new second, after this many were suppressed in the last.
+    /// The first line of a new second, with the number of lines suppressed in the last one.
     WriteAfter(u64),
 }
 
@@ -49,7 +49,8 @@ impl LogGate {
             Admission::Suppress => return,
             Admission::Write => {}
             Admission::WriteAfter(suppressed) => {
-                tracing::warn!(model = %identity.model, version = %identity.version, suppressed, "log lines of a plugin were suppressed");
+                let Identity { model, version, .. } = identity;
+                tracing::warn!(%model, %version, suppressed, "log lines of a plugin were suppressed");
             }
         }
         write_line(identity, step, line);
@@ -57,9 +58,10 @@ impl LogGate {
 }
 
 fn write_line(identity: &Identity, step: &'static str, line: &LogLine<'_>) {
+    let Identity { model, version, .. } = identity;
     macro_rules! line {
         ($level:ident) => {
-            tracing::$level!(target: "inferbus::plugin", model = %identity.model, version = %identity.version, step, "{}", line.text)
+            tracing::$level!(target: "inferbus::plugin", %model, %version, step, "{}", line.text)
         };
     }
     match line.level {
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_beyond_the_rate_are_counted_and_told_in_the_next_second() {
+    fn suppressed_lines_are_reported_in_the_next_second() {
         let gate = LogGate::default();
         let written = (0..150).filter(|_| matches!(gate.admit(7), Admission::Write)).count() as u64;
         assert_eq!(written, LINES_PER_SECOND);

@@ -1,7 +1,7 @@
-//! Logs, spans and their way to an OpenTelemetry collector.
+//! Logs, spans, and the export of spans to an OpenTelemetry collector.
 //!
-//! Promises: without a collector configured a message's spans cost a branch; with one, each message is a
-//! span with its stages as children, joined to the caller's trace by the `traceparent` header.
+//! Guarantees: without a collector a message's spans cost one branch. With a collector each message has a span, with
+//! its steps as children. The `traceparent` header connects it to the caller's trace.
 
 use anyhow::Context as _;
 use async_nats::HeaderMap;
@@ -23,7 +23,7 @@ use tracing_subscriber::{Layer as _, Registry};
 use crate::config::{LogFormat, LogSettings};
 use crate::limits;
 
-/// Keeps the exporter alive; what it has not sent yet is sent when this is finished.
+/// Keeps the exporter alive. [`Telemetry::finish`] exports the remaining spans.
 #[must_use]
 pub struct Telemetry(Option<SdkTracerProvider>);
 
@@ -54,35 +54,36 @@ impl Telemetry {
         Ok(Self(Some(provider)))
     }
 
-    /// Sends what is still buffered. Blocks for as long as the exporter's own time limit.
+    /// Exports the buffered spans. Blocks up to the exporter's time limit.
     pub fn finish(self) {
         if let Some(provider) = self.0
             && let Err(fault) = provider.shutdown()
         {
-            tracing::warn!(%fault, "the last spans could not be exported");
+            tracing::warn!(%fault, "cannot export the last spans");
         }
     }
 }
 
-/// `endpoint` is the collector's base address, as OTEL_EXPORTER_OTLP_ENDPOINT is.
+/// `endpoint` is the collector's base address, like OTEL_EXPORTER_OTLP_ENDPOINT.
 fn exporter(endpoint: &str) -> anyhow::Result<SdkTracerProvider> {
     let traces = format!("{}/v1/traces", endpoint.trim_end_matches('/'));
     let exporter = SpanExporter::builder().with_http().with_endpoint(traces).build().with_context(|| {
-        format!("spans cannot be exported to `{endpoint}`: check OTEL_EXPORTER_OTLP_ENDPOINT, or unset it")
+        format!("cannot export spans to `{endpoint}`: check OTEL_EXPORTER_OTLP_ENDPOINT, or unset it")
     })?;
     let resource = Resource::builder().with_service_name("inferbus").build();
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
-/// The span of one message, a child of the sender's span if the message names one.
+/// The span of one message, a child of the sender's span if the headers contain one.
 pub fn message_span(identity: &Identity, headers: Option<&HeaderMap>) -> Span {
     let span = tracing::info_span!(
-        target: SPAN_TARGET, "message", model = %identity.model, version = %identity.version, code = Empty, otel.status_code = Empty
+        target: SPAN_TARGET, "message",
+        model = %identity.model, version = %identity.version, code = Empty, otel.status_code = Empty
     );
     if !span.is_disabled()
         && let Some(headers) = headers
     {
-        // Only a span that has already been entered refuses its parent, and this one has not.
+        // Only an entered span rejects a parent, and this span is new.
         let _ = span.set_parent(TraceContextPropagator::new().extract(&Incoming(headers)));
     }
     span
@@ -95,7 +96,7 @@ pub fn mark_failed(span: &Span, code: u16) {
     span.record("otel.status_code", "ERROR");
 }
 
-/// Writes the trace's position into a reply: ours if we record, else the sender's as it came.
+/// Writes trace headers into a reply: this worker's span if recorded, else the sender's headers.
 pub fn trace_into(headers: &mut HeaderMap, span: &Span, incoming: Option<&HeaderMap>) {
     if !span.is_disabled() {
         TraceContextPropagator::new().inject_context(&span.context(), &mut Outgoing(headers));
@@ -123,7 +124,7 @@ impl Extractor for Incoming<'_> {
 struct Outgoing<'a>(&'a mut HeaderMap);
 
 impl Injector for Outgoing<'_> {
-    /// A sender decides how long its trace state is, and a reply must fit whatever it sent.
+    /// The sender chooses the length of its trace state. Longer values are dropped, so the reply always fits.
     fn set(&mut self, key: &str, value: String) {
         if value.len() <= limits::TRACE_HEADER {
             self.0.insert(key, value);

@@ -130,7 +130,7 @@ impl StoredResults {
     }
 }
 
-/// The subjects of a route's results, without those of its emitted events where possible.
+/// The subjects of a route's results, if possible without its emitted events' subjects.
 fn filter(route: &Route) -> SubjectFilter {
     let output = route.output.as_deref().unwrap_or_default();
     let mapping = route.subject.parse().ok().and_then(|filter| Mapping::new(filter, output).ok());

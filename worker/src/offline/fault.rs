@@ -1,4 +1,4 @@
-//! Faults that end a command over stored messages. The failure of a single message is not one of them.
+//! Faults at the end of a command over stored messages. The failure of a single message is not one of them.
 
 use std::error::Error;
 

@@ -99,7 +99,7 @@ impl<M: Runnable> Running<M> {
         Ok(Self { bundle, lanes, finished, messages: 0, bytes: 0 })
     }
 
-    /// Submits a message to a lane. Returns a message that cannot run.
+    /// Submits a message to a lane. Returns a rejected message.
     fn submit(&mut self, message: M) -> Option<RunOutcome<M>> {
         let failed = |message, label, text| {
             Some(RunOutcome { message, result: Err(RunFailure { label, text }), times: MessageTimes::default() })

@@ -1,7 +1,7 @@
-//! The protocol over HTTP, at the admin address: health, models, and inference by way of the bus's own places and lanes.
+//! The protocol over HTTP, at the admin address: health, models and inference.
 //!
-//! Promises: a request over HTTP is one more request to the bus: it gets a place or a refusal, and one answer. Bodies
-//! that are being read have a bound of their own, so that slow clients take no place from messages.
+//! Guarantees: an HTTP request gets a place or a refusal, and one answer, like a NATS request. Reading of bodies has
+//! separate bounds, so slow clients do not occupy places of messages.
 
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -31,14 +31,14 @@ use inferbus_pipeline::encoding::{
     BINARY_TYPE, FRAME_TYPE, HEADER_LENGTH, JSON_TYPE, MESSAGE_PACK_TYPE, error_json, media_type,
 };
 
-/// The way to the bus, from when there is one.
+/// The admission of requests, empty until the worker has connected.
 #[derive(Default)]
 pub struct Door(OnceLock<(Weak<Admission>, CancellationToken)>);
 
 impl Door {
-    /// Lets requests in until told to stop.
+    /// Admits requests until stopped.
     pub fn open(&self, admission: &Arc<Admission>, stop: CancellationToken) {
-        // A worker has one bus in its life.
+        // A worker opens it once.
         let _ = self.0.set((Arc::downgrade(admission), stop));
     }
 
@@ -56,44 +56,42 @@ pub struct OpenInference {
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
     pub door: Arc<Door>,
-    /// Whether models may be asked over HTTP.
+    /// Whether inference over HTTP is enabled.
     pub infer: bool,
     reading: Semaphore,
     reading_bytes: Semaphore,
 }
 
-/// Why a request has no answer of a model's.
+/// The reason for an answer without a model's result.
 #[derive(Debug, thiserror::Error)]
 enum Problem {
     #[error("{0}")]
     Refused(#[from] Refusal),
-    #[error("the worker is starting: ask again")]
+    #[error("the worker is starting: retry")]
     Starting,
-    #[error("inference over HTTP is off on this worker (--no-http-infer): ask over NATS")]
+    #[error("inference over HTTP is off on this worker (--no-http-infer): use NATS")]
     Off,
-    #[error("there is nothing at {path}: `/v2/models/<model>/infer` is where models are asked")]
+    #[error("there is nothing at {path}: send inference requests to `/v2/models/<model>/infer`")]
     NoPath { path: String },
     #[error("{method} is not for {path}")]
     Method { method: String, path: String },
-    #[error("version {asked} of model `{model}` does not serve here; {active} is active")]
-    Version { model: String, asked: String, active: String },
+    #[error("version {requested} of model `{model}` is not served: {active} is active")]
+    Version { model: String, requested: String, active: String },
     #[error("send a Content-Length")]
     NoLength,
-    #[error("the body has {len} bytes, more than the {} that this worker takes", limits::PAYLOAD)]
+    #[error("the body has {len} bytes, more than this worker's limit of {}", limits::PAYLOAD)]
     TooLarge { len: usize },
-    #[error("content encoding `{given}` is not undone here: send the body as it is")]
+    #[error("content encoding `{given}` is not supported: send the body without it")]
     Encoded { given: String },
-    #[error(
-        "{model} {version} has a pre plugin, which takes raw bytes and no tensors: send them as application/octet-stream"
-    )]
+    #[error("{model} {version} has a pre plugin for raw bytes instead of tensors: send application/octet-stream")]
     TakesBytes { model: String, version: String },
-    #[error("as many bodies are being read as the worker takes ({} at once): send again later", limits::HTTP_BODIES)]
+    #[error("the worker is reading its maximum of {} bodies: retry later", limits::HTTP_BODIES)]
     Crowded,
-    #[error("the body did not come within {} seconds", limits::HTTP_BODY.as_secs())]
+    #[error("the body did not arrive within {} seconds", limits::HTTP_BODY.as_secs())]
     Slow,
     #[error("the body ended before its Content-Length")]
     CutOff,
-    #[error("the worker ended before the answer came: send again")]
+    #[error("the worker stopped before the answer: retry")]
     Lost,
 }
 
@@ -127,7 +125,7 @@ fn error(status: u16, body: Vec<u8>) -> Response {
 }
 
 fn json(value: &impl Serialize) -> Response {
-    // Names and numbers can always be written.
+    // Names and numbers always serialize.
     ([(header::CONTENT_TYPE, JSON_TYPE)], serde_json::to_vec(value).unwrap_or_default()).into_response()
 }
 
@@ -207,13 +205,13 @@ impl OpenInference {
     }
 
     async fn model(&self, model: &str, version: Option<&str>) -> Result<Arc<Bundle>, Problem> {
-        // Whoever waits for a model to be loaded has one of a bounded number of places.
+        // The number of requests with a wait for a load is bounded.
         let _place = self.reading.try_acquire().map_err(|_| Problem::Crowded)?;
         let bundle = self.registry.loaded(model).await?;
         let active = bundle.identity.version.to_string();
         match version {
-            Some(asked) if asked != active => {
-                Err(Problem::Version { model: model.to_owned(), asked: asked.to_owned(), active })
+            Some(requested) if requested != active => {
+                Err(Problem::Version { model: model.to_owned(), requested: requested.to_owned(), active })
             }
             _ => Ok(bundle),
         }
@@ -224,7 +222,7 @@ impl OpenInference {
             return Err(Problem::Off);
         }
         let headers = {
-            // Not kept while the body comes, or a retired bundle would live as long as a slow client.
+            // Dropped before the body is read, or a slow client would keep a retired bundle alive.
             let bundle = self.model(model, version).await.inspect_err(|problem| self.count(problem))?;
             headers(&bundle, request.headers())?
         };
@@ -236,14 +234,14 @@ impl OpenInference {
         answer.await.map(response).map_err(|_| Problem::Lost)
     }
 
-    /// The bus counts what it refuses, and never sees what is refused before.
+    /// Counts a refusal before admission; admission counts the others.
     fn count(&self, problem: &Problem) {
         if let Problem::Refused(refusal) = problem {
             self.metrics.refusal(refusal.verdict(), &refusal.to_string());
         }
     }
 
-    /// The whole body, if there is room for what it says it is, in time.
+    /// Reads the whole body within the bounds of bytes and time.
     async fn body(&self, request: Request) -> Result<Bytes, Problem> {
         let len = request.headers().get(header::CONTENT_LENGTH).and_then(|len| len.to_str().ok()?.parse().ok());
         let len: usize = len.ok_or(Problem::NoLength)?;
@@ -261,10 +259,10 @@ impl OpenInference {
     }
 }
 
-/// What of a request's headers a message on the bus has, too.
+/// The headers passed on with the message.
 const FORWARDED: [&str; 4] = ["traceparent", "tracestate", HEADER_LENGTH, TIMEOUT];
 
-/// A message's headers, as the bus reads them.
+/// The headers of the message for the lanes.
 fn headers(bundle: &Bundle, given: &http::HeaderMap) -> Result<HeaderMap, Problem> {
     let text = |name: &str| given.get(name).and_then(|value| value.to_str().ok());
     if let Some(encoding) = text("Content-Encoding").filter(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
@@ -280,7 +278,7 @@ fn headers(bundle: &Bundle, given: &http::HeaderMap) -> Result<HeaderMap, Proble
     if bundle.takes_tensors() {
         let content_type = match content_type.as_str() {
             FRAME_TYPE | MESSAGE_PACK_TYPE => content_type.as_str(),
-            // Clients say nothing of their JSON, or what their library says for them.
+            // Clients send JSON without a content type, or with their library's default.
             BINARY_TYPE | "application/x-www-form-urlencoded" => JSON_TYPE,
             other => other,
         };
@@ -296,14 +294,14 @@ fn headers(bundle: &Bundle, given: &http::HeaderMap) -> Result<HeaderMap, Proble
     Ok(headers)
 }
 
-/// A reply over NATS as it is over HTTP.
+/// The HTTP response of a reply.
 fn response(Reply { headers, payload }: Reply) -> Response {
     let text = |name: &str| headers.get(name).map(|value| value.as_str().to_owned());
     let mut response = match text(ERROR_CODE) {
         Some(code) => {
-            let said = text(ERROR).unwrap_or_default();
-            let packed = text("Content-Type").is_some_and(|written| written == MESSAGE_PACK_TYPE);
-            let body = if packed { payload.to_vec() } else { error_json(&said) };
+            let message = text(ERROR).unwrap_or_default();
+            let packed = text("Content-Type").is_some_and(|given| given == MESSAGE_PACK_TYPE);
+            let body = if packed { payload.to_vec() } else { error_json(&message) };
             error(code.parse().unwrap_or(500), body)
         }
         None if text(RESULT).is_some() => StatusCode::NO_CONTENT.into_response(),

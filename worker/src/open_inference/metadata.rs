@@ -1,4 +1,4 @@
-//! What the protocol says of workers and models.
+//! The protocol's metadata of workers and models.
 
 use inferbus_engine::{Dim, Port, Signature};
 use inferbus_open_inference::name;
@@ -55,7 +55,7 @@ struct Tensor<'a> {
     shape: Vec<i64>,
 }
 
-/// What the protocol has no words for: with a plugin the payload, or the result, is not these tensors.
+/// Metadata beyond the protocol. With a plugin, the payload or the result differs from these tensors.
 #[derive(Serialize)]
 struct Parameters {
     digest: String,
@@ -96,7 +96,7 @@ impl<'a> Tensor<'a> {
     }
 }
 
-/// One line of what a model repository would hold.
+/// One entry of the model repository's index.
 #[derive(Serialize)]
 pub struct Listed {
     name: String,
@@ -109,7 +109,7 @@ impl From<ModelStatus> for Listed {
     fn from(status: ModelStatus) -> Self {
         let ModelStatus { model: name, version, wanted, state, error, .. } = status;
         let ready = version.is_some();
-        let reason = error.or_else(|| (state == ModelState::Loading).then(|| "it is on its way".to_owned()));
+        let reason = error.or_else(|| (state == ModelState::Loading).then(|| "it is loading".to_owned()));
         Self {
             name,
             version: version.or(wanted).unwrap_or_default(),

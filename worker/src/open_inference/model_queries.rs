@@ -1,6 +1,6 @@
-//! Questions about models over NATS: `<prefix>.<model>.metadata` and `<prefix>.<model>.ready`.
+//! Queries about models over NATS: `<prefix>.<model>.metadata` and `<prefix>.<model>.ready`.
 //!
-//! They are answered beside the message path, from what the registry shows, by one worker of the queue group.
+//! One worker of the queue group answers from its registry, off the message path.
 
 use std::sync::Arc;
 
@@ -27,7 +27,7 @@ pub struct ModelQueries {
     ready: Subscriber,
 }
 
-/// The subjects, which a worker must be allowed to subscribe to.
+/// The subjects; a worker needs the permission to subscribe to them.
 pub fn subjects(prefix: &str) -> [String; 2] {
     [format!("{prefix}.*.metadata"), format!("{prefix}.*.ready")]
 }
@@ -45,23 +45,23 @@ impl ModelQueries {
         Ok(Self { client, registry, metrics, prefix: settings.prefix.clone(), metadata, ready })
     }
 
-    /// Answers until told to stop, and then what the server had already sent.
+    /// Answers until stopped, then answers the queries already sent by the server.
     pub async fn run(self, stop: CancellationToken) {
         let Self { client, registry, metrics, prefix, mut metadata, mut ready } = self;
         let answerer = Answerer { client, registry, metrics, prefix };
-        let mut questions = select(&mut metadata, &mut ready);
+        let mut queries = select(&mut metadata, &mut ready);
         loop {
             tokio::select! {
-                question = questions.next() => match question {
-                    Some(question) => answerer.answer(question).await,
+                query = queries.next() => match query {
+                    Some(query) => answerer.answer(query).await,
                     None => return,
                 },
                 () = stop.cancelled() => break,
             }
         }
         for subscriber in [metadata, ready] {
-            for question in connect::unsubscribe(&answerer.client, subscriber).await {
-                answerer.answer(question).await;
+            for query in connect::unsubscribe(&answerer.client, subscriber).await {
+                answerer.answer(query).await;
             }
         }
     }
@@ -75,8 +75,8 @@ struct Answerer {
 }
 
 impl Answerer {
-    async fn answer(&self, question: Message) {
-        let Message { subject, reply, headers, .. } = question;
+    async fn answer(&self, query: Message) {
+        let Message { subject, reply, headers, .. } = query;
         let Some(reply) = reply else { return };
         let rest = subject.strip_prefix(&self.prefix).unwrap_or_default().trim_start_matches('.');
         let (model, about) = rest.rsplit_once('.').unwrap_or_default();
@@ -94,7 +94,7 @@ impl Answerer {
         };
         let mut headers = HeaderMap::new();
         headers.insert("Content-Type", JSON_TYPE);
-        // Names and numbers can always be written.
+        // Names and numbers always serialize.
         let json = json.unwrap_or_default();
         if self.client.publish_with_headers(reply, headers, json.into()).await.is_err() {
             self.metrics.publish_failures.inc();

@@ -50,7 +50,7 @@ pub struct Admission {
     pub client: Client,
     pub dispatch: Arc<Dispatch>,
     pub metrics: Arc<Metrics>,
-    /// Requests for models that are not loaded.
+    /// Requests for unloaded models.
     pub waiting: WaitingRoom,
     max_in_flight: usize,
     places: Arc<Semaphore>,
@@ -64,7 +64,7 @@ impl Admission {
         Self { client, dispatch, metrics, waiting: WaitingRoom::default(), max_in_flight, places, bytes }
     }
 
-    /// Accepts messages until stopped, then those that the server had already sent.
+    /// Accepts messages until stopped, then the messages already sent by the server.
     pub async fn take(&self, mut messages: Subscriber, origin: &Origin, stop: CancellationToken) {
         loop {
             tokio::select! {
@@ -146,7 +146,7 @@ impl Admission {
 
     #[expect(clippy::result_large_err, reason = "it is moved once, to the reply")]
     fn wait(&self, model: ModelName, waiting: Waiting) -> Result<(), (Envelope, Refusal)> {
-        // The other half of the places is for models that are loaded.
+        // The other half of the places is reserved for loaded models.
         let max = self.max_in_flight.div_ceil(2);
         match self.waiting.enter(model.clone(), waiting, max) {
             Ok(is_first) => {
@@ -160,7 +160,7 @@ impl Admission {
         }
     }
 
-    /// Continues a request that waited for its model. `bundle` is the bundle that served the model at that moment.
+    /// Continues a request after the wait for its model. `bundle` is the model's bundle at the end of the wait.
     pub async fn resume(&self, model: &ModelName, bundle: Option<Arc<Bundle>>, waiting: Waiting) {
         let found = bundle.map_or_else(|| self.dispatch.registry.find(model.as_ref()), Found::Active);
         let ended = match found {
@@ -193,7 +193,7 @@ impl Admission {
 
     /// Waits until no request is in flight.
     pub async fn drained(&self) {
-        // The semaphore is never closed; an error would mean that nothing is in flight.
+        // The semaphore is never closed. An error would mean zero requests in flight.
         let _ = self.places.acquire_many(u32::try_from(self.max_in_flight).unwrap_or(u32::MAX)).await;
     }
 }

@@ -1,7 +1,8 @@
 //! The way out of a request: a finished message becomes a reply, a result and emitted events.
 //!
-//! Guarantees: a request with a reply subject gets exactly one answer. Emitted events are published only for a message
-//! that succeeded, in order, before its result. A place is returned only after its message was handed to the client.
+//! Guarantees: a request with a reply subject gets exactly one answer. Emitted events are published only for a
+//! successful message, in order, before its result. A place is returned only after its message was handed to the
+//! client.
 
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use crate::nats::headers;
 use crate::observe::metrics::Metrics;
 use crate::observe::telemetry::{mark_failed, trace_into};
 
-/// Ends every message that the lanes finish, until the lanes have ended.
+/// Ends every finished message, until the lanes have stopped.
 pub async fn run(client: Client, metrics: Arc<Metrics>, mut finished: mpsc::Receiver<Finished<Ticket>>) {
     let publisher = Publisher { client, metrics };
     while let Some(finished) = finished.recv().await {
@@ -103,7 +104,7 @@ impl Publisher {
     }
 }
 
-/// Hands an answer to the client or to the caller. A caller that has left needs no answer.
+/// Hands an answer to the client or to the caller. An absent caller is ignored.
 async fn answer(client: &Client, metrics: &Metrics, to: ReplyTo, headers: HeaderMap, payload: Bytes) {
     match to {
         ReplyTo::Discard => {}

@@ -1,7 +1,7 @@
 //! The subscriptions of a worker: one for direct requests and one for each route, updated live.
 //!
-//! Guarantees: a removed route finishes the messages that the server has already sent for it. Each route has a separate
-//! queue group, because a server delivers a message that matches two subscriptions of one group to only one of them.
+//! Guarantees: a removed route finishes the messages already sent by the server. Each route has a separate queue group,
+//! because a server delivers each message once per group, also with two matching subscriptions.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -22,7 +22,7 @@ use crate::stream::context::StreamContext;
 
 type Routes = BTreeMap<RouteName, Route>;
 
-/// Everything that messages arrive through.
+/// All sources of messages.
 struct Subscriptions {
     admission: Arc<Admission>,
     streams: Arc<StreamContext>,
@@ -38,8 +38,8 @@ struct Change {
     started: Vec<(RouteName, Route, CancellationToken)>,
 }
 
-/// Serves direct requests and routes until stopped. Returns when every message that the server had sent was accepted or
-/// refused.
+/// Serves direct requests and routes until stopped. Returns after all messages sent by the server were accepted or
+/// rejected.
 pub async fn run(
     admission: Arc<Admission>,
     streams: Arc<StreamContext>,

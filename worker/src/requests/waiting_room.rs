@@ -1,4 +1,4 @@
-//! The waiting room: a request for a model that is not loaded waits here for the load.
+//! The waiting room: a request for an unloaded model waits here for the load.
 //!
 //! Guarantees: a waiting request keeps its place and its bytes, so the room is bounded by the messages in flight. A
 //! model is requested once for all waiting requests, and they leave in the order of arrival.
@@ -13,7 +13,7 @@ use inferbus_catalog::ModelName;
 use crate::lanes::ticket::Request;
 use crate::limits;
 
-/// A request that waits for its model.
+/// A request with a wait for its model.
 pub struct Waiting {
     pub payload: Bytes,
     pub request: Request,
@@ -22,7 +22,7 @@ pub struct Waiting {
     pub urgent: bool,
 }
 
-/// The reason for which a request cannot wait.
+/// The reason against waiting.
 pub enum RoomClosed {
     Stopping,
     Full,
@@ -42,12 +42,12 @@ struct State {
 
 impl WaitingRoom {
     fn state(&self) -> MutexGuard<'_, State> {
-        // No update can be left half done, so a panic elsewhere does not matter here.
+        // Every change completes without a panic, so a poisoned lock still holds a consistent state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns whether the request is the first for its model; the caller then requests the load. A closed room, and one
-    /// with `max` requests, return the request.
+    /// Returns whether the request is the first for its model; the caller then requests the load. A closed room or a
+    /// room with `max` requests returns the request.
     #[expect(clippy::result_large_err, reason = "it is moved once, to the reply")]
     pub fn enter(&self, model: ModelName, waiting: Waiting, max: usize) -> Result<bool, (Waiting, RoomClosed)> {
         let mut state = self.state();
@@ -71,7 +71,7 @@ impl WaitingRoom {
         left
     }
 
-    /// Removes requests that waited too long or passed their deadline.
+    /// Removes requests after the longest wait or their deadline.
     pub fn overdue(&self) -> Vec<(ModelName, Waiting)> {
         let now = Instant::now();
         let is_late = |waiting: &mut Waiting| {

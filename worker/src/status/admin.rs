@@ -1,6 +1,7 @@
-//! Health, readiness, status and metrics over HTTP, for orchestrators and Prometheus; `v2/http.rs` adds the inference protocol.
+//! Health, readiness, status and metrics over HTTP, for orchestrators and Prometheus. `open_inference/http.rs` adds the
+//! inference protocol.
 //!
-//! Promises: nothing here changes anything, and nothing in this file is on the message path.
+//! Guarantees: the endpoints are read-only, and this file is not on the message path.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,27 +17,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::models::registry::Registry;
 use crate::observe::metrics::Metrics;
-use crate::open_inference::http::{self, OpenInference};
 use crate::status::service::WorkerStatus;
 
 pub struct Admin {
     pub worker: String,
     pub registry: Arc<Registry>,
     pub metrics: Arc<Metrics>,
-    pub open_inference: Arc<OpenInference>,
 }
 
-/// Listens at once, so that a taken port is a clear error at start.
+/// Listens at once, so a port in use is a clear error at the start.
 pub async fn listen(address: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address).await.with_context(|| {
         format!("the admin address {address} cannot be used: choose another with --admin or INFERBUS_ADMIN")
     })?;
-    let address = listener.local_addr().context("the admin listener has no address")?;
+    let address = listener.local_addr().context("cannot read the admin listener's address")?;
     Ok((listener, address))
 }
 
-pub async fn run(listener: TcpListener, admin: Admin, stop: CancellationToken) -> std::io::Result<()> {
-    let open_inference = http::router(admin.open_inference.clone());
+pub async fn run(
+    listener: TcpListener,
+    admin: Admin,
+    open_inference: Router,
+    stop: CancellationToken,
+) -> std::io::Result<()> {
     let router = Router::new()
         .route("/healthz", get(async || "alive\n"))
         .route("/readyz", get(ready))

@@ -1,7 +1,7 @@
 //! The worker as a NATS service: it answers `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`.
 //!
-//! The client library's own service counts only what is answered through its request type, with a lock
-//! and an allocation per message; here the same wire types are filled from the worker's own counters.
+//! The client library's service type counts only messages answered through it, with a lock and an allocation each. This
+//! file fills the same wire types from the worker's counters.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -21,24 +21,24 @@ use crate::limits;
 use crate::models::registry::{Counts, ModelStatus, Registry};
 use crate::observe::metrics::Metrics;
 
-/// The name under which `nats micro ls` lists every worker.
+/// The service name of every worker in `nats micro ls`.
 pub const SERVICE: &str = "inferbus";
 
-/// What a worker says of itself in the `data` of its endpoint's statistics.
+/// A worker's status, in the `data` of its endpoint's statistics.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct WorkerStatus {
     pub worker: String,
     pub ready: bool,
     pub unready: Vec<String>,
-    /// Why changes of the catalog may be unknown to this worker.
+    /// The reason for possibly unknown changes of the catalog.
     pub catalog: Option<String>,
     pub in_flight: i64,
     #[serde(default)]
     pub counts: Counts,
-    /// What the loaded models take, more or less.
+    /// The estimated memory of all loaded models.
     #[serde(default)]
     pub memory_bytes: i64,
-    /// Not all of them, where there are many.
+    /// A part of the models if there are many.
     pub models: Vec<ModelStatus>,
 }
 
@@ -55,7 +55,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Answers until told to stop. Every verb is asked of all services, of this kind, or of this worker.
+    /// Answers requests until `stop`. A request addresses all services, this kind of service, or this worker.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let mut questions = Vec::new();
         for verb in ["PING", "INFO", "STATS"] {
@@ -88,7 +88,7 @@ impl Service {
             _ => serde_json::to_vec(&self.stats())?,
         };
         if let Err(fault) = self.client.publish(reply, Bytes::from(answer)).await {
-            tracing::warn!(verb, %fault, "a question about this worker could not be answered");
+            tracing::warn!(verb, %fault, "cannot answer a status request");
         }
         Ok(())
     }
@@ -158,7 +158,7 @@ impl WorkerStatus {
         }
         let stuck = inferbus_engine::stuck_runs();
         if stuck > 0 {
-            unready.push(format!("{stuck} lanes are held by models that do not end: restart this worker"));
+            unready.push(format!("{stuck} lanes have a model run past its time limit: restart this worker"));
         }
         Self {
             worker: worker.into(),
@@ -173,7 +173,8 @@ impl WorkerStatus {
     }
 }
 
-/// Asks all workers and listens until nobody has answered for a moment. Gives each one's version of Inferbus and its status.
+/// Requests the status of all workers, and waits until no more answers arrive. Returns each worker's Inferbus version
+/// and status.
 pub async fn survey(client: &Client, patience: Duration) -> anyhow::Result<Vec<(String, WorkerStatus)>> {
     let inbox = client.new_inbox();
     let mut answers = client.subscribe(inbox.clone()).await?;
@@ -183,7 +184,7 @@ pub async fn survey(client: &Client, patience: Duration) -> anyhow::Result<Vec<(
     while workers.len() < limits::STATUS_WORKERS
         && let Ok(Some(answer)) = tokio::time::timeout(wait, answers.next()).await
     {
-        // The server itself says at once that nobody listens.
+        // An empty answer is the server's "no responders".
         if answer.payload.is_empty() {
             break;
         }

@@ -17,8 +17,8 @@ pub struct StoredMessage {
 }
 
 impl StoredMessage {
-    /// Reads `$JS.ACK.<domain>.<account>.<stream>.<consumer>.<deliveries>.<sequence>.<consumer sequence>.<time>.<pending>.<token>`,
-    /// Old servers omit domain, account and token.
+    /// Reads `$JS.ACK.<domain>.<account>.<stream>.<consumer>.<numbers>.<token>`. The numbers are
+    /// `<deliveries>.<sequence>.<consumer sequence>.<time>.<pending>`. Old servers omit domain, account and token.
     pub fn read(ack: &str) -> Option<Self> {
         const PREFIX: usize = 2;
         const OLD: usize = 9;
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_not() {
+    fn other_subjects_are_rejected() {
         for ack in ["", "_INBOX.a", "$JS.ACK.S.c.2.70.90.17", "$JS.ACK.S.c.x.70.90.17.5", "$JS.ACK._.h.S.c.2.70.90.17"]
         {
             assert_eq!(StoredMessage::read(ack), None, "{ack}");

@@ -1,7 +1,7 @@
-//! The words by which the server hears what became of a delivery.
+//! The acknowledgements of a delivery: done, terminated, retry later, in progress.
 //!
-//! Promises: an acknowledgement is sent as a request and counts only when the server's empty answer is back: "no
-//! responders" is no answer.
+//! Guarantees: "done" and "terminated" are sent as requests. They count only after the server's empty answer; "no
+//! responders" is not an answer.
 
 use std::time::Duration;
 
@@ -14,17 +14,17 @@ const ACK: Bytes = Bytes::from_static(b"+ACK");
 const TERM: Bytes = Bytes::from_static(b"+TERM");
 const IN_PROGRESS: Bytes = Bytes::from_static(b"+WPI");
 
-/// Whether the server knows that the message is done.
+/// Acknowledges the message and waits for the server's confirmation.
 pub async fn ack(client: &Client, ack: Subject) -> Result<(), String> {
     checked(client, ack, ACK).await
 }
 
-/// [`ack`] without waiting for the server: for a benchmark.
+/// [`ack`] without the server's confirmation, for a benchmark.
 pub async fn ack_unconfirmed(client: &Client, ack: Subject) -> Result<(), String> {
     client.publish(ack, ACK).await.map_err(|fault| fault.to_string())
 }
 
-/// Whether the server knows that the message is not to be delivered again.
+/// Ends redelivery of the message and waits for the server's confirmation.
 pub async fn term(client: &Client, ack: Subject) -> Result<(), String> {
     checked(client, ack, TERM).await
 }
@@ -38,7 +38,7 @@ async fn checked(client: &Client, ack: Subject, word: Bytes) -> Result<(), Strin
     }
 }
 
-/// Has the message delivered again after a pause. Where this is lost, the ack wait does it.
+/// Requests redelivery after a pause. If this is lost, the ack wait causes redelivery.
 pub async fn nak(client: &Client, ack: Subject, pause: Duration) {
     let word = format!("-NAK {{\"delay\":{}}}", pause.as_nanos());
     let _ = client.publish(ack, word.into()).await;

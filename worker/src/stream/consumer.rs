@@ -1,8 +1,7 @@
-//! One stream's route: what it needs is prepared, then messages are asked for, for free places only.
+//! The consumer of one stream route: prepares the route's streams and consumer, then pulls messages.
 //!
-//! Promises: one request for messages is open at a time, and all it can bring has its places and bytes before it is sent.
-//! Nothing is asked for while the model is missing or results cannot be stored. Whatever goes wrong is said in the log and
-//! in the worker's readiness, and tried again with growing pauses until it is mended.
+//! Guarantees: no pull request is sent while the model is missing or results cannot be stored. A fault is logged and
+//! shown by the worker's readiness. It is retried with growing pauses.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,12 +31,12 @@ pub struct RouteConsumer {
     route: Route,
     options: StreamOptions,
     in_flight: Option<Arc<InFlight>>,
-    /// What readiness says of this route.
+    /// The fault reported by readiness.
     alarm: Option<String>,
-    begun: bool,
-    /// By which the server knows the one worker that an ordered route has at a time.
+    started: bool,
+    /// The server's id of this worker while it has an ordered route's turn.
     pin: Option<String>,
-    /// The server said nothing at all in the last round.
+    /// The server did not answer in the last round.
     was_silent: bool,
 }
 
@@ -53,16 +52,16 @@ impl RouteConsumer {
             options,
             in_flight: None,
             alarm: None,
-            begun: false,
+            started: false,
             pin: None,
             was_silent: false,
         }
     }
 
-    /// Serves the route until told to stop. What is in hand then is finished by others.
+    /// Serves the route until it is stopped. Other tasks finish the messages in flight.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut pause = limits::RETRY_FIRST;
-        // A route that was changed may have left an alarm.
+        // The route's earlier definition may have left an alarm.
         self.cx.dispatch.registry.set_route_problem(&self.name, None);
         loop {
             let began = Instant::now();
@@ -88,8 +87,9 @@ impl RouteConsumer {
     }
 
     async fn serve(&mut self, stop: &CancellationToken) -> Ended {
+        let preparing = setup::prepare(&self.context, &self.name, &self.route, &self.options, Missing::Create);
         let prepared = tokio::select! {
-            prepared = setup::prepare(&self.context, &self.name, &self.route, &self.options, Missing::Create) => prepared,
+            prepared = preparing => prepared,
             () = stop.cancelled() => return Ended::Stopped,
         };
         let in_flight = match prepared {
@@ -99,17 +99,17 @@ impl RouteConsumer {
         let inbox = self.cx.client.new_inbox();
         let messages = match self.cx.client.subscribe(format!("{inbox}.*")).await {
             Ok(messages) => messages,
-            Err(fault) => return Ended::Fault(format!("messages cannot be subscribed to: {fault}")),
+            Err(fault) => return Ended::Fault(format!("cannot subscribe to the inbox: {fault}")),
         };
-        if !std::mem::replace(&mut self.begun, true) {
+        if !std::mem::replace(&mut self.started, true) {
             let Route { subject, model, output, .. } = &self.route;
-            tracing::info!(route = %self.name, stream = %self.options.stream, subject, %model, output, "route begins");
+            tracing::info!(route = %self.name, stream = %self.options.stream, subject, %model, output, "route started");
         }
         let puller = Puller::new(in_flight, inbox, self.pin.take());
         self.pull(puller, messages, stop).await
     }
 
-    /// What is in hand stays known over a lost connection, but not to another stream of the same name.
+    /// Messages in flight survive a lost connection, but not a new stream or consumer of the same name.
     fn in_flight(&mut self, prepared: Prepared) -> Arc<InFlight> {
         let Prepared { identity, found } = prepared;
         let window = found.results.map_or(Duration::ZERO, |results| results.config.duplicate_window);
@@ -120,19 +120,19 @@ impl RouteConsumer {
             }
             in_flight.retire();
         }
-        let what = (self.name.clone(), self.route.clone(), self.options.clone());
+        let route = (self.name.clone(), self.route.clone(), self.options.clone());
         let in_flight =
-            InFlight::new(self.cx.clone(), self.context.clone(), what, identity, (window, created), settle::ticket);
+            InFlight::new(self.cx.clone(), self.context.clone(), route, identity, (window, created), settle::ticket);
         self.in_flight.insert(in_flight).clone()
     }
 
     async fn pull(&mut self, mut puller: Puller, mut messages: Subscriber, stop: &CancellationToken) -> Ended {
         let connection = self.cx.metrics.connects.get();
         let mut tick = tokio::time::interval(limits::FEED_TICK);
-        let mut look = true;
+        let mut check = true;
         let ended = loop {
-            // Not for every message: while a request is open there is nothing to decide.
-            if std::mem::take(&mut look) || puller.open.is_none() {
+            // Messages of an open request do not change the decision.
+            if std::mem::take(&mut check) || puller.open.is_none() {
                 let obstacle = puller.obstacle();
                 if obstacle.is_none() {
                     puller.request().await;
@@ -158,12 +158,12 @@ impl RouteConsumer {
                     if puller.is_silent() {
                         break self.silence(&puller);
                     }
-                    look = true;
+                    check = true;
                 }
                 () = stop.cancelled() => break Ended::Stopped,
             }
         };
-        // What the server had sent already is worked on.
+        // Process the messages already sent by the server.
         for message in connect::unsubscribe(&self.cx.client, messages).await {
             puller.take(message);
         }
@@ -172,19 +172,19 @@ impl RouteConsumer {
         ended
     }
 
-    /// Once it may be the network's fault, twice in a row it is something else.
+    /// One silent round can be the network's fault; the second in a row is a fault of the route.
     fn silence(&self, puller: &Puller) -> Ended {
         if self.was_silent {
             let subject = puller.next_subject();
             Ended::Fault(format!(
-                "the server does not answer on {subject}: may this user publish there, and hear its inbox?"
+                "the server does not answer on {subject}: check the user's permissions for it and for the inbox"
             ))
         } else {
             Ended::Again
         }
     }
 
-    /// An ordered route's next worker need not wait until this one is missed, but until nothing is in hand here.
+    /// Passes an ordered route's turn on after the messages in flight, before the server's pin times out.
     async fn unpin(&self) {
         let (Some(in_flight), Some(_)) = (&self.in_flight, &self.pin) else { return };
         if tokio::time::timeout(limits::DRAIN, in_flight.drained()).await.is_err() {
@@ -193,7 +193,7 @@ impl RouteConsumer {
         let subject = format!("CONSUMER.UNPIN.{}.{}", self.options.stream, in_flight.consumer);
         let unpinned: Result<IgnoredAny, _> = self.context.request(subject, &json!({ "group": ORDERED })).await;
         if let Err(fault) = unpinned {
-            tracing::debug!(route = %self.name, %fault, "the next worker has to wait");
+            tracing::debug!(route = %self.name, %fault, "cannot unpin: the next worker waits for the pin's timeout");
         }
     }
 

@@ -9,7 +9,7 @@ use crate::crashes::journal::Journal;
 use crate::lanes::dispatch::Dispatch;
 use crate::observe::metrics::Metrics;
 
-/// The server confirmations that a message's end waits for. Workers wait for all; a benchmark omits some to measure them.
+/// The server confirmations awaited at a message's end. Workers await all; a benchmark omits some to measure them.
 #[derive(Clone, Copy, Debug)]
 pub struct Confirmations {
     /// The PubAck of a stored result.

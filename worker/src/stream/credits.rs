@@ -16,7 +16,7 @@ pub struct Credits {
     freed: Arc<Notify>,
 }
 
-/// Credits of requested messages that have not arrived.
+/// Credits of requested messages before their arrival.
 pub struct Reservation {
     places: OwnedSemaphorePermit,
     bytes: OwnedSemaphorePermit,
@@ -67,7 +67,7 @@ impl Credits {
 
     /// Waits until every place is free.
     pub async fn drained(&self) {
-        // The semaphore is never closed; an error would mean that nothing is in flight.
+        // The semaphore is never closed. An error would mean zero messages in flight.
         let _ = self.places.acquire_many(u32::try_from(limits::STREAM_PLACES).unwrap_or(u32::MAX)).await;
     }
 
@@ -92,7 +92,7 @@ impl Reservation {
         self.bytes.num_permits() * limits::BYTES_PER_PERMIT
     }
 
-    /// The credits of one message that has arrived.
+    /// The credits of one arrived message.
     pub fn take(&mut self, credits: &Credits, len: usize) -> Option<StreamPlace> {
         match (self.places.split(1), self.bytes.split(permits(len))) {
             (Some(places), Some(bytes)) => Some(credits.place(places, bytes)),

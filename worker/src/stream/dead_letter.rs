@@ -1,4 +1,4 @@
-//! What a dead letter says, in its headers; its payload is the message's own.
+//! The content of a dead letter: cause and origin in its headers, and the message's payload.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -15,20 +15,20 @@ pub struct Cause<'a> {
     pub verdict: Verdict,
     pub text: String,
     pub step: Option<&'static str>,
-    /// What ran it, if anything did.
+    /// The bundle of the failed run; `None` without a run.
     pub bundle: Option<&'a Bundle>,
 }
 
 /// How much of the message a dead letter holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Its payload, and as many of its headers as there is room for.
+    /// Its payload, and as many of its headers as fit.
     Whole,
     /// Neither: the payload stays in its stream.
     Bare,
 }
 
-/// Headers and payload. A payload for which the server has no room beside the headers stays in its stream.
+/// Headers and payload. A payload above the server's limit stays in its stream.
 pub fn write(delivery: &Delivery, id: &str, cause: &Cause<'_>, form: Form) -> (HeaderMap, Bytes) {
     let in_flight = &delivery.in_flight;
     let mut headers = cause.bundle.map(|bundle| bundle.headers.clone()).unwrap_or_default();
@@ -57,7 +57,7 @@ pub fn write(delivery: &Delivery, id: &str, cause: &Cause<'_>, form: Form) -> (H
     (headers, Bytes::new())
 }
 
-/// The message's own headers, as many as there is room for, under names that mean nothing to the server.
+/// Copies as many of the message's headers as fit, under a prefix ignored by the server.
 fn originals(headers: &mut HeaderMap, own: Option<&HeaderMap>, mut room: usize) {
     for (name, values) in own.iter().flat_map(|own| own.iter()) {
         let name = format!("{}{name}", names::ORIGINAL);

@@ -1,7 +1,7 @@
 //! The messages of one stream route in flight at this worker, from arrival to settlement.
 //!
-//! Guarantees: a message is in flight once, however often the server delivers it. The server gets in-progress acks until
-//! the message is settled or its deadline has passed. Messages of one key go to the lanes in order, one at a time.
+//! Guarantees: a message is in flight once, however often the server delivers it. The server gets in-progress acks
+//! until settlement or the deadline. Messages of one key go to the lanes in order, one at a time.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ use crate::limits;
 use crate::observe::metrics::RouteMetrics;
 use crate::observe::telemetry::message_span;
 
-/// One delivery of a stored message. Dropping it returns its place, and the server redelivers an unacknowledged message.
+/// One delivery of a stored message. Dropping it returns its place; the server redelivers an unacknowledged message.
 pub struct Delivery {
     pub in_flight: Arc<InFlight>,
     /// The message id of its result.
@@ -49,7 +49,7 @@ pub struct Delivery {
 }
 
 impl Delivery {
-    /// The time at which this delivery is given up, in any state.
+    /// The time limit of this delivery, in any state.
     pub fn deadline(&self) -> Instant {
         self.received + self.in_flight.options.deadline.duration()
     }
@@ -88,7 +88,7 @@ pub struct InFlight {
     /// The stream or the consumer was replaced: acknowledgements of these messages must not reach the new one.
     retired: AtomicBool,
     consumer_created: DateTime,
-    /// Held by the one message that retries to reach the server.
+    /// Held by the one message with retries to the server.
     pub retry_gate: tokio::sync::Mutex<()>,
     /// Creates the ticket of a delivery; settlement is above this file.
     ticket: fn(Box<Delivery>) -> Ticket,
@@ -100,7 +100,7 @@ struct State {
     messages: BTreeMap<u64, Entry>,
     /// The keys with a message on a lane, each with the later messages of the key.
     keys: HashMap<String, VecDeque<Box<Job<Ticket>>>>,
-    /// The reason for which nothing can be stored now.
+    /// The reason for failing storage.
     trouble: Option<String>,
     window: PullWindow,
     /// The last log line about a dead letter, and the number of dead letters since.
@@ -115,7 +115,7 @@ struct Entry {
     reported: bool,
 }
 
-/// A job and the key whose messages run in order.
+/// A job and its ordering key.
 type KeyedJob = (Option<String>, Box<Job<Ticket>>);
 
 impl InFlight {
@@ -157,7 +157,7 @@ impl InFlight {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Nothing inside can be left half done, so a panic elsewhere does not matter here.
+        // Every change completes without a panic, so a poisoned lock still holds a consistent state.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -174,7 +174,7 @@ impl InFlight {
         self.state().trouble.clone()
     }
 
-    /// Says why nothing can be published now, or that it can again.
+    /// Sets the reason for failing storage, or clears it.
     pub fn set_trouble(&self, trouble: Option<String>) {
         let mut state = self.state();
         if state.trouble != trouble {
@@ -220,7 +220,9 @@ impl InFlight {
         });
         if delivery.output.is_empty() {
             // The consumer's filter is the route's subject, so this is a defect.
-            tracing::error!(route = %self.name, subject = %delivery.subject, "delivered, but the route does not take it");
+            tracing::error!(
+                route = %self.name, subject = %delivery.subject, "ignored a message outside the route's subject"
+            );
             return Arrived::Ignored;
         }
         match self.prepare(delivery) {
@@ -232,7 +234,7 @@ impl InFlight {
         }
     }
 
-    /// Returns false for a message that is in flight already: the newer delivery only extends its time.
+    /// Returns false for a message already in flight: the newer delivery only extends its time.
     fn register(&self, ack: &Subject, sequence: u64, received: Instant) -> bool {
         let deadline = received + self.options.deadline.duration();
         let entry = Entry { ack: ack.clone(), deadline, reported: false };
@@ -263,7 +265,7 @@ impl InFlight {
         let span = message_span(&bundle.identity, delivery.headers.as_ref());
         let (payload, received, name) = (delivery.payload.clone(), delivery.received, delivery.id.clone());
         let key = self.route.key_for(&delivery.subject);
-        // From here on the delivery owns the key, and passes it on when it is dropped.
+        // From here on the delivery owns the key; its drop releases the key's next message.
         delivery.key = key.clone();
         let urgent = self.route.priority == Priority::High;
         let ticket = (self.ticket)(delivery);
@@ -286,11 +288,11 @@ impl InFlight {
     }
 
     fn to_lane(&self, job: Box<Job<Ticket>>) {
-        // Only lanes that have ended refuse, since they hold as much as there are places. Another worker gets it then.
+        // The lanes have room for every place, so only stopped lanes reject a job. The server redelivers it.
         drop(self.cx.dispatch.lanes.submit(*job));
     }
 
-    /// A message is settled or given up: its key's next one may go, and there is room for another.
+    /// Removes a message, submits the next message of its key, and permits another pull.
     pub fn release(&self, sequence: u64, key: Option<&str>) {
         let mut state = self.state();
         state.messages.remove(&sequence);
@@ -309,12 +311,12 @@ impl InFlight {
         self.changed.notify_one();
     }
 
-    /// The newest delivery's subject: the one that the server listens to.
+    /// The newest delivery's subject: the server ignores older ones.
     pub fn newest_ack(&self, sequence: u64) -> Option<Subject> {
         self.state().messages.get(&sequence).map(|entry| entry.ack.clone())
     }
 
-    /// Whatever has been in hand since the last round.
+    /// The messages in flight since the last round.
     fn due_for_in_progress(&self) -> Vec<Subject> {
         let now = Instant::now();
         let mut state = self.state();
@@ -325,7 +327,7 @@ impl InFlight {
         due.collect()
     }
 
-    /// Whether this is still the same stream and consumer.
+    /// Whether the stream or the consumer was replaced.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Relaxed)
     }
@@ -335,12 +337,12 @@ impl InFlight {
         self.changed.notify_one();
     }
 
-    /// Whether the route has this intake's stream and consumer.
+    /// Whether these are the stream and consumer of the messages in flight.
     pub fn is_same(&self, identity: &str, consumer_created: DateTime) -> bool {
         !self.is_retired() && self.identity == identity && self.consumer_created == consumer_created
     }
 
-    /// One line a second, because every message of a stream may be bad: `inferbus dlq ls` lists them all.
+    /// Logs one line per second, because every message may be bad. `inferbus dlq ls` lists all dead letters.
     pub fn log_dead_letter(&self, sequence: u64, reason: &str, text: &str) {
         let mut state = self.state();
         if state.logged.is_some_and(|logged| logged.elapsed() < limits::DEAD_LETTER_LINES) {
@@ -353,7 +355,7 @@ impl InFlight {
         tracing::warn!(route = %self.name, sequence, reason, unlogged, "a dead letter: {text}");
     }
 
-    /// Waits until nothing is in hand.
+    /// Waits until zero messages are in flight.
     pub async fn drained(&self) {
         loop {
             let changed = self.changed.notified();
@@ -376,7 +378,7 @@ impl InFlight {
     }
 }
 
-/// Tells the server of all that is in hand, as long as somebody has something in hand.
+/// Sends in-progress acks until all owners of the route's messages have dropped them.
 async fn send_in_progress(in_flight: Weak<InFlight>) {
     let Some(ack_wait) = in_flight.upgrade().map(|in_flight| in_flight.options.ack_wait.duration()) else { return };
     let mut rounds = tokio::time::interval(ack_wait / limits::IN_PROGRESS_PER_ACK_WAIT);
@@ -389,7 +391,7 @@ async fn send_in_progress(in_flight: Weak<InFlight>) {
     }
 }
 
-/// Keeps the figures of what waits, and sees when the consumer is no longer the same.
+/// Updates the consumer's gauges, and retires the messages after a replacement of the consumer.
 async fn poll_consumer(in_flight: Weak<InFlight>) {
     let mut polls = tokio::time::interval(limits::CONSUMER_POLL);
     loop {

@@ -1,7 +1,6 @@
-//! What a stream's route needs on the server: the settings that are created, why, and which others would break the promises.
+//! A route's objects on the server: the settings of new ones with reasons, and the checks of existing ones.
 //!
-//! Promises: pure judgement over what was found. Nothing that exists is ever changed; what does not fit is a conflict
-//! that names both values.
+//! Guarantees: pure functions without I/O. A conflict names the found and the required value.
 
 use std::time::Duration;
 
@@ -12,10 +11,10 @@ use inferbus_catalog::{Route, RouteName, Start, StreamOptions, covers, overlap};
 use super::names;
 use crate::limits;
 
-/// The group under which an ordered route's workers wait for their turn.
+/// The priority group of an ordered route's workers.
 pub const ORDERED: &str = "ordered";
 
-/// What exists on the server and does not fit the route.
+/// A setting of an existing object in conflict with the route.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{object} has {setting} {found}, and the route needs {wanted}: {advice}")]
 pub struct Conflict {
@@ -26,7 +25,7 @@ pub struct Conflict {
     pub advice: &'static str,
 }
 
-/// One setting of an object, and why it is so.
+/// One setting of an object, with its reason.
 pub struct Setting {
     pub name: &'static str,
     pub value: String,
@@ -37,7 +36,7 @@ fn setting(name: &'static str, value: impl ToString, why: &'static str) -> Setti
     Setting { name, value: value.to_string(), why }
 }
 
-/// The stream of the route's messages, where it does not exist yet.
+/// The new stream of the route's messages.
 pub fn input(route: &Route, options: &StreamOptions) -> stream::Config {
     stream::Config {
         name: options.stream.to_string(),
@@ -47,7 +46,7 @@ pub fn input(route: &Route, options: &StreamOptions) -> stream::Config {
     }
 }
 
-/// The durable consumer that all workers share.
+/// The durable consumer, shared by all workers.
 pub fn consumer(name: &RouteName, route: &Route, options: &StreamOptions, start: DeliverPolicy) -> pull::Config {
     let ordered = options.order.is_some();
     pull::Config {
@@ -68,7 +67,7 @@ pub fn consumer(name: &RouteName, route: &Route, options: &StreamOptions, start:
     }
 }
 
-/// Where a consumer begins that never was.
+/// The start of a new consumer.
 pub fn start(options: &StreamOptions) -> DeliverPolicy {
     match options.start {
         Start::All => DeliverPolicy::All,
@@ -112,33 +111,29 @@ pub fn dead_letters(replicas: usize) -> stream::Config {
 
 pub fn explain_input(config: &stream::Config) -> Vec<Setting> {
     vec![
-        setting("subjects", config.subjects.join(", "), "what is published on these is stored and then worked on"),
-        setting("retention", retention(config.retention), "how long messages stay is up to you; a replay needs them"),
-        setting("replicas", config.num_replicas, "with 1, a broken disk loses what was not worked on yet"),
+        setting("subjects", config.subjects.join(", "), "messages on these subjects are stored and then processed"),
+        setting("retention", retention(config.retention), "your choice; a replay needs the messages"),
+        setting("replicas", config.num_replicas, "with 1, a broken disk loses pending messages"),
     ]
 }
 
 pub fn explain_consumer(config: &consumer::Config) -> Vec<Setting> {
     let mut settings = vec![
         setting("filter", &config.filter_subject, "the route's subject"),
-        setting("ack", ack(config.ack_policy), "each message is confirmed by itself, after its result is stored"),
-        setting("ack wait", seconds(config.ack_wait), "without a sign of life for so long, another worker gets it"),
-        setting("max deliver", config.max_deliver, "no limit here: workers count, and write a dead letter first"),
-        setting("max unconfirmed", config.max_ack_pending, "over all workers; more are not delivered"),
+        setting("ack", ack(config.ack_policy), "each message individually, after its result is stored"),
+        setting("ack wait", seconds(config.ack_wait), "after this time without in-progress ack, it is redelivered"),
+        setting("max deliver", config.max_deliver, "no limit: workers count, and write a dead letter first"),
+        setting("max ack pending", config.max_ack_pending, "over all workers; further messages wait"),
     ];
     if config.priority_policy == PriorityPolicy::PinnedClient {
-        settings.push(setting(
-            "order",
-            "one worker at a time",
-            "so that messages of one key cannot overtake each other",
-        ));
+        settings.push(setting("order", "one worker at a time", "messages of one key cannot overtake each other"));
     }
     settings
 }
 
 pub fn explain_results(config: &stream::Config) -> Vec<Setting> {
     vec![
-        setting("subjects", config.subjects.join(", "), "results, and below them what plugins emit"),
+        setting("subjects", config.subjects.join(", "), "results, and emitted events below them"),
         setting("retention", retention(config.retention), "the server knows duplicates only from stored messages"),
         setting("max age", age(config.max_age), "older results are removed; never younger than the duplicate window"),
         setting("duplicate window", seconds(config.duplicate_window), "a result sent twice within it is stored once"),
@@ -149,7 +144,7 @@ pub fn explain_results(config: &stream::Config) -> Vec<Setting> {
 pub fn explain_dead_letters(config: &stream::Config) -> Vec<Setting> {
     vec![
         setting("subjects", config.subjects.join(", "), "inferbus.dlq.<route>.<sequence>"),
-        setting("max messages", config.max_messages, "when it is full the route stops, and nothing is lost"),
+        setting("max messages", config.max_messages, "a full stream stops the route without loss"),
         setting("max age", age(config.max_age), "dead letters stay until they are replayed or dropped"),
         setting("replicas", config.num_replicas, "as many as the messages have"),
     ]
@@ -170,7 +165,7 @@ pub fn check_input(config: &stream::Config, route: &Route) -> Result<(), Conflic
     })
 }
 
-/// Whether an existing consumer delivers what the route promises.
+/// Whether an existing consumer fits the route.
 pub fn check_consumer(found: &consumer::Config, wanted: &consumer::Config) -> Result<(), Conflict> {
     let name = wanted.durable_name.as_deref().unwrap_or_default();
     let differ = |setting, found: String, wanted: String| {
@@ -191,7 +186,7 @@ pub fn check_consumer(found: &consumer::Config, wanted: &consumer::Config) -> Re
     differ("priority policy", format!("{:?}", found.priority_policy), format!("{:?}", wanted.priority_policy))
 }
 
-/// Whether an existing stream keeps results, and keeps them single.
+/// Whether an existing stream keeps results and detects duplicates.
 pub fn check_results(config: &stream::Config, wanted: &stream::Config) -> Result<(), Conflict> {
     keeps(config, wanted)?;
     let conflict = |setting, found, wanted: &str, advice| {
@@ -213,22 +208,22 @@ pub fn check_results(config: &stream::Config, wanted: &stream::Config) -> Result
     Ok(())
 }
 
-/// Whether an existing stream takes these subjects and loses nothing of them by itself.
+/// Whether an existing stream stores these subjects and never deletes their messages early.
 pub fn keeps(config: &stream::Config, wanted: &stream::Config) -> Result<(), Conflict> {
     let conflict = |setting, found: String, wanted: String, advice| {
         Err(Conflict { object: format!("the stream {}", config.name), setting, found, wanted, advice })
     };
-    let missing = |subject: &&String| !config.subjects.iter().any(|taken| covers(taken, subject));
+    let missing = |subject: &&String| !config.subjects.iter().any(|stored| covers(stored, subject));
     if let Some(subject) = wanted.subjects.iter().find(missing) {
         let advice = "add the subject to the stream, or name another stream";
         return conflict("subjects", config.subjects.join(", "), subject.clone(), advice);
     }
     if config.retention != RetentionPolicy::Limits {
-        let advice = "other retention forgets messages, and with them which are duplicates";
+        let advice = "other policies delete messages, and the duplicate check with them";
         return conflict("retention", retention(config.retention), retention(RetentionPolicy::Limits), advice);
     }
     if config.no_ack {
-        return conflict("no-ack", "true".into(), "false".into(), "without confirmation nothing can be promised");
+        return conflict("no-ack", "true".into(), "false".into(), "results need the server's confirmation");
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
-//! The pull window: the number of messages that a route keeps in flight.
+//! The pull window: the number of a route's messages in flight.
 //!
-//! It follows the number of messages settled lately, so a slow model does not hoard messages of other workers.
+//! It follows the number of messages settled lately, so a slow model leaves messages to other workers.
 
 use std::time::Instant;
 

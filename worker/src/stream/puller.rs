@@ -1,6 +1,6 @@
 //! Pull requests of one stream route, and the messages and statuses that answer them.
 //!
-//! Guarantees: one request is open at a time, and every message it can bring has its credits before it is sent.
+//! Guarantees: one request is open at a time. Every requested message has its credits before the request is sent.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,49 +17,49 @@ use crate::failpoint;
 use crate::limits;
 use crate::models::registry::Found;
 
-/// Why a feed no longer pulls.
+/// The reason for the end of a round.
 pub(super) enum Ended {
     Stopped,
-    /// The connection was another one, or a server took over: nothing is wrong.
+    /// A new connection or another server: prepare the route again.
     Again,
     Fault(String),
 }
 
-/// Another worker has an ordered route's turn.
+/// The server's status if another worker has an ordered route's turn.
 const WRONG_PIN: u16 = 423;
 
-/// Asks for messages and takes them, over one subscription.
+/// Requests messages and receives them, over one subscription.
 pub(super) struct Puller {
     pub(super) in_flight: Arc<InFlight>,
     inbox: String,
-    /// Counts requests: each has a subject of its own, so that a late word on one is not taken for the next.
+    /// Counts requests. Each has a separate reply subject, so a late status cannot end the next request.
     requests: u64,
     pub(super) open: Option<Open>,
-    /// When the newest request was made: no message that arrives has been on its way for longer.
+    /// The time of the newest request. Arriving messages were delivered after it.
     requested_at: Instant,
-    heard: Instant,
-    /// Since when there is no room for a request.
+    last_answer: Instant,
+    /// The start of the present shortage of credits.
     pub(super) short_since: Option<Instant>,
-    /// The last request brought nothing, so the next one reserves as little as it can.
+    /// The last request ended without messages, so the next one reserves the minimum.
     idle: bool,
-    /// Bytes of a message, more or less.
+    /// The approximate bytes per message.
     typical: usize,
-    /// The consumer's own count of its deliveries; where it goes back, the consumer is another one.
+    /// The consumer's count of its deliveries. A lower count means a new consumer.
     consumer_sequence: u64,
-    /// A message waits that is larger than a request allows for.
+    /// The next message is larger than a usual request permits.
     oversize: bool,
-    /// By which the server knows the one worker that an ordered route has at a time.
+    /// The server's id of this worker while it has an ordered route's turn.
     pub(super) pin: Option<String>,
 }
 
-/// Why a route takes no messages now.
+/// The reason against a request now.
 pub(super) enum Obstacle {
     Fault(String),
-    /// Its model is loaded when something is there for it.
+    /// The first pending message loads the model.
     Cold,
 }
 
-/// A request that the server still has.
+/// A request still open at the server.
 pub(super) struct Open {
     left: usize,
     reserve: Reservation,
@@ -74,7 +74,7 @@ impl Puller {
             requests: 0,
             open: None,
             requested_at: now,
-            heard: now,
+            last_answer: now,
             short_since: None,
             idle: false,
             typical: limits::PULL_LEAST,
@@ -84,7 +84,7 @@ impl Puller {
         }
     }
 
-    /// Why it would be wrong to take messages now.
+    /// The reason against a request now, if any.
     pub(super) fn obstacle(&self) -> Option<Obstacle> {
         if let Some(why) = self.in_flight.trouble() {
             return Some(Obstacle::Fault(why));
@@ -93,7 +93,7 @@ impl Puller {
             Found::Active(_) => None,
             Found::Refused(refusal) => Some(Obstacle::Fault(refusal.to_string())),
             Found::Cold(model) => {
-                // What was delivered and never confirmed comes again.
+                // Unacknowledged messages are redelivered.
                 if self.in_flight.metrics.pending.get() + self.in_flight.metrics.unacked.get() > 0 {
                     self.in_flight.cx.dispatch.registry.load_requests.put(model, ());
                 }
@@ -102,19 +102,19 @@ impl Puller {
         }
     }
 
-    /// Other routes have had all the room for so long that they will not give it back by themselves.
+    /// A shortage longer than a request's lifetime needs another worker.
     pub(super) fn shortage(&self) -> Option<String> {
         let since = self.short_since.filter(|since| since.elapsed() > limits::PULL_EXPIRES)?;
-        Some(format!("other routes have taken all room for {} s: add a worker", since.elapsed().as_secs() / 30 * 30))
+        Some(format!("other routes have used all credits for {} s: add a worker", since.elapsed().as_secs() / 30 * 30))
     }
 
     pub(super) fn next_subject(&self) -> String {
         format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.in_flight.options.stream, self.in_flight.consumer)
     }
 
-    /// The server gives signs of life while it has a request.
+    /// Whether heartbeats of the open request are missing.
     pub(super) fn is_silent(&self) -> bool {
-        self.open.is_some() && self.heard.elapsed() > limits::PULL_HEARTBEAT * 2 + limits::FEED_TICK
+        self.open.is_some() && self.last_answer.elapsed() > limits::PULL_HEARTBEAT * 2 + limits::FEED_TICK
     }
 
     pub(super) async fn request(&mut self) {
@@ -135,7 +135,7 @@ impl Puller {
         };
         self.short_since = None;
         self.requests += 1;
-        (self.requested_at, self.heard) = (Instant::now(), Instant::now());
+        (self.requested_at, self.last_answer) = (Instant::now(), Instant::now());
         let left = reserve.messages();
         let mut question = json!({
             "batch": left,
@@ -151,49 +151,53 @@ impl Puller {
         }
         let subject = self.next_subject();
         let reply = format!("{}.{}", self.inbox, self.requests);
-        // A request that is lost is asked again when the server is silent.
+        // After a lost request the server is silent, and the request is repeated.
         let _ = cx.client.publish_with_reply(subject, reply, question.to_string().into()).await;
         self.open = Some(Open { left, reserve });
     }
 
-    /// A message, or what the server says of the request.
+    /// Handles a message or a status of the request.
     pub(super) fn take(&mut self, message: Message) -> Option<Ended> {
-        self.heard = Instant::now();
+        self.last_answer = Instant::now();
         let Some(status) = message.status else {
             return self.message(message);
         };
         let own = message.subject.rsplit('.').next().and_then(|token| token.parse().ok()) == Some(self.requests);
-        let words = message.description.as_deref().unwrap_or_default().to_lowercase();
+        let description = message.description.as_deref().unwrap_or_default().to_lowercase();
         match status {
             StatusCode::IDLE_HEARTBEAT => {}
             StatusCode::NO_RESPONDERS => return Some(Ended::Fault(self.error_text("there is no such consumer"))),
-            _ if words.contains("consumer deleted") => {
+            _ if description.contains("consumer deleted") => {
                 return Some(Ended::Fault(self.error_text("the consumer was deleted")));
             }
-            _ if words.contains("leadership change") || words.contains("server shutdown") => return Some(Ended::Again),
+            _ if description.contains("leadership change") || description.contains("server shutdown") => {
+                return Some(Ended::Again);
+            }
             _ if !own => {}
             StatusCode::TIMEOUT | StatusCode::NOT_FOUND => (self.open, self.idle) = (None, true),
-            _ if words.contains("message size exceeds") && !self.oversize => (self.open, self.oversize) = (None, true),
-            _ if words.contains("batch completed") => self.open = None,
+            _ if description.contains("message size exceeds") && !self.oversize => {
+                (self.open, self.oversize) = (None, true);
+            }
+            _ if description.contains("batch completed") => self.open = None,
             _ if status.as_u16() == WRONG_PIN => (self.open, self.pin) = (None, None),
-            _ => return Some(Ended::Fault(self.error_text(&format!("{status} {words}")))),
+            _ => return Some(Ended::Fault(self.error_text(&format!("{status} {description}")))),
         }
         None
     }
 
-    fn error_text(&self, what: &str) -> String {
+    fn error_text(&self, status: &str) -> String {
         let (consumer, stream) = (names::consumer(&self.in_flight.name), &self.in_flight.options.stream);
-        format!("the server says of the consumer {consumer} of the stream {stream}: {what}")
+        format!("the server reports for the consumer {consumer} of the stream {stream}: {status}")
     }
 
     fn message(&mut self, message: Message) -> Option<Ended> {
         let Some((ack, stored)) = message.reply.clone().and_then(|ack| Some((ack.clone(), StoredMessage::read(&ack)?)))
         else {
-            tracing::warn!(subject = %message.subject, "a message that is not from a stream is left aside");
+            tracing::warn!(subject = %message.subject, "ignored a message without an acknowledgement subject");
             return None;
         };
         if stored.consumer_sequence <= self.consumer_sequence {
-            // It was made again meanwhile. This message comes again, and then its stream is known for what it is.
+            // The consumer was recreated. It redelivers this message after the next preparation.
             self.in_flight.retire();
             return Some(Ended::Again);
         }
@@ -224,7 +228,7 @@ impl Puller {
                 }
             }
             None => {
-                // From a request of an earlier connection: the server thought that it was still wanted.
+                // A message for a request of an earlier connection.
                 let client = self.in_flight.cx.client.clone();
                 tokio::spawn(async move { acks::nak(&client, ack, limits::RETRY_FIRST).await });
             }

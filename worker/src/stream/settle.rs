@@ -1,7 +1,8 @@
-//! The end of a stream's message: its result, nothing, or its dead letter is stored, and only then it is acknowledged.
+//! The end of a stream message: stores its result or its dead letter, then acknowledges it.
 //!
-//! Promises: what is published counts only when the server has confirmed it, in order, and an acknowledgement only when
-//! the server has answered. Nothing is given up before the message's deadline, and then it is left to be delivered again.
+//! Guarantees: events and the result are published in order, each after the server's confirmation of the one before. An
+//! acknowledgement counts only after the server's answer. Retries end at the message's deadline. The server then
+//! redelivers the message.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -34,7 +35,7 @@ impl StoredTicket for Delivery {
     }
 }
 
-/// Ends a message that a lane has finished.
+/// Ends a message after its lane.
 async fn settle(finished: Finished<()>, delivery: Box<Delivery>) {
     let mut headers = finished.headers(delivery.headers.as_ref());
     let Finished { bundle, result, times, span, .. } = finished;
@@ -54,14 +55,15 @@ async fn settle(finished: Finished<()>, delivery: Box<Delivery>) {
     }
 }
 
-/// A message that was not tried.
+/// Ends a message without a run.
 pub async fn refused(delivery: Box<Delivery>, refusal: Refusal) {
     let verdict = refusal.verdict();
     let text = outcome::header_text(&refusal.to_string());
     delivery.in_flight.cx.metrics.refusal(verdict, &text);
     if refusal.is_transient() {
         let pause = backoff::pause(delivery.stored.deliveries);
-        tracing::debug!(route = %delivery.in_flight.name, sequence = delivery.stored.sequence, ?pause, "delivered again later: {text}");
+        let (route, sequence) = (&delivery.in_flight.name, delivery.stored.sequence);
+        tracing::debug!(%route, sequence, ?pause, "rejected for now, redelivered after the pause: {text}");
         if !delivery.in_flight.is_retired() {
             acks::nak(&delivery.in_flight.cx.client, newest_ack(&delivery), pause).await;
         }
@@ -99,18 +101,18 @@ async fn succeeded(bundle: &Bundle, done: Done, headers: HeaderMap, delivery: &D
     }
 }
 
-/// What one message publishes.
+/// The events and the result of one message.
 struct Publication<'a> {
     headers: HeaderMap,
     id: &'a str,
-    /// Ids that an earlier delivery has stored.
+    /// The ids known to be stored.
     stored: HashSet<String>,
-    /// Since when more may have been stored, after the Unix epoch.
+    /// Further ids may be stored since this time, after the Unix epoch.
     since: Duration,
 }
 
 impl Publication<'_> {
-    /// Emitted events one after the other, and then the result.
+    /// Stores the emitted events one after the other, then the result.
     async fn store(mut self, done: Done, delivery: &Delivery) -> Result<End, StoreFault> {
         for (index, emit) in done.emits.into_iter().enumerate() {
             let id = format!("{}/{}", self.id, index + 1);
@@ -146,14 +148,14 @@ impl Publication<'_> {
                     }
                     return Ok(());
                 }
-                // A try whose answer was lost may have been stored.
+                // An attempt without an answer may be stored: look it up.
                 Err(StoreFault::Forgotten(_)) => {}
                 Err(fault) => return Err(fault),
             }
         }
     }
 
-    /// Looks up what is stored of the message, if more may have been stored so long ago that the server has forgotten it.
+    /// Looks up the message's stored ids if the duplicate check no longer covers all of them.
     async fn refresh(&mut self, delivery: &Delivery) -> Result<(), StoreFault> {
         let now = unix_time();
         if now.saturating_sub(self.since) >= delivery.in_flight.window {
@@ -167,10 +169,10 @@ impl Publication<'_> {
     }
 }
 
-/// Stores a dead letter, and then tells the server never to deliver the message again.
+/// Stores a dead letter, then ends redelivery of the message.
 async fn dead_letter_and_term(delivery: &Delivery, cause: dead_letter::Cause<'_>) {
     let id = &*delivery.id;
-    // On another version, before a crash, or while this worker stood still, it may have ended already.
+    // An earlier delivery may have ended it: on another version, before a crash, or during a pause of this worker.
     let since = (delivery.stored.deliveries > 1 || forgotten(delivery)).then(|| unseen_since(delivery));
     if let Some(since) = since {
         match (published(delivery, id, since).await, is_dead(delivery, id).await) {
@@ -199,16 +201,26 @@ async fn dead_letter_and_term(delivery: &Delivery, cause: dead_letter::Cause<'_>
     }
 }
 
-const NOT_LOOKED_UP: &str = "what is stored already could not be looked up";
+const NOT_LOOKED_UP: &str = "the lookup of earlier results failed";
 
-/// What earlier deliveries left behind.
+/// The stored end of earlier deliveries.
 enum Earlier {
     DeadLetter,
-    /// These ids, and more since that time.
+    /// These ids, and possibly more since this time.
     Published(HashSet<String>, Duration),
 }
 
-/// Nothing costs a first delivery anything; `None` where the server could not say before the deadline.
+/// Looks up earlier deliveries; `None` if the lookup fails until the deadline.
+///
+/// The state of the server's duplicate check, and the lookups for it:
+///
+/// | delivery | age           | duplicate check         | before a result           | before a dead letter |
+/// |----------|---------------|-------------------------|---------------------------|----------------------|
+/// | first    | within window | complete                | no lookup                 | no lookup            |
+/// | later    | within window | complete in each stream | dead letter               | both streams         |
+/// | any      | beyond window | incomplete              | dead letter, then results | both streams         |
+///
+/// The age counts from the pull request for a first delivery, and from storage for a later one.
 async fn earlier(delivery: &Delivery, id: &str) -> Option<Earlier> {
     let forgotten = forgotten(delivery);
     if (delivery.stored.deliveries > 1 || forgotten) && is_dead(delivery, id).await? {
@@ -218,19 +230,19 @@ async fn earlier(delivery: &Delivery, id: &str) -> Option<Earlier> {
     if forgotten {
         return published(delivery, id, since).await.map(|ids| Earlier::Published(ids, now));
     }
-    // Whatever was published of it, the server still knows.
+    // The duplicate check still covers all earlier results.
     Some(Earlier::Published(HashSet::new(), since))
 }
 
-/// Since when something may have been published of this message, after the Unix epoch.
+/// The earliest possible publication for this message, after the Unix epoch.
 fn unseen_since(delivery: &Delivery) -> Duration {
     let StoredMessage { deliveries, at, .. } = delivery.stored;
-    // Nobody had a first delivery before it was asked for, but others may have had it since.
-    let asked = unix_time().saturating_sub(delivery.requested_at.elapsed() + limits::CLOCK_SKEW);
-    if deliveries > 1 { at } else { at.max(asked) }
+    // A first delivery happens after its request. Redeliveries to other workers may have followed.
+    let requested = unix_time().saturating_sub(delivery.requested_at.elapsed() + limits::CLOCK_SKEW);
+    if deliveries > 1 { at } else { at.max(requested) }
 }
 
-/// Whether that is so long ago that the server may have forgotten what it stored.
+/// Whether the earliest possible publication is outside the duplicate window.
 fn forgotten(delivery: &Delivery) -> bool {
     let StoredMessage { deliveries, at, .. } = delivery.stored;
     let age = if deliveries > 1 { unix_time().saturating_sub(at) } else { delivery.requested_at.elapsed() };
@@ -253,13 +265,13 @@ async fn published(delivery: &Delivery, id: &str, since: Duration) -> Option<Has
     store::ask(delivery, ask).await
 }
 
-/// Acknowledges, again if need be: a message that is settled must not come back for want of an answer.
+/// Acknowledges with retries: a settled message must not be redelivered because of one lost answer.
 async fn confirm(delivery: &Delivery, end: End) {
     let client = &delivery.in_flight.cx.client;
     let mut pause = limits::RETRY_FIRST;
     loop {
         if delivery.in_flight.is_retired() {
-            return given_up(delivery, "its stream or its consumer was made again meanwhile");
+            return given_up(delivery, "its stream or consumer was recreated");
         }
         let ack = newest_ack(delivery);
         let answered = match end {
@@ -281,7 +293,7 @@ async fn confirm(delivery: &Delivery, end: End) {
 
 fn given_up(delivery: &Delivery, why: &str) {
     let (route, sequence) = (&delivery.in_flight.name, delivery.stored.sequence);
-    tracing::error!(%route, sequence, "given up at its deadline, and left to be delivered again: {why}");
+    tracing::error!(%route, sequence, "the message is not settled, and the server redelivers it: {why}");
     delivery.in_flight.metrics.ended(End::Retried);
 }
 

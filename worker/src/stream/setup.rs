@@ -1,7 +1,7 @@
-//! Finds what a stream's route needs on the server, and creates what is missing.
+//! Finds a route's streams and consumer on the server, and creates missing ones.
 //!
-//! Promises: nothing that exists is changed. Nothing is made again of which results show that it was there before: that
-//! would lose messages or work on them twice, so it is a fault until somebody mends the route on purpose.
+//! Guarantees: existing objects are not changed. A lost object with results is a fault until `inferbus route repair`.
+//! Its silent re-creation would lose messages or process them twice.
 
 use async_nats::jetstream::consumer::{self, DeliverPolicy, IntoConsumerConfig as _};
 use async_nats::jetstream::context::RequestError;
@@ -16,35 +16,35 @@ use super::fault::SetupFault;
 use super::objects::{self, Conflict};
 use super::{names, stored_results};
 
-/// What of a route exists on the server.
+/// A route's existing objects on the server.
 #[derive(Clone, Debug)]
 pub struct Found {
     pub input: Option<stream::Info>,
     pub consumer: Option<consumer::Info>,
     pub results: Option<stream::Info>,
     pub dead_letters: Option<stream::Info>,
-    /// The newest stored result of this route: of which birth of the stream, and of which sequence.
+    /// The newest stored result of this route: its stream's identity and its message's sequence.
     pub newest: Option<(String, u64)>,
 }
 
-/// What may be made of what is missing.
+/// The treatment of missing objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Missing {
-    /// Everything that never was.
+    /// Create new objects; a lost object is a fault.
     Create,
-    /// Everything, because somebody said so, and a consumer that begins here.
-    Mend(DeliverPolicy),
+    /// Create lost objects too, with a new consumer from this position.
+    Repair(DeliverPolicy),
 }
 
-/// A route whose objects are there.
+/// A route with all its objects.
 #[derive(Clone, Debug)]
 pub struct Prepared {
-    /// The stream by name and birth.
+    /// The stream by name and creation time.
     pub identity: String,
     pub found: Found,
 }
 
-/// Makes what is missing, and checks what is there.
+/// Checks existing objects and creates missing ones.
 pub async fn prepare(
     context: &Context,
     name: &RouteName,
@@ -65,14 +65,14 @@ pub async fn prepare(
     if found.dead_letters.is_none() {
         found.dead_letters = Some(create_stream(context, objects::dead_letters(replicas)).await?);
     }
-    // The consumer last: it begins the work, which needs all the others.
+    // The consumer last: it starts deliveries, and they need all other objects.
     if found.results.is_none() {
         found.results = Some(create_stream(context, objects::results(name, route, replicas)).await?);
     }
     if found.consumer.is_none() {
         let start = match missing {
             Missing::Create => objects::start(options),
-            Missing::Mend(start) => start,
+            Missing::Repair(start) => start,
         };
         let wanted = objects::consumer(name, route, options, start).into_consumer_config();
         found.consumer = Some(create_consumer(context, options.stream.as_str(), wanted).await?);
@@ -124,8 +124,8 @@ fn refuse_losses(found: &Found, name: &RouteName, route: &Route, options: &Strea
     let stream = options.stream.to_string();
     match found {
         Found { input: None, newest: Some(_), .. } => Err(SetupFault::StreamLost { stream, route: name.clone() }),
-        Found { input: Some(input), consumer: None, newest: Some((birth, newest)), .. }
-            if *birth == identity(input) =>
+        Found { input: Some(input), consumer: None, newest: Some((stream_identity, newest)), .. }
+            if *stream_identity == identity(input) =>
         {
             let (consumer, newest) = (names::consumer(name), *newest);
             Err(SetupFault::ConsumerLost { consumer, stream, route: name.clone(), newest })
@@ -182,7 +182,7 @@ async fn demand<T: DeserializeOwned>(
     }
 }
 
-/// An answer, or none where the server says that there is no such thing.
+/// The server's answer; `None` if the object does not exist.
 async fn ask<T: DeserializeOwned>(
     context: &Context,
     doing: &str,

@@ -1,7 +1,7 @@
-//! Publishing into a stream until the server has confirmed it, or the message's deadline has passed.
+//! Publishes into a stream with retries, until the server's confirmation or the message's deadline.
 //!
-//! Promises: while the server takes nothing, one message of a route tries again, with growing pauses, and the others wait
-//! for it; the route asks for no more meanwhile, and says why.
+//! Guarantees: while storage fails, one message of a route retries with growing pauses. The route's other messages wait
+//! for it. The route sends no pull request and reports the reason.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -19,21 +19,21 @@ use crate::limits;
 
 #[derive(Debug, thiserror::Error)]
 pub enum StoreFault {
-    #[error("the stream takes no message of this size: {0}")]
+    #[error("the stream rejects messages of this size: {0}")]
     TooLarge(String),
-    #[error("nothing could be stored in time: {0}")]
+    #[error("not stored before the deadline: {0}")]
     OutOfTime(String),
-    #[error("the server may have stored it and forgotten that it has: {0}")]
+    #[error("an attempt may be stored, outside the duplicate window: {0}")]
     Forgotten(String),
 }
 
-/// Why one try did not store anything.
+/// The failure of one attempt.
 enum Failed {
     TooLarge(String),
     Transient(String),
 }
 
-/// Publishes, and says whether the server had it already.
+/// Publishes; returns whether the message is a duplicate.
 pub async fn confirmed(
     delivery: &Delivery,
     stream: &str,
@@ -45,7 +45,7 @@ pub async fn confirmed(
     persist(delivery, delivery.in_flight.window, publish).await
 }
 
-/// Asks the server something that a message's end depends on; `None` if it could not answer before the deadline.
+/// Asks the server with retries; `None` without an answer before the deadline.
 pub async fn ask<T, E, F>(delivery: &Delivery, ask: impl Fn() -> F) -> Option<T>
 where
     F: Future<Output = Result<T, E>>,
@@ -55,7 +55,7 @@ where
     persist(delivery, Duration::MAX, ask).await.ok()
 }
 
-/// Tries until the deadline, and for less than `window`.
+/// Retries until the deadline, for less than `window`.
 async fn persist<T, F>(delivery: &Delivery, window: Duration, attempt: impl Fn() -> F) -> Result<T, StoreFault>
 where
     F: Future<Output = Result<T, Failed>>,
@@ -72,8 +72,8 @@ where
     let Ok(_gate) = tokio::time::timeout(left, in_flight.retry_gate.lock()).await else {
         return Err(StoreFault::OutOfTime(first));
     };
-    // However this ends: perhaps nobody is left who would notice that the trouble is over, so the next one is let in to try.
-    let _over = Over(in_flight);
+    // This may be the last message in flight. So the trouble is cleared at every exit, and the next message tries.
+    let _clear = ClearTrouble(in_flight);
     let (mut why, mut pause) = (first, Duration::ZERO);
     loop {
         tokio::time::sleep(pause).await;
@@ -93,10 +93,10 @@ where
     }
 }
 
-/// The end of a route's trouble, as far as one message can tell.
-struct Over<'a>(&'a InFlight);
+/// Clears a route's trouble on drop.
+struct ClearTrouble<'a>(&'a InFlight);
 
-impl Drop for Over<'_> {
+impl Drop for ClearTrouble<'_> {
     fn drop(&mut self) {
         self.0.set_trouble(None);
     }
@@ -110,7 +110,7 @@ async fn publish(
     payload: Bytes,
 ) -> Result<bool, Failed> {
     let client = &delivery.in_flight.cx.client;
-    // What waits in the client until a server is back may go out when others have long stored the same.
+    // The client would buffer the message until reconnection, and other workers may have stored it by then.
     if client.connection_state() != State::Connected {
         return Err(Failed::Transient("not connected to NATS".into()));
     }
@@ -134,7 +134,7 @@ async fn publish(
         Ok(Response::Ok(stored)) => {
             failpoint::pass(failpoint::CONFIRMED, &delivery.payload);
             if stored.stream != stream {
-                let text = format!("{subject} was stored by the stream {} and not by {stream}", stored.stream);
+                let text = format!("{subject} was stored by the stream {} instead of {stream}", stored.stream);
                 return Err(Failed::Transient(text));
             }
             Ok(stored.duplicate)
@@ -143,6 +143,6 @@ async fn publish(
             Err(Failed::TooLarge(error.to_string()))
         }
         Ok(Response::Err { error }) => Err(Failed::Transient(format!("the server does not store {subject}: {error}"))),
-        Err(fault) => Err(Failed::Transient(format!("the answer to {subject} is not one of a stream: {fault}"))),
+        Err(fault) => Err(Failed::Transient(format!("the answer to {subject} is not a stream's: {fault}"))),
     }
 }

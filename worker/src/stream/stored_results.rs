@@ -1,7 +1,7 @@
-//! What is already stored of a message: its result, its emitted events, its dead letter.
+//! Looks up a message's stored result, emitted events and dead letter.
 //!
-//! The server keeps a second copy of a result away only within its duplicate window. A message that is delivered
-//! again after that, or on another version than the first time, is looked up here.
+//! The server rejects a second copy of a result only within its duplicate window. Redeliveries after the window or on
+//! another version need this lookup.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::fault::SetupFault;
 use super::names;
 use crate::limits;
 
-/// The stream's birth and the sequence of the newest stored result of a route.
+/// The stream identity and sequence in the newest stored result of a route.
 pub async fn newest(
     context: &Context,
     results: &str,
@@ -37,9 +37,9 @@ pub async fn is_dead(context: &Context, id: &str, route: &RouteName, sequence: u
     Ok(message.is_some_and(|message| text(&message.headers, "Nats-Msg-Id") == Some(id)))
 }
 
-/// Which ids of this message are stored among what was published since it was: its result's and its emitted events'.
+/// The ids of this message's result and emitted events stored since `since`.
 ///
-/// Reads headers only, of the subjects that this message can have, and no more than there are when it begins.
+/// Reads only headers of the message's possible subjects. Messages stored after the start of the lookup are ignored.
 pub async fn published(
     context: &Context,
     results: &str,
@@ -88,7 +88,7 @@ async fn last(context: &Context, stream: &str, subject: &str) -> Result<Option<S
     }
 }
 
-/// `<stream>@<birth>` and the sequence, from a result's id.
+/// `<stream>@<creation time>` and the sequence, from a result's id.
 fn origin(message: StreamMessage) -> Option<(String, u64)> {
     let mut parts = text(&message.headers, "Nats-Msg-Id")?.split('/');
     Some((parts.next()?.to_owned(), parts.next()?.parse().ok()?))

@@ -1,7 +1,7 @@
 //! `make guard`: counts the instructions of the hot functions and compares them with the baseline.
 //!
-//! Guarantees: counts do not depend on time, so a busy machine does not change them. Compared counts have the same compiler,
-//! target and C library.
+//! Guarantees: counts do not depend on time, so a busy machine does not change them. Compared counts have the same
+//! compiler, target and C library.
 #![forbid(unsafe_code)]
 
 mod baseline;

@@ -75,7 +75,7 @@ pub async fn measure(rounds: usize, figures: &mut Figures) -> anyhow::Result<()>
     let bench = Bench::new(&client, rounds).await?;
     let cache = TempDir::new()?;
     let mut command = inferbus()?;
-    command.arg("worker").args(worker_arguments(server.url())).args(["--model-memory", ROOM]);
+    command.arg("worker").args(worker_arguments(server.url())).args(["--memory-budget", ROOM]);
     command.arg("--cache").arg(cache.path());
     let worker = Contestant::spawn_worker("swapping", "", &mut command).await?;
     bench.wait_until_all_serve().await?;

@@ -185,7 +185,7 @@ impl Output {
             // An empty tensor may have a null address.
             (_, 0) => Ok(Data::Own(Vec::new())),
             (Some(start), len) => Ok(Data::Lent(start, len)),
-            (None, _) => Err(ModelFault::failed("an output has no data")),
+            (None, _) => Err(ModelFault::failed("an output without data")),
         }
     }
 

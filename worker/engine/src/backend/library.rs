@@ -111,7 +111,7 @@ fn probe(path: &Path) -> Result<(Library, String), EngineFault> {
     type GetApiBase = unsafe extern "C" fn() -> *const sys::OrtApiBase;
     // SAFETY: ONNX Runtime exports this symbol with this type in every version.
     let get: Symbol<'_, GetApiBase> = unsafe { library.get("OrtGetApiBase") }.map_err(|_| not_onnx_runtime())?;
-    // SAFETY: the function has no arguments and returns null or a table with the library's lifetime.
+    // SAFETY: the function takes zero arguments and returns null or a table with the library's lifetime.
     let base = unsafe { get().as_ref() }.ok_or_else(not_onnx_runtime)?;
     // SAFETY: the table's functions may be called at any time; the version is a constant C string.
     let version = unsafe { CStr::from_ptr((base.GetVersionString)()) }.to_string_lossy().into_owned();

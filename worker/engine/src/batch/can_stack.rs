@@ -17,7 +17,7 @@ pub enum NoStack {
     Fixed { port: String, text: String },
     #[error("the model's {port:?} is {dtype}: this type cannot be split by rows")]
     Type { port: String, dtype: DataType },
-    #[error("the model has no inputs to stack")]
+    #[error("the model does not have inputs")]
     NoInputs,
     #[error(
         "rows of one run change each other's {output:?}, so a message's result would depend on its neighbours; \

@@ -48,7 +48,7 @@ impl fmt::Display for Strategy {
                     1 => "1 global".to_owned(),
                     many => format!("{many} globals"),
                 };
-                write!(f, "rewind: what a message wrote to {memory} of memory, and {globals}, are put back after it")
+                write!(f, "rewind: {memory} of memory and {globals} are reset after each message")
             }
             Self::Fresh { because } => write!(f, "fresh instance for each message: {because}"),
         }

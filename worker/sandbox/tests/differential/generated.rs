@@ -22,7 +22,7 @@ pub(crate) fn messages(seed: u64) -> impl Iterator<Item = Vec<u8>> {
     (0..24).map(move |number| random(seed << 32 | number, 64))
 }
 
-/// `None` if the bytes make no module with a function and a page of memory.
+/// `None` if the bytes do not make a module with a function and a page of memory.
 pub(crate) fn module(seed: u64) -> Option<String> {
     let mut smith = wasm_smith::Module::new(config(), &mut Unstructured::new(&random(seed, 8192))).ok()?;
     smith.ensure_termination(FUEL).ok()?;

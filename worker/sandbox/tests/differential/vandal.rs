@@ -53,10 +53,15 @@ pub(crate) fn module(extra: &[&str], pages: usize) -> String {
     } else {
         ""
     };
-    let (grown, most) = (pages - 1, pages + 3);
+    let declarations = declarations(reference, pages + 3);
+    let init = init(pages - 1);
+    let transform = transform(count, &chain, elements);
+    format!("(module\n{declarations}{init}{transform})")
+}
+
+fn declarations(reference: &str, most: usize) -> String {
     format!(
-        r#"(module
-  (memory (export "memory") 1 {most})
+        r#"  (memory (export "memory") 1 {most})
   (table $table 4 10 funcref)
   (global $int (mut i32) (i32.const 7))
   (global $long (export "long") (mut i64) (i64.const 8))
@@ -71,14 +76,26 @@ pub(crate) fn module(extra: &[&str], pages: usize) -> String {
   (elem (table $table) (i32.const 2) func $five)
   (func $five (result i32) i32.const 5)
   (func (export "alloc") (param i32) (result i32) i32.const 16)
-  (func (export "init") (param i32 i32) (result i32)
+"#
+    )
+}
+
+fn init(grown: usize) -> String {
+    format!(
+        r#"  (func (export "init") (param i32 i32) (result i32)
     (drop (memory.grow (i32.const {grown})))
     (i64.store (i32.const 70000) (i64.const -1))
     (memory.fill (i32.const 4096) (i32.const 0xa5) (i32.const 5000))
     (global.set $long (i64.const 0x1122334455667788))
     (global.set $float (f32.const nan:0x200001))
     i32.const 0)
-  (func (export "transform") (param $next i32) (param $len i32) (result i64)
+"#
+    )
+}
+
+fn transform(count: usize, chain: &str, elements: &str) -> String {
+    format!(
+        r#"  (func (export "transform") (param $next i32) (param $len i32) (result i64)
     (local $end i32) (local $step i32) (local $at i32) (local $value i64)
     (local.set $end (i32.add (local.get $next) (local.get $len)))
     (block $done (loop $more
@@ -103,8 +120,8 @@ pub(crate) fn module(extra: &[&str], pages: usize) -> String {
     (i32.store8 (i32.const 1083) (ref.is_null (table.get $table (i32.const 3))))
     (memory.init $passive (i32.const 1088) (i32.const 0) (i32.const 7))
     {elements}
-    ;; All of memory is the answer, so its size is told as well.
-    (i64.extend_i32_u (i32.mul (memory.size) (i32.const 65536)))))"#
+    ;; The answer is the whole memory, including its size.
+    (i64.extend_i32_u (i32.mul (memory.size) (i32.const 65536))))"#
     )
 }
 

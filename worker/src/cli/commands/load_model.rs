@@ -1,4 +1,4 @@
-//! `inferbus load-model`: the hidden process that tries a model. It must not start an async runtime or other threads,
+//! `inferbus load-model`: the hidden process to try a model. It must not start an async runtime or other threads,
 //! because their address space would count towards the model's memory bound.
 
 use std::process::ExitCode;

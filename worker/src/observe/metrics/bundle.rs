@@ -12,7 +12,7 @@ use smallvec::SmallVec;
 use super::families::{BundleFamilies, Version};
 use crate::observe::latency::LatencyHistogram;
 
-/// The handles that one bundle's messages use: looked up once at load, not per message.
+/// The handles for one bundle's messages: looked up once at load, not per message.
 pub struct BundleMetrics {
     families: Arc<BundleFamilies>,
     version: Version,

@@ -120,7 +120,7 @@ struct Versions {
 }
 
 impl Versions {
-    /// The versions whose series nobody scrapes any more.
+    /// Removes and returns the versions with expired series.
     fn expired(&mut self, now: Instant) -> Vec<Version> {
         let mut expired = Vec::new();
         while let Some((since, _)) = self.gone.front()
@@ -166,11 +166,11 @@ impl BundleFamilies {
     }
 
     fn versions(&self) -> MutexGuard<'_, Versions> {
-        // No update can be left half done, so a panic elsewhere does not matter here.
+        // Each update is complete in itself, so a panic of another holder leaves consistent data.
         self.versions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a bundle of a version. `create` looks up its series, which no other thread removes meanwhile.
+    /// Counts a bundle of a version. `create` looks up its series under the lock, so no thread removes them meanwhile.
     pub(super) fn hold<T>(&self, version: &Version, plan: &Plan, create: impl FnOnce() -> T) -> T {
         let mut versions = self.versions();
         *versions.bundles.entry(version.clone()).or_default() += 1;

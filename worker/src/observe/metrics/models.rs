@@ -5,7 +5,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-/// Which models are loaded, what they take, and what it costs that others are not.
+/// The number and memory of loaded models, and the cost of cold models.
 pub struct ModelMetrics {
     pub loaded: Gauge,
     pub cold: Gauge,
@@ -41,7 +41,7 @@ impl ModelMetrics {
     }
 }
 
-/// What a bundle adds to the memory that models take, until it is dropped.
+/// A bundle's share of the models' memory, until its drop.
 pub struct Weight {
     memory: Gauge,
     bytes: i64,

@@ -17,13 +17,13 @@ struct EndLabels {
     end: &'static str,
 }
 
-/// How a stream's message ended at this worker.
+/// The end of a stream message in this worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     Result,
     NoResult,
     DeadLetter,
-    /// It was left to be delivered again.
+    /// Left for a redelivery.
     Retried,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct StreamFamilies {
     duplicates: Family<RouteLabels, Counter>,
 }
 
-/// The handles that one stream's route touches.
+/// The handles for one route.
 pub struct RouteMetrics {
     pub pending: Gauge,
     pub unacked: Gauge,

@@ -11,7 +11,7 @@ use inferbus_loadgen::generate::zeros;
 use inferbus_loadgen::settings::{ConnectionEvents, Setup, Stream, Target};
 use inferbus_pipeline::encoding;
 
-use super::Arguments;
+use super::arguments::{Arguments, LOWEST};
 
 pub async fn setup(arguments: &Arguments) -> anyhow::Result<Setup> {
     let named = arguments.named();
@@ -100,10 +100,10 @@ fn load_text(arguments: &Arguments) -> String {
     match (arguments.in_flight, arguments.rate, arguments.sweep) {
         (Some(in_flight), ..) => format!("closed loop, {in_flight} in flight"),
         (None, rate, true) => {
-            format!("sweep from {} per second, {arrivals} arrivals", rate.unwrap_or(super::LOWEST))
+            format!("sweep from {} per second, {arrivals} arrivals", rate.unwrap_or(LOWEST))
         }
         (None, rate, false) => {
-            format!("open loop, {} per second, {arrivals} arrivals", rate.unwrap_or(super::LOWEST))
+            format!("open loop, {} per second, {arrivals} arrivals", rate.unwrap_or(LOWEST))
         }
     }
 }

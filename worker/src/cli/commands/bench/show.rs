@@ -5,7 +5,7 @@ use inferbus_loadgen::report::html::{HEADER, Row, time_text};
 use inferbus_loadgen::report::outcome::SHARES;
 use serde_json::json;
 
-use super::Found;
+use super::found::Found;
 use crate::cli::print;
 
 pub fn text(found: &Found) {

@@ -59,9 +59,9 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let before = setup::find(&context, &name, &route, options).await?;
     let missing = match (&before.consumer, start_at) {
         (Some(_), Some(_)) => bail!("the consumer exists and keeps its position; to move it, delete it first"),
-        (Some(_), None) => Missing::Mend(DeliverPolicy::All),
-        (None, Some(StartAt(policy))) => Missing::Mend(policy),
-        (None, None) if before.input.is_none() => Missing::Mend(DeliverPolicy::All),
+        (Some(_), None) => Missing::Repair(DeliverPolicy::All),
+        (None, Some(StartAt(policy))) => Missing::Repair(policy),
+        (None, None) if before.input.is_none() => Missing::Repair(DeliverPolicy::All),
         (None, None) => bail!("the consumer is gone: set the first message of a new one with --start-at"),
     };
     let found = setup::prepare(&context, &name, &route, options, missing).await?.found;

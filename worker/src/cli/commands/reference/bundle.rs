@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::markdown::{code, codes, paragraph, sentence, table};
 
 const INTRODUCTION: &str = "\
-A bundle is a folder with the file `bundle.toml` and the files named there. [Write a bundle](../howto/write-a-bundle.md)
-explains the choices. `inferbus check` reports every violation of this page.
+A bundle is a folder with the file `bundle.toml` and the files named there. `inferbus check` reports every violation of
+this page. [Write a bundle](../howto/write-a-bundle.md) explains the choices.
 
 - A *file* is a path inside the folder, without `..` or a leading `/`.
 - A *size* is a text such as `\"64MiB\"`, with the unit `B`, `KiB`, `MiB` or `GiB`.
@@ -22,8 +22,9 @@ explains the choices. `inferbus check` reports every violation of this page.
 Each worker has further ceilings: see [Configuration](config.md).
 ";
 
-const PLUGINS: &str = "`pre` converts the payload into the inputs of the model. `post` converts the outputs of the model \
-                       into the result. Both are optional.";
+const PLUGINS: &str = "\
+`pre` converts the payload into the inputs of the model. `post` converts the outputs of the model into the result. Both
+are optional.";
 
 /// The keys outside of the schema: an entry contains digests instead of them.
 const MANIFEST: [(&str, &str, &str); 4] = [

@@ -31,6 +31,13 @@ plugins: setup ## Compile the plugins into plugins/dist/
 build: setup ## Compile the inferbus command
 	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus
 
+.PHONY: reference
+reference: build ## Write the generated pages of docs/reference/ from the program
+	@for page in bundle cli config errors metrics; do \
+	    $(WITH_TOOLS) cargo run --quiet $(CARGO_LOCKED) -p inferbus -- reference $$page > target/reference.md \
+	        && mv target/reference.md docs/reference/$$page.md || exit 1; \
+	done
+
 .PHONY: demo
 demo: plugins build ## See it work: a server, two workers, a stream of digits, a version bump and a rollback
 	@$(WITH_TOOLS) cargo build $(CARGO_LOCKED) -p inferbus --example demo
@@ -63,7 +70,7 @@ fmt-check: ## Check the formatting of all code
 	@cd plugins && cargo fmt --all --check
 
 .PHONY: lint
-lint: prose lengths ## Run clippy, rustdoc and the checks of texts and dependencies, with warnings as errors
+lint: prose lengths links ## Run clippy, rustdoc and the checks of texts and dependencies, with warnings as errors
 	@cargo clippy $(CARGO_LOCKED) --workspace --all-targets -- -D warnings
 	@cd plugins && cargo clippy $(CARGO_LOCKED) --all-targets -- -D warnings
 	@cd bench/peers/guests && cargo metadata $(CARGO_LOCKED) --format-version 1 > /dev/null
@@ -88,6 +95,10 @@ prose: ## Check documents, comments, help texts and messages for the habits that
 lengths: ## Check the length of lines, functions and files
 	@tools/lint-lines --self-test
 	@tools/lint-lines
+
+.PHONY: links
+links: ## Check the relative links of all Markdown files
+	@tools/check-links
 
 .PHONY: walls
 walls: ## Check which part may import which, and that no modules import each other in circles

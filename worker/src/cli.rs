@@ -19,8 +19,8 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use inferbus::config::WorkerConfig;
 
 use self::commands::{
-    activate, bench, check, compile_plugin, completions, dev, dlq, doctor, infer, list, load_model, push, replay,
-    rollback, route, show, status, worker,
+    activate, bench, check, compile_plugin, completions, dev, dlq, doctor, infer, list, load_model, push, reference,
+    replay, rollback, route, show, status, worker,
 };
 
 /// Inference on NATS: raw bytes in, application results out, with sandboxed plugins per model version
@@ -70,6 +70,9 @@ pub enum Command {
     /// Internal: load one model
     #[command(name = child_process::LOAD_MODEL, hide = true)]
     LoadModel(load_model::Arguments),
+    /// Internal: print one page of docs/reference/
+    #[command(hide = true)]
+    Reference(reference::Arguments),
     /// Print a shell completion script
     Completions(completions::Arguments),
 }
@@ -100,6 +103,7 @@ impl Command {
             Self::Replay(arguments) => replay::run(*arguments).await?,
             Self::Dev(arguments) => dev::run(*arguments).await?,
             Self::Completions(arguments) => completions::run(&arguments, Cli::command()),
+            Self::Reference(arguments) => reference::run(&arguments, Cli::command())?,
             Self::CompilePlugin => return Ok(compile_plugin::run()),
             Self::LoadModel(arguments) => return Ok(load_model::run(arguments)),
         }

@@ -12,6 +12,7 @@ pub mod infer;
 pub mod list;
 pub mod load_model;
 pub mod push;
+pub mod reference;
 pub mod replay;
 pub mod rollback;
 pub mod route;

@@ -17,7 +17,7 @@ use tokio::task::unconstrained;
 use crate::limits;
 
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Connection")]
+#[command(next_help_heading = "Connection", end_heading())]
 pub struct Connection {
     /// NATS servers, separated by commas [default: the selected context, else nats://127.0.0.1:4222]
     #[arg(short = 's', long = "server", value_name = "URL", env = "NATS_URL")]
@@ -88,6 +88,17 @@ struct ContextFile {
     ca: String,
     inbox_prefix: String,
     tls_first: bool,
+}
+
+/// Ends the help heading after the flags of the connection. clap would apply it to all later flags of the command.
+trait EndHeading {
+    fn end_heading(self) -> Self;
+}
+
+impl EndHeading for clap::Command {
+    fn end_heading(self) -> Self {
+        self.next_help_heading(None::<&'static str>)
+    }
 }
 
 const DEFAULT_SERVER: &str = "nats://127.0.0.1:4222";

@@ -18,7 +18,9 @@ LISTS = {
 }
 BINARY = {"inputs": [{"name": "x", "datatype": "INT16", "shape": [2], "parameters": {"binary_data_size": 4}}]}
 # {"inputs": [{"name": "x", "datatype": "INT8", "shape": [2], "data": <two bytes>}]}
-PACKED = bytes.fromhex("81a6696e7075747391 84a46e616d65a178a86461746174797065a4494e5438a5736861706591 02a464617461c40201ff".replace(" ", ""))
+PACKED = bytes.fromhex(
+    "81a6696e7075747391" "84a46e616d65a178a86461746174797065a4494e5438a5736861706591" "02a464617461c40201ff"
+)
 
 
 def main():

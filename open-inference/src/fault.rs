@@ -18,7 +18,7 @@ pub enum Fault {
     HeaderTooLong { header: usize, len: usize },
     #[error("the binary data has {found} bytes, but the inputs' binary_data_size add up to {stated}")]
     BinaryLength { stated: u64, found: usize },
-    #[error("the model has no output {output:?}; it has {known}")]
+    #[error("the model lacks an output {output:?}; its outputs are {known}")]
     UnknownOutput { output: String, known: String },
     #[error(
         "element {element} of the output {output:?} is NaN or infinite, and JSON has neither: request it as binary data"

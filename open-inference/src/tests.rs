@@ -318,7 +318,7 @@ fn a_response_has_the_requested_outputs() {
     assert_eq!((&header["outputs"], &bytes[header_len..]), (&expected, &[0, 0x3c][..]));
 
     let fault = respond(JSON, json!({"outputs": [{"name": "e"}]}), &outputs).unwrap_err();
-    assert_eq!(fault.to_string(), r#"the model has no output "e"; it has "a", "b", "c", "d""#);
+    assert_eq!(fault.to_string(), r#"the model lacks an output "e"; its outputs are "a", "b", "c", "d""#);
     assert!(!fault.is_form());
 }
 

@@ -1,4 +1,4 @@
-//! The hostile modules: each with its grants and its exact outcome, for the sandbox's tests and for those with a worker.
+//! The hostile modules: each with its grants and its exact outcome, for tests of the sandbox and of workers.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -118,7 +118,7 @@ def chosen_outputs(client):
     every = client.infer("kinds", inputs(values(), True))
     assert len(every.get_response()["outputs"]) == len(values())
     unknown = [triton.InferRequestedOutput("nothing")]
-    refused(lambda: client.infer("kinds", inputs(values(), True), outputs=unknown), 'no output "nothing"')
+    refused(lambda: client.infer("kinds", inputs(values(), True), outputs=unknown), 'lacks an output "nothing"')
 
 
 def mistakes(client):

@@ -16,7 +16,7 @@ use async_nats::Client;
 use inferbus_catalog::{ByteSize, Catalog, FollowOptions, ModelName, Route, RouteName};
 use inferbus_engine::TrialProcess;
 use inferbus_sandbox::{Compiler, Sandbox};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -113,6 +113,7 @@ pub async fn run_with(
     let client = config.connection.worker(&config.worker_name, connection::events(metrics.clone())).await?;
     if let Some(catalog) = connection::open_catalog(&client, &stop).await {
         let admin = admin_address.to_string();
+        let background = background.tasks.clone();
         let worker = Worker { config, client, loader, registry, metrics, confirmations, admin, door, background };
         worker.serve(catalog, &stop).await?;
     }
@@ -134,7 +135,8 @@ struct Worker {
     confirmations: Confirmations,
     admin: String,
     door: Arc<Door>,
-    background: Background,
+    /// Runs tasks on the background thread.
+    background: Handle,
 }
 
 /// The tasks until the last message.
@@ -160,14 +162,14 @@ impl Worker {
         let end = CancellationToken::new();
         let (routes_found, routes) = watch::channel(BTreeMap::new());
         let resolver = self.resolver(catalog, routes_found, journal.clone(), end.clone());
-        let service = self.background.tasks.spawn(self.service().run(end.clone()));
+        let service = self.background.spawn(self.service().run(end.clone()));
         tokio::select! {
             () = self.registry.completed() => {}
             () = stop.cancelled() => {}
         }
         let (client, registry, metrics) = (self.client.clone(), self.registry.clone(), self.metrics.clone());
         let queries = ModelQueries::subscribe(client, registry, metrics, &self.config.bus).await?;
-        let queries = self.background.tasks.spawn(queries.run(stop.clone()));
+        let queries = self.background.spawn(queries.run(stop.clone()));
         let tasks = Tasks { resolver, service, queries, publisher };
 
         let dispatch = Arc::new(Dispatch::new(self.registry.clone(), lanes, lane_count));
@@ -212,7 +214,7 @@ impl Worker {
             load_policy: self.config.loads.load_policy,
             artifacts: folders::artifact_cache(&self.config),
         };
-        self.background.tasks.spawn(resolver::run(following, follower, end))
+        self.background.spawn(resolver::run(following, follower, end))
     }
 
     fn streams(&self, dispatch: Arc<Dispatch>, journal: Option<Arc<Journal>>) -> StreamContext {

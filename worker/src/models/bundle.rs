@@ -93,7 +93,8 @@ impl Bundle {
         self.plan.post().is_none()
     }
 
-    /// Checks a message's length and headers, and returns the encoding of its tensors. An admitted message counts as use.
+    /// Checks a message's length and headers, and returns the encoding of its tensors. An admitted message counts as
+    /// use.
     pub fn admits(&self, len: usize, headers: Option<&HeaderMap>) -> Result<Encoding, Refusal> {
         if len > limits::PAYLOAD {
             let Identity { model, version, .. } = self.identity.clone();

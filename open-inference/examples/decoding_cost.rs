@@ -1,6 +1,6 @@
 //! Measures reading a request and writing its response, compared with a tensor frame.
 //!
-//! Run: `cargo run -p inferbus-open-inference --example cost`.
+//! Run: `cargo run -p inferbus-open-inference --example decoding_cost`.
 
 #![allow(clippy::unwrap_used, reason = "a failed measurement may panic")]
 

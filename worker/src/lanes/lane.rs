@@ -7,7 +7,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
-use async_nats::HeaderMap;
 use inferbus_engine::ModelFault;
 use inferbus_pipeline::batch;
 use inferbus_pipeline::single::{self, in_time};
@@ -21,7 +20,6 @@ use super::queue::{Job, Queue};
 use crate::crashes::journal::{Journal, LaneJournal};
 use crate::failpoint;
 use crate::models::bundle::Bundle;
-use crate::nats::headers;
 
 /// A message after its lane.
 pub struct Finished<T> {
@@ -37,15 +35,6 @@ impl<T> Finished<T> {
         let Self { bundle, result, times, span, ticket } = self;
         (Finished { bundle, result, times, span, ticket: () }, ticket)
     }
-
-    /// The headers of the result: origin, times and trace.
-    pub fn headers(&self, incoming: Option<&HeaderMap>) -> HeaderMap {
-        result_headers(&self.bundle, &self.span, incoming, &self.times)
-    }
-}
-
-pub fn result_headers(bundle: &Bundle, span: &Span, incoming: Option<&HeaderMap>, times: &MessageTimes) -> HeaderMap {
-    headers::of_message(&bundle.headers, &bundle.plan, times, span, incoming)
 }
 
 /// The sending side of the lanes. The threads end when it is gone and the queue is empty.

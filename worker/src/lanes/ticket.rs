@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use async_nats::{HeaderMap, Subject};
 use bytes::Bytes;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::lane::Finished;
+use crate::observe::metrics::InFlight;
 
 pub enum Ticket {
     Request(Request),
@@ -49,22 +49,9 @@ pub struct Request {
 
 /// A request's place and bytes among those in flight; dropping it returns both.
 pub struct Place {
-    in_flight: Gauge,
-    _message: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
-}
-
-impl Place {
-    pub fn new(in_flight: Gauge, message: OwnedSemaphorePermit, bytes: OwnedSemaphorePermit) -> Self {
-        in_flight.inc();
-        Self { in_flight, _message: message, _bytes: bytes }
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.in_flight.dec();
-    }
+    pub _in_flight: InFlight,
+    pub _message: OwnedSemaphorePermit,
+    pub _bytes: OwnedSemaphorePermit,
 }
 
 /// The parts of a request that a refusal needs.

@@ -82,6 +82,15 @@ where
     family
 }
 
+/// Counts one message in flight until it is dropped.
+pub struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Metrics {
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("inferbus");
@@ -103,6 +112,11 @@ impl Metrics {
             registry: Registry::default(),
         };
         Arc::new(Self { registry, ..metrics })
+    }
+
+    pub fn count_in_flight(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
     }
 
     pub fn totals(&self) -> &Totals {

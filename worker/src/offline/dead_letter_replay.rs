@@ -23,9 +23,9 @@ use super::publisher::{ResultPublisher, ResultStorage, Target};
 use super::run::{self, RunOutcome, Runnable};
 use super::source_stream::{MessageRange, SourceStream};
 use crate::failpoint;
-use crate::lanes::lane::result_headers;
 use crate::limits;
 use crate::models::bundle::Bundle;
+use crate::nats::headers;
 use crate::stream::names;
 use inferbus_pipeline::{Done, MessageTimes};
 
@@ -148,7 +148,8 @@ impl DeadLetterReplay {
         if self.dry_run {
             return Ok(result);
         }
-        let mut headers = result_headers(&self.bundle, &Span::none(), Some(&letter.headers), &times);
+        let mut headers =
+            headers::of_message(&self.bundle.headers, &self.bundle.plan, &times, &Span::none(), Some(&letter.headers));
         names::origin(&mut headers, Some(&summary.route), &summary.stream, summary.sequence);
         let target = Target { subject, headers, id: summary.message_id.clone() };
         let published = match output.publisher.send(&self.bundle, target, done, &output.stored).await? {

@@ -22,10 +22,10 @@ use super::position::{self, Position};
 use super::publisher::{Published, ResultPublisher, ResultStorage, Target};
 use super::run::{self, RunOutcome, Runnable};
 use super::source_stream::{Extent, MessageRange, SourceStream, StoredMessage};
-use crate::lanes::lane::result_headers;
 use crate::limits;
 use crate::models::bundle::Bundle;
 use crate::nats::connect;
+use crate::nats::headers;
 use crate::stream::names;
 
 /// The range and the version of a replay.
@@ -166,7 +166,8 @@ impl Replay {
         let (Some(publisher), Some(subject)) = (publisher, subject) else {
             return Ok(Ended { sequence, result: Ok(result), published: Published::default() });
         };
-        let mut headers = result_headers(&self.bundle, &Span::none(), Some(&message.headers), &times);
+        let mut headers =
+            headers::of_message(&self.bundle.headers, &self.bundle.plan, &times, &Span::none(), Some(&message.headers));
         let route = self.route.as_ref().map(|(name, _)| name.as_str());
         names::origin(&mut headers, route, self.source.name(), sequence);
         headers.insert(names::REPLAY, "true");

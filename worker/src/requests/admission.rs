@@ -187,7 +187,7 @@ impl Admission {
         let permits = u32::try_from(len.div_ceil(limits::BYTES_PER_PERMIT)).ok()?;
         let message = self.places.clone().try_acquire_owned().ok()?;
         let bytes = self.bytes.clone().try_acquire_many_owned(permits).ok()?;
-        Some(Place::new(self.metrics.in_flight.clone(), message, bytes))
+        Some(Place { _in_flight: self.metrics.count_in_flight(), _message: message, _bytes: bytes })
     }
 
     /// Waits until no request is in flight.

@@ -38,9 +38,9 @@ struct Publisher {
 
 impl Publisher {
     async fn finish(&self, finished: Finished<()>, request: Request) {
-        let headers = finished.headers(request.headers.as_ref());
         let max_payload = self.client.max_payload();
         let Finished { bundle, result, times, span, .. } = finished;
+        let headers = headers::of_message(&bundle.headers, &bundle.plan, &times, &span, request.headers.as_ref());
         let fit = |done| match request.reply {
             ReplyTo::Caller(_) => fits_caller(&bundle, max_payload, done),
             _ => bundle.fits_server(max_payload, done),

@@ -256,8 +256,11 @@ impl InFlight {
         {
             return Err((delivery, Refusal::Crashed { crashes }));
         }
-        let admitted =
-            self.cx.dispatch.admit(self.route.model.as_ref(), delivery.payload.len(), delivery.headers.as_ref());
+        let active = self.cx.dispatch.registry.active(self.route.model.as_ref());
+        let admitted = active.and_then(|bundle| {
+            let encoding = bundle.admits(delivery.payload.len(), delivery.headers.as_ref())?;
+            Ok((bundle, encoding))
+        });
         let (bundle, encoding) = match admitted {
             Ok(admitted) => admitted,
             Err(refusal) => return Err((delivery, refusal)),

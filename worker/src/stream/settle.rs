@@ -37,8 +37,9 @@ impl StoredTicket for Delivery {
 
 /// Ends a message after its lane.
 async fn settle(finished: Finished<()>, delivery: Box<Delivery>) {
-    let mut headers = finished.headers(delivery.headers.as_ref());
     let Finished { bundle, result, times, span, .. } = finished;
+    let incoming = delivery.headers.as_ref();
+    let mut headers = headers::of_message(&bundle.headers, &bundle.plan, &times, &span, incoming);
     let limit = delivery.in_flight.cx.client.max_payload();
     let whole = delivery.received.elapsed();
     match result.and_then(|done| bundle.fits_server(limit, done)) {

@@ -73,7 +73,7 @@ pub enum Command {
         /// With few planes, in a minute
         #[arg(long)]
         short: bool,
-        /// Print the tables of docs/scale.md instead of measuring
+        /// Print the tables of docs/explanation/scale.md instead of measuring
         #[arg(long)]
         table: bool,
     },

@@ -1,4 +1,4 @@
-//! The needs of a deployment, from measurements of small ones. docs/scale.md explains the formulas.
+//! The needs of a deployment, from measurements of small ones. docs/explanation/scale.md explains the formulas.
 
 use inferbus_catalog::limits::RECONCILE;
 

@@ -1,4 +1,4 @@
-//! The tables of docs/scale.md, from the formulas in `model.rs`.
+//! The tables of docs/explanation/scale.md, from the formulas in `model.rs`.
 
 use std::fmt::Write as _;
 
@@ -112,12 +112,12 @@ mod tests {
 
     #[test]
     fn the_page_has_the_tables_of_the_formulas() {
-        let page = std::fs::read_to_string(crate::project::root().join("docs/scale.md")).unwrap();
+        let page = std::fs::read_to_string(crate::project::root().join("docs/explanation/scale.md")).unwrap();
         let missing: Vec<String> =
             text().lines().filter(|line| !page.lines().any(|other| other == *line)).map(ToOwned::to_owned).collect();
         assert!(
             missing.is_empty(),
-            "copy the output of `inferbus-bench scale --table` into docs/scale.md: {missing:#?}"
+            "copy the output of `inferbus-bench scale --table` into docs/explanation/scale.md: {missing:#?}"
         );
     }
 }

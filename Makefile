@@ -134,16 +134,16 @@ bench-program: setup
 
 .PHONY: guard
 guard: setup guard-program ## Count the instructions of the hot functions and compare them with the baseline; needs valgrind
-	@$(WITH_TOOLS) target/guard/inferbus-bench-hot guard
+	@$(WITH_TOOLS) target/debug/inferbus-bench-hot guard
 
 .PHONY: guard-accept
 guard-accept: setup guard-program ## Accept the current instruction counts as the baseline
-	@$(WITH_TOOLS) target/guard/inferbus-bench-hot accept
+	@$(WITH_TOOLS) target/debug/inferbus-bench-hot accept
 
-# Incremental compilation belongs to the profile. An environment with CARGO_INCREMENTAL=0 would override it.
+# Incremental compilation keeps the inlining of a function independent of unrelated code.
 .PHONY: guard-program
 guard-program:
-	@$(WITH_TOOLS) CARGO_INCREMENTAL=1 cargo build --profile guard $(CARGO_LOCKED) -p inferbus-bench --bin inferbus-bench-hot
+	@$(WITH_TOOLS) CARGO_INCREMENTAL=1 cargo build $(CARGO_LOCKED) -p inferbus -p inferbus-bench --bin inferbus-bench-hot
 
 .PHONY: clean
 clean: ## Remove all build results and downloads

@@ -22,7 +22,7 @@ const FATAL: u64 = 5;
 const PLACES: u64 = 3;
 
 /// Redelivery after a kill is quick, and a message is retried after any number of kills.
-const ROUTE: [&str; 4] = ["--ack-wait", "1s", "--deliveries", "1000"];
+const ROUTE: [&str; 4] = ["--ack-wait", "1s", "--max-deliveries", "1000"];
 
 /// Runs a worker until it reaches a step for the n-th time.
 fn dies_at(site: &StreamSite, point: &str, n: u64) {

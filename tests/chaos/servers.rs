@@ -21,7 +21,7 @@ const LONG_BETWEEN: Duration = Duration::from_secs(10);
 const FAULTS: usize = 3;
 const LONG_FAULTS: usize = 60;
 
-const ROUTE: [&str; 4] = ["--ack-wait", "2s", "--deliveries", "1000"];
+const ROUTE: [&str; 4] = ["--ack-wait", "2s", "--max-deliveries", "1000"];
 
 /// The beginning of a fault in nanoseconds since 1970, like the server's timestamps.
 fn now() -> i128 {

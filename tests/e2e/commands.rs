@@ -194,8 +194,8 @@ fn a_server_that_is_not_there_is_code_3() {
         &["show", "digits"],
         &["status"],
         &["infer", "digits", &file],
-        &["route", "show"],
-        &["route", "repair"],
+        &["route", "show", "cams"],
+        &["route", "repair", "cams"],
         &["route", "ls"],
     ] {
         let ran = inferbus(NOBODY, command);

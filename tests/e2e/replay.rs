@@ -148,7 +148,7 @@ async fn a_range_is_chosen_by_sequence_time_and_subject() {
     fails(
         &ground.replay(&["--route", "cams", "--from", "3", "--max-messages", "4"]),
         REFUSED,
-        "23 messages are more than the 4",
+        "23 messages exceed the limit of 4",
     );
     fails(&ground.replay(&["--route", "cams", "--from", "3", "--max-messages", "4"]), REFUSED, "--to 6");
     assert_eq!(ground.route(&["--from", "3", "--to", "6", "--max-messages", "4"])["counts"], counts(4, 0, 0, 0));

@@ -129,7 +129,7 @@ def mistakes(client):
 
     four = numpy.zeros((1, 4), numpy.float32)
     identity("x", four, "FP32")()
-    refused(identity("z", four, "FP32"), 'no input "z"', 'it takes "x"')
+    refused(identity("z", four, "FP32"), 'unknown input "z"', 'the model takes "x"')
     refused(identity("x", four[:, :3], "FP32"), "takes the shape [batch, 4], not [1, 3]")
     refused(identity("x", four.astype(numpy.float64), "FP64"), "takes f32, not f64")
     refused(identity("x", four, "FP32", model_version="2.0.0"), "1.0.0 is active")

@@ -181,7 +181,7 @@ async fn a_request_over_http_that_was_taken_is_answered_though_the_worker_stops(
     let asked = worker.asking("POST", SLOW, &[], b"x");
     until("the worker has it", || worker.metric("inferbus_in_flight_messages") == 1.0);
     worker.terminate();
-    block_in_place(|| worker.wait_for("worker stops"));
+    block_in_place(|| worker.wait_for("worker stopping"));
     let late = worker.post("/v2/models/identity/infer", &[], &four([0.0; 4]));
     assert_eq!(late.code, 503, "{late:?}");
     let given = worker.read(asked);

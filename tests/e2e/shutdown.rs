@@ -157,7 +157,7 @@ async fn a_second_signal_ends_the_worker_at_once() {
     block_in_place(|| {
         until("the message is in flight", || worker.metric("inferbus_in_flight_messages") == 1.0);
         worker.terminate();
-        worker.wait_for("worker stops");
+        worker.wait_for("worker stopping");
         assert_eq!(worker.stop(), Some(130));
     });
 }

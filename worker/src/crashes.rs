@@ -2,4 +2,4 @@
 
 mod file;
 mod history;
-pub mod journal;
+pub(crate) mod journal;

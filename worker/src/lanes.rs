@@ -1,6 +1,6 @@
 //! Lanes: the compute threads, the queue in front of them, and the tickets of their messages.
 
-pub mod dispatch;
-pub mod lane;
+pub(crate) mod dispatch;
+pub(crate) mod lane;
 pub mod queue;
-pub mod ticket;
+pub(crate) mod ticket;

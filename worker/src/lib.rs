@@ -8,7 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod excerpt;
-pub mod failpoint;
+mod failpoint;
 pub mod limits;
 
 pub mod nats;
@@ -17,7 +17,7 @@ pub mod config;
 
 pub mod observe;
 
-pub mod crashes;
+mod crashes;
 
 pub mod models;
 
@@ -25,11 +25,11 @@ pub mod lanes;
 
 pub mod stream;
 
-pub mod requests;
+mod requests;
 
 pub mod status;
 
-pub mod open_inference;
+mod open_inference;
 
 pub mod app;
 

@@ -6,11 +6,11 @@
 pub mod artifact_cache;
 pub mod budget;
 pub mod bundle;
-pub mod host_memory;
+pub(crate) mod host_memory;
 pub mod loader;
-pub mod notify_map;
+pub(crate) mod notify_map;
 pub mod registry;
 pub mod resolver;
 mod teardown;
-pub mod trials;
+pub(crate) mod trials;
 mod work_queue;

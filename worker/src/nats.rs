@@ -1,5 +1,5 @@
 //! The connection to NATS: settings, reconnects, retry pauses, headers.
 
-pub mod backoff;
+pub(crate) mod backoff;
 pub mod connect;
 pub mod headers;

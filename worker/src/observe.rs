@@ -1,6 +1,6 @@
 //! Observability: metrics, logs and traces.
 
-pub mod latency;
+pub(crate) mod latency;
 pub mod metrics;
-pub mod plugin_log;
+pub(crate) mod plugin_log;
 pub mod telemetry;

@@ -2,6 +2,6 @@
 //!
 //! The encoding of tensors is in the crate `inferbus-open-inference`, for requests over NATS and HTTP.
 
-pub mod http;
-pub mod metadata;
-pub mod model_queries;
+pub(crate) mod http;
+pub(crate) mod metadata;
+pub(crate) mod model_queries;

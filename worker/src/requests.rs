@@ -3,8 +3,8 @@
 //! `subscriptions.rs` receives, `admission.rs` accepts or rejects, `waiting_room.rs` and `resume.rs` delay requests
 //! until their model's load, `reply.rs` answers.
 
-pub mod admission;
-pub mod reply;
-pub mod resume;
-pub mod subscriptions;
+pub(crate) mod admission;
+pub(crate) mod reply;
+pub(crate) mod resume;
+pub(crate) mod subscriptions;
 mod waiting_room;

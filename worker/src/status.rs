@@ -1,4 +1,4 @@
 //! Status: health, readiness and metrics over HTTP, and the NATS service answers.
 
-pub mod admin;
+pub(crate) mod admin;
 pub mod service;

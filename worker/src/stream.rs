@@ -5,9 +5,9 @@
 
 mod ack_subject;
 mod acks;
-pub mod consumer;
+pub(crate) mod consumer;
 pub mod context;
-pub mod credits;
+pub(crate) mod credits;
 mod dead_letter;
 pub mod fault;
 mod in_flight;

@@ -54,8 +54,8 @@ pub struct LaneJournal {
 /// A guard for one run: it excludes suspects, or all other runs.
 pub enum Exclusion<'a> {
     Nothing,
-    Shared(RwLockReadGuard<'a, ()>),
-    Alone(RwLockWriteGuard<'a, ()>),
+    Shared { _guard: RwLockReadGuard<'a, ()> },
+    Alone { _guard: RwLockWriteGuard<'a, ()> },
 }
 
 /// The journal entry of a load. Its drop erases the entry.
@@ -163,8 +163,12 @@ impl LaneJournal {
             (messages.clone().any(|message| suspects.contains(message)), !suspects.is_empty())
         };
         let exclusion = match (one_is_suspect, there_are_some) {
-            (true, _) => Exclusion::Alone(self.journal.exclusion.write().unwrap_or_else(PoisonError::into_inner)),
-            (false, true) => Exclusion::Shared(self.journal.exclusion.read().unwrap_or_else(PoisonError::into_inner)),
+            (true, _) => {
+                Exclusion::Alone { _guard: self.journal.exclusion.write().unwrap_or_else(PoisonError::into_inner) }
+            }
+            (false, true) => {
+                Exclusion::Shared { _guard: self.journal.exclusion.read().unwrap_or_else(PoisonError::into_inner) }
+            }
             (false, false) => Exclusion::Nothing,
         };
         if messages.clone().next().is_some() {
